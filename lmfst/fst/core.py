@@ -1,0 +1,197 @@
+"""An immutable finite-state transducer as arrays.
+
+Arcs read a byte (0..255) or nothing (EPS) and write an output symbol (an int ≥ 0) or nothing (EPS).
+They are kept in compressed-row form, sorted by (source, input, output, target), without duplicates.
+Weights don't exist here: an FST of lmfst is a relation, and the language model gives the probabilities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmfst.errors import FstError
+from lmfst.fst.symbols import BYTES, Symbols
+
+EPS = -1
+"""The empty label on either side of an arc."""
+
+Arc = tuple[int, int, int, int]
+"""(source state, input byte or EPS, output symbol or EPS, target state)"""
+
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Fst:
+    """A transducer from bytes to symbols. All arrays are read-only.
+
+    start:   start state, 0 ≤ start < n_states
+    arc_ptr: int32 [n_states + 1]; the arcs of state q are arc_ptr[q]:arc_ptr[q + 1]
+    ilabel:  int32 [n_arcs]; input byte 0..255, or EPS
+    olabel:  int32 [n_arcs]; output symbol ≥ 0, or EPS
+    dst:     int32 [n_arcs]; target state
+    final:   bool [n_states]
+    symbols: names of the output symbols
+
+    Two FSTs are equal if their digests are. FstError if the arrays don't fit together.
+    """
+
+    start: int
+    arc_ptr: Int32
+    ilabel: Int32
+    olabel: Int32
+    dst: Int32
+    final: NDArray[np.bool_]
+    symbols: Symbols = field(default=BYTES)
+
+    def __post_init__(self) -> None:
+        for name in ("arc_ptr", "ilabel", "olabel", "dst"):
+            self._set(name, np.ascontiguousarray(getattr(self, name), dtype=np.int32))
+        self._set("final", np.ascontiguousarray(self.final, dtype=np.bool_))
+        self._set("start", int(self.start))
+        self._check()
+
+    def _set(self, name: str, value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            value = value.view()
+            value.flags.writeable = False
+        object.__setattr__(self, name, value)
+
+    def _check(self) -> None:
+        states, arcs = self.n_states, self.n_arcs
+        if not 0 <= self.start < states:
+            raise FstError(f"expected a start state in 0..{states - 1}, got {self.start}")
+        if self.arc_ptr.shape != (states + 1,) or self.arc_ptr[0] != 0 or self.arc_ptr[-1] != arcs:
+            raise FstError(f"expected arc_ptr of {states + 1} entries from 0 to {arcs}")
+        if (np.diff(self.arc_ptr) < 0).any():
+            raise FstError("expected arc_ptr to be non-decreasing")
+        if self.olabel.shape != self.ilabel.shape or self.dst.shape != self.ilabel.shape:
+            raise FstError("expected ilabel, olabel and dst of one length")
+        if arcs == 0:
+            return
+        if self.ilabel.min() < EPS or self.ilabel.max() > 255:
+            raise FstError("expected input labels that are bytes 0..255 or EPS")
+        if self.olabel.min() < EPS:
+            raise FstError(f"expected output symbols ≥ 0 or EPS, got {self.olabel.min()}")
+        if self.dst.min() < 0 or self.dst.max() >= states:
+            raise FstError(f"expected target states in 0..{states - 1}")
+
+    @property
+    def n_states(self) -> int:
+        return len(self.final)
+
+    @property
+    def n_arcs(self) -> int:
+        return len(self.ilabel)
+
+    @property
+    def src(self) -> Int32:
+        """Source state of each arc: int32 [n_arcs]."""
+        return np.repeat(np.arange(self.n_states, dtype=np.int32), np.diff(self.arc_ptr))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of start, arcs, final states and symbol names: the FST hash."""
+        content = hashlib.sha256(b"lmfst-fst-1\0")
+        content.update(np.array([self.n_states, self.n_arcs, self.start], "<i8").tobytes())
+        for labels in (self.arc_ptr, self.ilabel, self.olabel, self.dst):
+            content.update(labels.astype("<i4").tobytes())
+        content.update(np.packbits(self.final).tobytes())
+        content.update(self.symbols.kind.encode())
+        for label, name in self.symbols.names.items():
+            encoded = name.encode("utf-8", "surrogatepass")
+            content.update(f"\0{label}\0{len(encoded)}\0".encode() + encoded)
+        return content.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, Fst) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @classmethod
+    def from_arcs(
+        cls,
+        arcs: Iterable[Arc],
+        start: int,
+        finals: Iterable[int],
+        symbols: Symbols = BYTES,
+        n_states: int | None = None,
+    ) -> Fst:
+        """An FST from (source, input, output, target) arcs in any order; duplicates are dropped.
+
+        n_states: at least one more than the greatest state named, which is also the default.
+        """
+        rows = np.array(sorted(set(arcs)), dtype=np.int64).reshape(-1, 4)
+        final_states = sorted({int(state) for state in finals})
+        named = [start, *final_states, *(rows[:, [0, 3]].max(axis=0) if len(rows) else [])]
+        size = max(named) + 1 if n_states is None else n_states
+        lowest = min(start, *final_states[:1], *(rows[:, [0, 3]].min(axis=0) if len(rows) else [start]))
+        if lowest < 0 or max(named) >= size:
+            raise FstError(f"expected states in 0..{size - 1}, got {lowest if lowest < 0 else max(named)}")
+        return cls._from_rows(rows, start, final_states, symbols, size)
+
+    @classmethod
+    def _from_rows(
+        cls, rows: NDArray[np.int64], start: int, finals: list[int], symbols: Symbols, size: int
+    ) -> Fst:
+        """From sorted, distinct rows [n_arcs, 4]."""
+        final = np.zeros(size, dtype=np.bool_)
+        final[finals] = True
+        arc_ptr = np.searchsorted(rows[:, 0], np.arange(size + 1))
+        return cls(start, arc_ptr, rows[:, 1], rows[:, 2], rows[:, 3], final, symbols)  # type: ignore[arg-type]
+
+    def arcs(self) -> list[Arc]:
+        """All arcs as (source, input, output, target), in order."""
+        columns = (self.src, self.ilabel, self.olabel, self.dst)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def trim(self) -> Fst:
+        """The part between the start and the final states; one state, not final, if nothing is left.
+
+        States keep their order. Returns `self` if nothing has to go.
+        """
+        keep = _reached(self, [self.start]) & _reached(self, np.flatnonzero(self.final).tolist(), back=True)
+        if keep.all():
+            return self
+        if not keep[self.start]:
+            return Fst.from_arcs([], 0, [], self.symbols)
+        number = np.cumsum(keep) - 1
+        src = self.src
+        live = keep[src] & keep[self.dst]
+        columns = (number[src[live]], self.ilabel[live], self.olabel[live], number[self.dst[live]])
+        rows = np.stack(columns, axis=1).astype(np.int64)
+        finals = number[keep & self.final].tolist()
+        return Fst._from_rows(rows, int(number[self.start]), finals, self.symbols, int(keep.sum()))
+
+
+def _reached(fst: Fst, seeds: list[int], *, back: bool = False) -> NDArray[np.bool_]:
+    """States reachable from `seeds` along the arcs, or against them: bool [n_states]."""
+    src, dst = (fst.dst, fst.src) if back else (fst.src, fst.dst)
+    order = np.argsort(src, kind="stable")
+    bounds = np.searchsorted(src[order], np.arange(fst.n_states + 1)).tolist()
+    targets = dst[order].tolist()
+    seen = np.zeros(fst.n_states, dtype=np.bool_)
+    stack = list(seeds)
+    seen[stack] = True
+    while stack:
+        state = stack.pop()
+        for target in targets[bounds[state] : bounds[state + 1]]:
+            if not seen[target]:
+                seen[target] = True
+                stack.append(target)
+    return seen
+
+
+def identity_bytes() -> Fst:
+    """The function that copies every byte string: one state, 256 arcs."""
+    return Fst.from_arcs(((0, byte, byte, 0) for byte in range(256)), 0, [0])
+
+

@@ -1,0 +1,244 @@
+"""OpenFst objects (pynini, pywrapfst) → `Fst`.
+
+The input side becomes bytes, whatever it was: bytes (labels 1..255, 256 for NUL), Unicode code points
+(expanded to their UTF-8), or named symbols (expanded to the UTF-8 of their names). The output side keeps
+its own alphabet: bytes and generated symbols, code points, or the symbols of a table. Weights go.
+
+Which reading applies is decided by the symbol tables first and by the labels second; see `_sides`.
+Not done here: files (see `lmfst.fst.io`), composition, or anything else that OpenFst does well.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from lmfst.errors import FstError
+from lmfst.fst.core import EPS, Arc, Fst
+from lmfst.fst.symbols import Symbols
+from lmfst.fst.tables import FIRST_GENERATED, NUL_LABEL, Table, read_table
+
+Warn = Callable[[str], None]
+Mode = Literal["auto", "byte", "utf8"]
+
+_ARC_TYPES = ("standard", "log", "log64")
+_LAST_CODE_POINT = 0x10FFFF
+
+
+def warn_default(message: str) -> None:
+    """The callback used where the caller gives none."""
+    warnings.warn(message, stacklevel=3)
+
+
+class _Raw(NamedTuple):
+    """An OpenFst FST as plain lists, weights already judged."""
+
+    start: int
+    arcs: list[Arc]
+    finals: list[int]
+    n_states: int
+
+
+@dataclass(frozen=True)
+class _Side:
+    """How to read the labels of one side.
+
+    kind: bytes, unicode (code points), or symbols (of a table).
+    names: names of the labels that the kind doesn't define by itself.
+    """
+
+    kind: Literal["bytes", "unicode", "symbols"]
+    names: Mapping[int, str]
+
+
+def from_openfst(
+    obj: Any,
+    *,
+    name: str = "FST",
+    names: Mapping[int, str] | None = None,
+    mode: Mode = "auto",
+    warn: Warn = warn_default,
+) -> Fst:
+    """The transducer of a pynini or pywrapfst FST, over bytes on the input side.
+
+    name:  how messages call this FST (a path, a rule).
+    names: names of generated symbols that the FST's own tables don't hold, by label.
+    mode:  for sides without a symbol table: `byte`, `utf8` (code points), or `auto`, which is utf8
+           if an input label above 256 occurs that no table names, and byte otherwise. FSTs over code
+           points up to 256 only look like byte FSTs: say `utf8`.
+    warn:  called with one message for dropped weights and one for unreachable input symbols.
+
+    Generated symbols get new labels from 0xF0000 in the order of their names, so that the digest
+    doesn't depend on the process that made them. FstError if a label can't be read.
+    """
+    if mode not in ("auto", "byte", "utf8"):
+        raise FstError(f"{name}: expected mode auto, byte or utf8, got {mode!r}")
+    if obj.arc_type() not in _ARC_TYPES:
+        raise FstError(
+            f"{name}: expected arcs of type {', '.join(_ARC_TYPES)}, got {obj.arc_type()}",
+            hint="convert it with `fstmap --map_type=to_standard`",
+        )
+    raw = _unweighted(obj, name, warn)
+    inputs, outputs = _sides(obj, raw.arcs, dict(names or {}), mode, name)
+    arcs, n_states = _expanded(raw, inputs, name, warn)
+    arcs, symbols = _output_side(arcs, outputs, name)
+    start = max(raw.start, 0)
+    return Fst.from_arcs(arcs, start, raw.finals, symbols, max(n_states, 1))
+
+
+def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
+    """States and arcs without weights; arcs and final states of weight Zero are left out."""
+    import pywrapfst
+
+    one = pywrapfst.Weight.one(obj.weight_type())
+    zero = pywrapfst.Weight.zero(obj.weight_type())
+    arcs: list[Arc] = []
+    finals: list[int] = []
+    weighted_arcs = weighted_finals = n_states = 0
+    for state in obj.states():
+        n_states += 1
+        weight = obj.final(state)
+        if weight != zero:
+            finals.append(state)
+            weighted_finals += weight != one
+        for arc in obj.arcs(state):
+            weight = arc.weight
+            if weight != zero:
+                arcs.append((state, arc.ilabel, arc.olabel, arc.nextstate))
+                weighted_arcs += weight != one
+    if any(not 0 <= arc[3] < n_states or arc[1] < 0 or arc[2] < 0 for arc in arcs):
+        raise FstError(
+            f"{name}: an arc has a negative label or goes to a state that doesn't exist",
+            hint="the FST is damaged; write it again",
+        )
+    if weighted_arcs or weighted_finals:
+        warn(
+            f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states have "
+            "one); the language model alone gives the probabilities"
+        )
+    return _Raw(obj.start(), arcs, finals, n_states)
+
+
+def _sides(
+    obj: Any, arcs: list[Arc], names: dict[int, str], mode: Mode, name: str
+) -> tuple[_Side, _Side]:
+    """Decide how both sides are read."""
+    input_table = read_table(obj.input_symbols(), f"{name}: input symbol table")
+    output_table = read_table(obj.output_symbols(), f"{name}: output symbol table")
+    for table in (input_table, output_table):
+        if table is not None:
+            names |= table.generated
+    inputs = _table_side(input_table, names)
+    if inputs is None:
+        inputs = _Side("unicode" if _is_utf8(arcs, names, mode) else "bytes", names)
+    outputs = _table_side(output_table, names) or _Side(
+        "unicode" if inputs.kind == "unicode" or mode == "utf8" else "bytes", names
+    )
+    return inputs, outputs
+
+
+def _table_side(table: Table | None, names: Mapping[int, str]) -> _Side | None:
+    """What a symbol table says about its side; None if it only names generated symbols."""
+    if table is None or table.alphabet == "generated":
+        return None
+    return _Side(table.alphabet, table.names if table.alphabet == "symbols" else names)
+
+
+def _is_utf8(arcs: list[Arc], names: Mapping[int, str], mode: Mode) -> bool:
+    if mode != "auto":
+        return mode == "utf8"
+    # Without names a generated symbol looks like a private code point of planes 15 and 16, which no
+    # ordinary text holds: such labels alone don't make a code-point FST.
+    return any(NUL_LABEL < arc[1] < FIRST_GENERATED and arc[1] not in names for arc in arcs)
+
+
+def _expanded(raw: _Raw, side: _Side, name: str, warn: Warn) -> tuple[list[Arc], int]:
+    """Arcs with input bytes: a label of several bytes becomes a chain, with the output on its first arc."""
+    chains: dict[int, bytes | None] = {0: b""}
+    dead: dict[str, int] = {}
+    arcs: list[Arc] = []
+    size = raw.n_states
+    for src, ilabel, olabel, dst in raw.arcs:
+        if ilabel not in chains:
+            chains[ilabel] = _input_bytes(ilabel, side, name)
+        chain = chains[ilabel]
+        if chain is None:
+            symbol = f"[{side.names.get(ilabel, hex(ilabel))}]"
+            dead[symbol] = dead.get(symbol, 0) + 1
+            continue
+        labels = list(chain) or [EPS]
+        states = [src, *range(size, size + len(labels) - 1), dst]
+        size += len(labels) - 1
+        arcs += zip(states, labels, [olabel] + [0] * (len(labels) - 1), states[1:], strict=False)
+    if dead:
+        shown = ", ".join(sorted(dead)[:8]) + (", …" if len(dead) > 8 else "")
+        warn(f"{name}: dropped {sum(dead.values())} arcs that read symbols no text contains: {shown}")
+    return arcs, size
+
+
+def _input_bytes(label: int, side: _Side, name: str) -> bytes | None:
+    """The bytes of a non-zero input label; None for a generated symbol, which no text contains."""
+    if side.kind == "symbols":
+        if label not in side.names:
+            raise FstError(
+                f"{name}: input label {label} isn't in the input symbol table",
+                hint="add it to the table, or remove the table if the labels are bytes",
+            )
+        return side.names[label].encode("utf-8", "surrogateescape")
+    if label in side.names:
+        return None
+    if side.kind == "bytes":
+        if label <= NUL_LABEL:
+            return bytes([label % NUL_LABEL])
+        if label >= FIRST_GENERATED:
+            return None
+    elif label <= _LAST_CODE_POINT and not 0xD800 <= label < 0xE000:
+        return chr(label).encode()
+    expected = "byte 1..255 (256 for NUL)" if side.kind == "bytes" else "Unicode code point"
+    raise FstError(
+        f"{name}: input label {label} is no {expected} and no symbol table names it",
+        hint="embed an input symbol table in the FST (`fstsymbols --isymbols`)",
+    )
+
+
+def _output_side(arcs: Iterable[Arc], side: _Side, name: str) -> tuple[Iterator[Arc], Symbols]:
+    """Arcs with lmfst's output symbols, and the names of these."""
+    arcs = list(arcs)
+    used = sorted({arc[2] for arc in arcs} - {0})
+    if side.kind == "symbols":
+        for label in used:
+            if label not in side.names:
+                raise _unknown_output(label, name)
+        mapping = {label: label for label in used}
+        symbols = Symbols("symbols", {label: text for label, text in side.names.items() if label})
+    else:
+        mapping, generated = _text_outputs(used, side, name)
+        symbols = Symbols(side.kind, generated)
+    mapping[0] = EPS
+    return ((src, ilabel, mapping[olabel], dst) for src, ilabel, olabel, dst in arcs), symbols
+
+
+def _text_outputs(used: list[int], side: _Side, name: str) -> tuple[dict[int, int], dict[int, str]]:
+    """Symbols of byte or code-point labels, and the names of the generated ones."""
+    mapping: dict[int, int] = {}
+    generated = sorted({side.names[label] for label in used if label in side.names})
+    fresh = {text: FIRST_GENERATED + rank for rank, text in enumerate(generated)}
+    for label in used:
+        if label in side.names:
+            mapping[label] = fresh[side.names[label]]
+        elif side.kind == "bytes" and label <= NUL_LABEL:
+            mapping[label] = label % NUL_LABEL
+        elif side.kind == "unicode" and label <= _LAST_CODE_POINT:
+            mapping[label] = label
+        else:
+            raise _unknown_output(label, name)
+    return mapping, {symbol: text for text, symbol in fresh.items()}
+
+
+def _unknown_output(label: int, name: str) -> FstError:
+    return FstError(
+        f"{name}: unknown output label {label}: no byte 1..255 (256 for NUL), and no symbol table names it",
+        hint="embed an output symbol table in the FST (`fstsymbols --osymbols`), or compile the grammar itself",
+    )

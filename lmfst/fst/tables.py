@@ -1,0 +1,126 @@
+"""Symbol tables of OpenFst files: what alphabet does a table describe?
+
+Thrax and pynini write tables that spell out the byte alphabet (or all code points) and append generated
+symbols; such a table only adds names to byte (or code-point) labels. Any other table defines an alphabet
+of its own. Names that aren't UTF-8 keep their bytes as lone surrogates (`surrogateescape`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lmfst.errors import FstError
+
+NUL_LABEL = 256
+"""Label 0 is epsilon in OpenFst, so byte 0 is written as label 256."""
+
+FIRST_GENERATED = 0xF0000
+"""pynini numbers generated symbols from here; Thrax does so higher up, in the same private planes."""
+
+BOUNDARIES = {0xF8FE: "BOS", 0xF8FF: "EOS"}
+"""The labels of [BOS] and [EOS] in pynini and Thrax."""
+
+_BYTE_TABLE = "**Byte symbols"
+_UTF8_TABLE = "**UTF8 symbols"
+_CONTROLS = (
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB "
+    "ESC FS GS RS US SPACE"
+).split()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A symbol table.
+
+    alphabet: bytes or unicode (the table repeats these and perhaps adds generated symbols),
+              generated (only these), or symbols (an alphabet of its own).
+    names:    all entries but label 0, the epsilon.
+    """
+
+    alphabet: Literal["bytes", "unicode", "generated", "symbols"]
+    names: Mapping[int, str]
+
+    @property
+    def generated(self) -> dict[int, str]:
+        """The generated symbols among the entries of a byte, code-point or generated table."""
+        if self.alphabet == "symbols":
+            return {}
+        return {
+            label: name
+            for label, name in self.names.items()
+            if label > NUL_LABEL and not (self.alphabet == "unicode" and _names_itself(label, name))
+        }
+
+
+def read_table(table: Any, where: str) -> Table | None:
+    """Judge a pywrapfst symbol table; None stays None. FstError if two names share a label."""
+    if table is None:
+        return None
+    names: dict[int, str] = {}
+    for label, name in _entries(table):
+        if label < 0:
+            raise FstError(f"{where}: expected labels ≥ 0, got {label} for {name!r}")
+        if names.setdefault(label, name) != name:
+            raise FstError(f"{where}: label {label} has two names, {names[label]!r} and {name!r}")
+    names.pop(0, None)
+    return Table(_alphabet(table.name(), names), names)
+
+
+def _entries(table: Any) -> list[tuple[int, str]]:
+    try:
+        return list(table)
+    except UnicodeDecodeError:
+        # The binding only gives text; names that aren't UTF-8 have to be read from OpenFst's own output.
+        return _entries_of_text(table)
+
+
+def _entries_of_text(table: Any) -> list[tuple[int, str]]:
+    handle, path = tempfile.mkstemp(suffix=".syms")
+    os.close(handle)
+    try:
+        table.write_text(path)
+        rows = Path(path).read_bytes().split(b"\n")
+    finally:
+        os.unlink(path)
+    pairs = [row.rpartition(b"\t") for row in rows if row]
+    return [(int(label), name.decode("utf-8", "surrogateescape")) for name, _, label in pairs]
+
+
+def _alphabet(
+    title: str, names: Mapping[int, str]
+) -> Literal["bytes", "unicode", "generated", "symbols"]:
+    if title == _BYTE_TABLE:
+        return "bytes"
+    if title == _UTF8_TABLE:
+        return "unicode"
+    if all(label >= FIRST_GENERATED or BOUNDARIES.get(label) == name for label, name in names.items()):
+        return "generated"
+    low = {label: name for label, name in names.items() if label < NUL_LABEL}
+    high_characters = any(
+        label > NUL_LABEL and _names_itself(label, name) for label, name in names.items()
+    )
+    if low and not high_characters and all(_names_byte(label, name) for label, name in low.items()):
+        return "bytes"
+    return "symbols"
+
+
+def _names_itself(label: int, name: str) -> bool:
+    return label <= 0x10FFFF and name == chr(label)
+
+
+def _names_byte(label: int, name: str) -> bool:
+    """Whether `name` is one of the customary spellings of byte `label` (1..255)."""
+    if name.encode("utf-8", "surrogateescape") == bytes([label]):
+        return True
+    bare = name.strip("<>[]").replace("\\x", "0x").lower()
+    spellings = {f"0x{label:02x}", f"0x{label:x}"}
+    if label < len(_CONTROLS):
+        spellings.add(_CONTROLS[label].lower())
+    if label == 0x7F:
+        spellings.add("del")
+    return len(name) > 1 and bare in spellings
