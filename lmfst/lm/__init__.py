@@ -1,0 +1,1 @@
+"""Language models: what gives the probability of the next source token."""
