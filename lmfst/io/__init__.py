@@ -1,0 +1,8 @@
+"""Documents in, rows out: text, JSONL and TSV, plain or gzip, files or pipes."""
+
+from __future__ import annotations
+
+from lmfst.io.documents import Document, read_documents
+from lmfst.io.rows import RowWriter, open_rows
+
+__all__ = ["Document", "RowWriter", "open_rows", "read_documents"]

@@ -1,0 +1,229 @@
+r"""Writing rows as TSV or JSON lines, to the standard output or atomically to a file.
+
+TSV has a header line, LF line ends, and the escapes \t \n \r \\ inside fields; None is an empty
+field. JSONL is strict JSON: numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
+both, a float has its shortest form of at most 10 significant digits.
+
+A file appears under its name when it is complete; before that, and after an error, there is
+nothing but what was there already. Pipes and devices are written to directly.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import numbers
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import IO, Literal, Self, cast
+
+from lmfst.errors import InputError, UsageError
+
+RowFormat = Literal["tsv", "jsonl"]
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def open_rows(path: str | None, fmt: RowFormat, columns: Sequence[str]) -> RowWriter:
+    """A writer of rows with the given `columns` to `path`; None or `-` is the standard output.
+
+    A path that ends in .gz is compressed. Raises UsageError for an unknown format, InputError for a
+    place that can't be written to.
+    """
+    if fmt not in ("tsv", "jsonl"):
+        raise UsageError(f"expected the format tsv or jsonl, found {fmt!r}")
+    return RowWriter(_Stdout() if path in (None, "-") else _place(cast(str, path)), fmt, columns)
+
+
+class RowWriter:
+    """Writes rows in one format; a context manager that keeps nothing of a failed run.
+
+    In a `with` block, leaving by an exception discards the file, else `close` completes it.
+    """
+
+    def __init__(self, sink: _Stdout | _File, fmt: RowFormat, columns: Sequence[str]) -> None:
+        self._sink = sink
+        self._columns = tuple(columns)
+        self._allowed = frozenset(columns)
+        self._tsv = fmt == "tsv"
+        if self._tsv:
+            try:
+                self._put("\t".join(name.translate(_ESCAPES) for name in self._columns))
+            except BaseException:
+                self.discard()
+                raise
+
+    def write(self, row: Mapping[str, object]) -> None:
+        """Write one row; columns it lacks are empty. UsageError if it has others."""
+        if not row.keys() <= self._allowed:
+            extra = sorted(row.keys() - self._allowed)
+            raise UsageError(f"expected a row of {list(self._columns)}, found {extra} too")
+        values = [row.get(name) for name in self._columns]
+        if self._tsv:
+            self._put("\t".join(_field(value) for value in values))
+        else:
+            record = {name: _json(v) for name, v in zip(self._columns, values, strict=True)}
+            self._put(_dumps(record))
+
+    def flush(self) -> None:
+        """Hand on what was written so far, where someone may be reading: a pipe or terminal."""
+        self._sink.flush()
+
+    def close(self) -> None:
+        """Complete the output; a file gets its name now. A second call does nothing."""
+        self._sink.close()
+
+    def discard(self) -> None:
+        """Give the output up: no file appears."""
+        self._sink.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _put(self, line: str) -> None:
+        # Lone surrogates stand for undecodable bytes of file names; they must not end a run.
+        self._sink.stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+class _Stdout:
+    """The standard output, which stays open."""
+
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self.stream: IO[bytes] = sys.stdout.buffer
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    close = flush
+
+    def discard(self) -> None:
+        """Nothing: what was written is out of our hands."""
+
+
+class _File:
+    """A file that is written under `temporary` (None: directly), then renamed to `path`."""
+
+    def __init__(self, raw: IO[bytes], path: str, temporary: str | None, packed: bool) -> None:
+        self._raw = raw
+        self._path = path
+        self._temporary = temporary
+        self._packer: gzip.GzipFile | None = None
+        if packed:
+            # No name and time inside: the same rows give the same file.
+            self._packer = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
+        self.stream = raw if self._packer is None else cast(IO[bytes], self._packer)
+
+    def flush(self) -> None:
+        # Nobody reads a temporary file, and flushing spoils compression.
+        if self._temporary is None:
+            self.stream.flush()
+
+    def close(self) -> None:
+        if self._raw.closed:
+            return
+        try:
+            if self._packer is not None:
+                self._packer.close()
+            self._raw.flush()
+            if self._temporary is not None:
+                os.fsync(self._raw.fileno())
+            self._raw.close()
+            if self._temporary is not None:
+                os.replace(self._temporary, self._path)
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            self._raw.close()
+        if self._temporary is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+
+
+def _place(path: str) -> _File:
+    """Open `path` for writing: a temporary file beside it, or itself if it is a pipe or device."""
+    real = os.path.realpath(path)
+    packed = path.endswith(".gz")
+    try:
+        if os.path.isdir(real):
+            raise IsADirectoryError(None, "it is a directory")
+        if os.path.exists(real) and not os.path.isfile(real):
+            return _File(open(path, "wb"), path, None, packed)
+        folder, name = os.path.split(real)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+        os.chmod(temporary, _mode(real))
+        return _File(os.fdopen(descriptor, "wb"), real, temporary, packed)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{path}: expected a place to write to: {reason}",
+            hint="name a file in a folder you own",
+        ) from None
+
+
+def _mode(path: str) -> int:
+    """The permissions of the file at `path`, or those a new file gets."""
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _field(value: object) -> str:
+    """One TSV field."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    if isinstance(value, numbers.Real):
+        return _float(float(value))
+    return _dumps(_json(value)).translate(_ESCAPES)
+
+
+def _float(value: float) -> str:
+    # Adding 0.0 turns -0.0 into 0.0.
+    return f"{value + 0.0:.10g}"
+
+
+def _json(value: object) -> object:
+    """`value` made of what strict JSON has; TypeError for what is no number, text or container."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        text = _float(float(value))
+        return float(text) if math.isfinite(value) else text
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_json(item) for item in value]
+    raise TypeError(f"expected text, a number, a list or a mapping, found {type(value).__name__}")
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
