@@ -1,8 +1,26 @@
-"""Transducers as arrays: data class, OpenFst input and output, checks."""
+"""Transducers as arrays: data class, OpenFst input and output, checks.
+
+Bytes in, symbols out. `lmfst.fst.check` holds the checks that come before use: functional, total,
+no output on a cycle that reads nothing.
+"""
 
 from lmfst.fst.apply import apply_all
 from lmfst.fst.core import EPS, Fst, identity_bytes
+from lmfst.fst.io import captured_stderr, read_fst, to_openfst, to_text, write_openfst
 from lmfst.fst.openfst import from_openfst
 from lmfst.fst.symbols import BYTES, Symbols
 
-__all__ = ["BYTES", "EPS", "Fst", "Symbols", "apply_all", "from_openfst", "identity_bytes"]
+__all__ = [
+    "BYTES",
+    "EPS",
+    "Fst",
+    "Symbols",
+    "apply_all",
+    "captured_stderr",
+    "from_openfst",
+    "identity_bytes",
+    "read_fst",
+    "to_openfst",
+    "to_text",
+    "write_openfst",
+]

@@ -36,8 +36,10 @@ def apply_all(
                     hint="the input is too long or too ambiguous for --all; ask for fewer outputs",
                 )
             for ilabel, olabel, dst in arcs[state]:
+                if ilabel != EPS and (at == len(data) or ilabel != data[at]):
+                    continue
                 after = at if ilabel == EPS else at + 1
-                if (ilabel != EPS and (at == len(data) or ilabel != data[at])) or dst not in viable[after]:
+                if dst not in viable[after]:
                     continue
                 if olabel != EPS:
                     following.add((dst, after, (*output, olabel)))

@@ -2,7 +2,7 @@
 
 Arcs read a byte (0..255) or nothing (EPS) and write an output symbol (an int ≥ 0) or nothing (EPS).
 They are kept in compressed-row form, sorted by (source, input, output, target), without duplicates.
-Weights don't exist here: an FST of lmfst is a relation, and the language model gives the probabilities.
+There are no weights: an FST is a relation here, and the language model gives the probabilities.
 """
 
 from __future__ import annotations
@@ -53,14 +53,13 @@ class Fst:
 
     def __post_init__(self) -> None:
         for name in ("arc_ptr", "ilabel", "olabel", "dst"):
-            self._set(name, np.ascontiguousarray(getattr(self, name), dtype=np.int32))
-        self._set("final", np.ascontiguousarray(self.final, dtype=np.bool_))
+            self._set(name, np.array(getattr(self, name), dtype=np.int32))
+        self._set("final", np.array(self.final, dtype=np.bool_))
         self._set("start", int(self.start))
         self._check()
 
     def _set(self, name: str, value: Any) -> None:
         if isinstance(value, np.ndarray):
-            value = value.view()
             value.flags.writeable = False
         object.__setattr__(self, name, value)
 
@@ -116,6 +115,9 @@ class Fst:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __repr__(self) -> str:
+        return f"<Fst {self.n_states} states, {self.n_arcs} arcs, {self.digest[:12]}>"
+
     @classmethod
     def from_arcs(
         cls,
@@ -131,11 +133,13 @@ class Fst:
         """
         rows = np.array(sorted(set(arcs)), dtype=np.int64).reshape(-1, 4)
         final_states = sorted({int(state) for state in finals})
-        named = [start, *final_states, *(rows[:, [0, 3]].max(axis=0) if len(rows) else [])]
+        named = {start, *final_states[:1], *final_states[-1:]}
+        if len(rows):
+            named |= {int(rows[:, 3].min()), int(rows[:, 3].max()), *rows[[0, -1], 0].tolist()}
         size = max(named) + 1 if n_states is None else n_states
-        lowest = min(start, *final_states[:1], *(rows[:, [0, 3]].min(axis=0) if len(rows) else [start]))
-        if lowest < 0 or max(named) >= size:
-            raise FstError(f"expected states in 0..{size - 1}, got {lowest if lowest < 0 else max(named)}")
+        if min(named) < 0 or max(named) >= size:
+            wrong = min(named) if min(named) < 0 else max(named)
+            raise FstError(f"expected states in 0..{size - 1}, got {wrong}")
         return cls._from_rows(rows, start, final_states, symbols, size)
 
     @classmethod
@@ -145,8 +149,9 @@ class Fst:
         """From sorted, distinct rows [n_arcs, 4]."""
         final = np.zeros(size, dtype=np.bool_)
         final[finals] = True
-        arc_ptr = np.searchsorted(rows[:, 0], np.arange(size + 1))
-        return cls(start, arc_ptr, rows[:, 1], rows[:, 2], rows[:, 3], final, symbols)  # type: ignore[arg-type]
+        arc_ptr = np.searchsorted(rows[:, 0], np.arange(size + 1)).astype(np.int32)
+        ilabel, olabel, dst = (rows[:, column].astype(np.int32) for column in (1, 2, 3))
+        return cls(start, arc_ptr, ilabel, olabel, dst, final, symbols)
 
     def arcs(self) -> list[Arc]:
         """All arcs as (source, input, output, target), in order."""
@@ -154,11 +159,12 @@ class Fst:
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def trim(self) -> Fst:
-        """The part between the start and the final states; one state, not final, if nothing is left.
+        """The accessible and coaccessible part; one state that isn't final if nothing is left.
 
         States keep their order. Returns `self` if nothing has to go.
         """
-        keep = _reached(self, [self.start]) & _reached(self, np.flatnonzero(self.final).tolist(), back=True)
+        finals = np.flatnonzero(self.final).tolist()
+        keep = _reached(self, [self.start]) & _reached(self, finals, back=True)
         if keep.all():
             return self
         if not keep[self.start]:
@@ -168,8 +174,8 @@ class Fst:
         live = keep[src] & keep[self.dst]
         columns = (number[src[live]], self.ilabel[live], self.olabel[live], number[self.dst[live]])
         rows = np.stack(columns, axis=1).astype(np.int64)
-        finals = number[keep & self.final].tolist()
-        return Fst._from_rows(rows, int(number[self.start]), finals, self.symbols, int(keep.sum()))
+        kept = number[keep & self.final].tolist()
+        return Fst._from_rows(rows, int(number[self.start]), kept, self.symbols, int(keep.sum()))
 
 
 def _reached(fst: Fst, seeds: list[int], *, back: bool = False) -> NDArray[np.bool_]:
@@ -193,5 +199,3 @@ def _reached(fst: Fst, seeds: list[int], *, back: bool = False) -> NDArray[np.bo
 def identity_bytes() -> Fst:
     """The function that copies every byte string: one state, 256 arcs."""
     return Fst.from_arcs(((0, byte, byte, 0) for byte in range(256)), 0, [0])
-
-

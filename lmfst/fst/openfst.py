@@ -1,8 +1,9 @@
 """OpenFst objects (pynini, pywrapfst) → `Fst`.
 
-The input side becomes bytes, whatever it was: bytes (labels 1..255, 256 for NUL), Unicode code points
-(expanded to their UTF-8), or named symbols (expanded to the UTF-8 of their names). The output side keeps
-its own alphabet: bytes and generated symbols, code points, or the symbols of a table. Weights go.
+The input side becomes bytes, whatever it was: bytes (labels 1..255, 256 for NUL), Unicode code
+points (expanded to their UTF-8), or named symbols (expanded to the UTF-8 of their names). The
+output side keeps its own alphabet: bytes and generated symbols, code points, or the symbols of a
+table. Weights are dropped.
 
 Which reading applies is decided by the symbol tables first and by the labels second; see `_sides`.
 Not done here: files (see `lmfst.fst.io`), composition, or anything else that OpenFst does well.
@@ -11,20 +12,28 @@ Not done here: files (see `lmfst.fst.io`), composition, or anything else that Op
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from lmfst.errors import FstError
 from lmfst.fst.core import EPS, Arc, Fst
 from lmfst.fst.symbols import Symbols
-from lmfst.fst.tables import FIRST_GENERATED, NUL_LABEL, Table, read_table
+from lmfst.fst.tables import (
+    BOUNDARIES,
+    FIRST_BEYOND,
+    FIRST_GENERATED,
+    LAST_CODE_POINT,
+    NUL_LABEL,
+    NUL_NAME,
+    Table,
+    read_table,
+)
 
 Warn = Callable[[str], None]
 Mode = Literal["auto", "byte", "utf8"]
 
 _ARC_TYPES = ("standard", "log", "log64")
-_LAST_CODE_POINT = 0x10FFFF
 
 
 def warn_default(message: str) -> None:
@@ -64,14 +73,15 @@ def from_openfst(
     """The transducer of a pynini or pywrapfst FST, over bytes on the input side.
 
     name:  how messages call this FST (a path, a rule).
-    names: names of generated symbols that the FST's own tables don't hold, by label.
+    names: names of generated symbols that the FST's own tables don't hold, by label above 256.
     mode:  for sides without a symbol table: `byte`, `utf8` (code points), or `auto`, which is utf8
-           if an input label above 256 occurs that no table names, and byte otherwise. FSTs over code
-           points up to 256 only look like byte FSTs: say `utf8`.
+           if an input label above 256 occurs that no table names, and byte otherwise. An FST with
+           no code points beyond 256 looks like a byte FST: say `utf8` there.
     warn:  called with one message for dropped weights and one for unreachable input symbols.
 
-    Generated symbols get new labels from 0xF0000 in the order of their names, so that the digest
-    doesn't depend on the process that made them. FstError if a label can't be read.
+    Generated symbols get new labels in the order of their names, from 0xF0000 next to bytes and
+    from 0x110000 next to code points, so that the digest doesn't depend on the process that
+    numbered them. FstError if a label can't be read.
     """
     if mode not in ("auto", "byte", "utf8"):
         raise FstError(f"{name}: expected mode auto, byte or utf8, got {mode!r}")
@@ -81,11 +91,13 @@ def from_openfst(
             hint="convert it with `fstmap --map_type=to_standard`",
         )
     raw = _unweighted(obj, name, warn)
-    inputs, outputs = _sides(obj, raw.arcs, dict(names or {}), mode, name)
-    arcs, n_states = _expanded(raw, inputs, name, warn)
-    arcs, symbols = _output_side(arcs, outputs, name)
-    start = max(raw.start, 0)
-    return Fst.from_arcs(arcs, start, raw.finals, symbols, max(n_states, 1))
+    known = BOUNDARIES | {label: text for label, text in (names or {}).items() if label > NUL_LABEL}
+    inputs, outputs = _sides(obj, raw.arcs, known, mode, name)
+    expanded, n_states = _expanded(raw, inputs, name, warn)
+    arcs, symbols = _output_side(expanded, outputs, name)
+    if raw.start < 0:
+        return Fst.from_arcs([], 0, [], symbols)
+    return Fst.from_arcs(arcs, raw.start, raw.finals, symbols, n_states)
 
 
 def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
@@ -115,8 +127,8 @@ def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
         )
     if weighted_arcs or weighted_finals:
         warn(
-            f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states have "
-            "one); the language model alone gives the probabilities"
+            f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states "
+            "have one); the language model alone gives the probabilities"
         )
     return _Raw(obj.start(), arcs, finals, n_states)
 
@@ -155,7 +167,7 @@ def _is_utf8(arcs: list[Arc], names: Mapping[int, str], mode: Mode) -> bool:
 
 
 def _expanded(raw: _Raw, side: _Side, name: str, warn: Warn) -> tuple[list[Arc], int]:
-    """Arcs with input bytes: a label of several bytes becomes a chain, with the output on its first arc."""
+    """Arcs with input bytes: a label of several bytes becomes a chain, its first arc writes."""
     chains: dict[int, bytes | None] = {0: b""}
     dead: dict[str, int] = {}
     arcs: list[Arc] = []
@@ -174,7 +186,8 @@ def _expanded(raw: _Raw, side: _Side, name: str, warn: Warn) -> tuple[list[Arc],
         arcs += zip(states, labels, [olabel] + [0] * (len(labels) - 1), states[1:], strict=False)
     if dead:
         shown = ", ".join(sorted(dead)[:8]) + (", …" if len(dead) > 8 else "")
-        warn(f"{name}: dropped {sum(dead.values())} arcs that read symbols no text contains: {shown}")
+        count = sum(dead.values())
+        warn(f"{name}: dropped {count} arcs that read symbols no text contains: {shown}")
     return arcs, size
 
 
@@ -194,7 +207,7 @@ def _input_bytes(label: int, side: _Side, name: str) -> bytes | None:
             return bytes([label % NUL_LABEL])
         if label >= FIRST_GENERATED:
             return None
-    elif label <= _LAST_CODE_POINT and not 0xD800 <= label < 0xE000:
+    elif label <= LAST_CODE_POINT and not 0xD800 <= label < 0xE000:
         return chr(label).encode()
     expected = "byte 1..255 (256 for NUL)" if side.kind == "bytes" else "Unicode code point"
     raise FstError(
@@ -203,9 +216,8 @@ def _input_bytes(label: int, side: _Side, name: str) -> bytes | None:
     )
 
 
-def _output_side(arcs: Iterable[Arc], side: _Side, name: str) -> tuple[Iterator[Arc], Symbols]:
+def _output_side(arcs: list[Arc], side: _Side, name: str) -> tuple[list[Arc], Symbols]:
     """Arcs with lmfst's output symbols, and the names of these."""
-    arcs = list(arcs)
     used = sorted({arc[2] for arc in arcs} - {0})
     if side.kind == "symbols":
         for label in used:
@@ -217,20 +229,24 @@ def _output_side(arcs: Iterable[Arc], side: _Side, name: str) -> tuple[Iterator[
         mapping, generated = _text_outputs(used, side, name)
         symbols = Symbols(side.kind, generated)
     mapping[0] = EPS
-    return ((src, ilabel, mapping[olabel], dst) for src, ilabel, olabel, dst in arcs), symbols
+    return [(src, ilabel, mapping[olabel], dst) for src, ilabel, olabel, dst in arcs], symbols
 
 
 def _text_outputs(used: list[int], side: _Side, name: str) -> tuple[dict[int, int], dict[int, str]]:
     """Symbols of byte or code-point labels, and the names of the generated ones."""
+    named = {label: side.names[label] for label in used if label in side.names}
     mapping: dict[int, int] = {}
-    generated = sorted({side.names[label] for label in used if label in side.names})
-    fresh = {text: FIRST_GENERATED + rank for rank, text in enumerate(generated)}
+    if side.kind == "unicode":
+        mapping = {label: 0 for label, text in named.items() if text == NUL_NAME}
+    first = FIRST_GENERATED if side.kind == "bytes" else FIRST_BEYOND
+    texts = sorted({text for label, text in named.items() if label not in mapping})
+    fresh = {text: first + rank for rank, text in enumerate(texts)}
     for label in used:
-        if label in side.names:
-            mapping[label] = fresh[side.names[label]]
+        if label in named:
+            mapping.setdefault(label, fresh.get(named[label], 0))
         elif side.kind == "bytes" and label <= NUL_LABEL:
             mapping[label] = label % NUL_LABEL
-        elif side.kind == "unicode" and label <= _LAST_CODE_POINT:
+        elif side.kind == "unicode" and label <= LAST_CODE_POINT:
             mapping[label] = label
         else:
             raise _unknown_output(label, name)
@@ -239,6 +255,6 @@ def _text_outputs(used: list[int], side: _Side, name: str) -> tuple[dict[int, in
 
 def _unknown_output(label: int, name: str) -> FstError:
     return FstError(
-        f"{name}: unknown output label {label}: no byte 1..255 (256 for NUL), and no symbol table names it",
-        hint="embed an output symbol table in the FST (`fstsymbols --osymbols`), or compile the grammar itself",
+        f"{name}: unknown output label {label}: neither a byte (1..256) nor in a symbol table",
+        hint="embed an output symbol table (`fstsymbols --osymbols`), or give the grammar itself",
     )

@@ -1,9 +1,10 @@
 """Names of output symbols.
 
-A symbol is an int ≥ 0. Its name is the explicit one if there is one (a generated symbol, or an entry of
-a symbol table), else it follows from the kind of alphabet: for bytes printable ASCII as itself and
-`\\xNN` otherwise; for Unicode the character of that code point, with control and other invisible
-characters escaped as `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`; for named symbols there is no other name.
+A symbol is an int ≥ 0. Its name is the explicit one if there is one (a generated symbol, or an
+entry of a symbol table), else it follows from the kind of alphabet: for bytes printable ASCII as
+itself and `\\xNN` otherwise; for Unicode the character of that code point, with control and other
+invisible characters escaped as `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`; for named symbols there is no
+other name.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Symbols:
 
     __slots__ = ("_labels", "kind", "names")
 
+    _labels: Mapping[str, int]
     kind: Kind
     names: Mapping[int, str]
 

@@ -1,8 +1,9 @@
 """Symbol tables of OpenFst files: what alphabet does a table describe?
 
-Thrax and pynini write tables that spell out the byte alphabet (or all code points) and append generated
-symbols; such a table only adds names to byte (or code-point) labels. Any other table defines an alphabet
-of its own. Names that aren't UTF-8 keep their bytes as lone surrogates (`surrogateescape`).
+Thrax and lmfst write tables that spell out the byte alphabet (or the code points in use) and
+append generated symbols; such a table only adds names to byte (or code-point) labels. Any other
+table defines an alphabet of its own. Names that aren't UTF-8 keep their bytes as lone surrogates
+(`surrogateescape`).
 """
 
 from __future__ import annotations
@@ -15,22 +16,46 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmfst.errors import FstError
+from lmfst.fst.symbols import Symbols
 
 NUL_LABEL = 256
 """Label 0 is epsilon in OpenFst, so byte 0 is written as label 256."""
 
 FIRST_GENERATED = 0xF0000
-"""pynini numbers generated symbols from here; Thrax does so higher up, in the same private planes."""
+"""pynini numbers generated symbols from here; Thrax does so higher up, in the same planes."""
+
+LAST_CODE_POINT = 0x10FFFF
+FIRST_BEYOND = LAST_CODE_POINT + 1
+"""Generated symbols next to code points are numbered from here."""
+
+NUL_NAME = "\\x00"
+"""The name by which code point 0 is written, as its label can't be 0."""
 
 BOUNDARIES = {0xF8FE: "BOS", 0xF8FF: "EOS"}
 """The labels of [BOS] and [EOS] in pynini and Thrax."""
 
-_BYTE_TABLE = "**Byte symbols"
-_UTF8_TABLE = "**UTF8 symbols"
+BYTE_TABLE = "**Byte symbols"
+UTF8_TABLE = "**UTF8 symbols"
+"""Thrax's titles for its two tables."""
+
+SYMBOLS_TABLE = "lmfst symbols"
+"""The title of an alphabet of its own, however its names look."""
+
 _CONTROLS = (
-    "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB "
-    "ESC FS GS RS US SPACE"
-).split()
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB"
+)
+_CONTROL_NAMES = [
+    *_CONTROLS.lower().split(),
+    "can",
+    "em",
+    "sub",
+    "esc",
+    "fs",
+    "gs",
+    "rs",
+    "us",
+    "space",
+]
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,7 @@ def _entries(table: Any) -> list[tuple[int, str]]:
     try:
         return list(table)
     except UnicodeDecodeError:
-        # The binding only gives text; names that aren't UTF-8 have to be read from OpenFst's own output.
+        # The binding only gives text; other names have to be read from what OpenFst itself writes.
         return _entries_of_text(table)
 
 
@@ -94,11 +119,15 @@ def _entries_of_text(table: Any) -> list[tuple[int, str]]:
 def _alphabet(
     title: str, names: Mapping[int, str]
 ) -> Literal["bytes", "unicode", "generated", "symbols"]:
-    if title == _BYTE_TABLE:
+    if title == BYTE_TABLE:
         return "bytes"
-    if title == _UTF8_TABLE:
+    if title == UTF8_TABLE:
         return "unicode"
-    if all(label >= FIRST_GENERATED or BOUNDARIES.get(label) == name for label, name in names.items()):
+    if title == SYMBOLS_TABLE:
+        return "symbols"
+    if all(
+        label >= FIRST_GENERATED or BOUNDARIES.get(label) == name for label, name in names.items()
+    ):
         return "generated"
     low = {label: name for label, name in names.items() if label < NUL_LABEL}
     high_characters = any(
@@ -110,7 +139,13 @@ def _alphabet(
 
 
 def _names_itself(label: int, name: str) -> bool:
-    return label <= 0x10FFFF and name == chr(label)
+    """Whether `name` is the character with code point `label`, or an escape for it."""
+    return label <= LAST_CODE_POINT and name in (chr(label), *_escapes(label))
+
+
+def _escapes(label: int) -> tuple[str, ...]:
+    spellings = (f"\\x{label:02x}", f"\\u{label:04x}", f"\\U{label:08x}")
+    return spellings[(label > 0xFF) + (label > 0xFFFF) :]
 
 
 def _names_byte(label: int, name: str) -> bool:
@@ -119,8 +154,23 @@ def _names_byte(label: int, name: str) -> bool:
         return True
     bare = name.strip("<>[]").replace("\\x", "0x").lower()
     spellings = {f"0x{label:02x}", f"0x{label:x}"}
-    if label < len(_CONTROLS):
-        spellings.add(_CONTROLS[label].lower())
+    if label < len(_CONTROL_NAMES):
+        spellings.add(_CONTROL_NAMES[label])
     if label == 0x7F:
         spellings.add("del")
     return len(name) > 1 and bare in spellings
+
+
+def written_name(symbols: Symbols, symbol: int) -> str:
+    """How a symbol without explicit name is called in a file: never a space, nor another's name."""
+    if symbols.kind == "symbols":
+        return symbols.name(symbol)
+    if symbols.kind == "bytes":
+        spellings = (symbols.name(symbol), *_escapes(symbol), f"0x{symbol:02x}")
+    else:
+        spellings = (symbols.name(symbol), *_escapes(symbol))
+    taken = set(symbols.names.values())
+    for name in spellings:
+        if name not in taken and not name.isspace():
+            return name
+    raise FstError(f"all names of symbol {symbol} are taken by generated symbols: {spellings}")
