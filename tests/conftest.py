@@ -1,0 +1,16 @@
+"""Settings for all tests: offline, quiet, without time limits on single hypothesis examples."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Set before any test imports transformers, which reads them once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# A shared machine makes single examples slow now and then; that is no failure.
+settings.register_profile("lmfst", deadline=None, print_blob=True)
+settings.load_profile("lmfst")
