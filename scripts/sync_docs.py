@@ -38,7 +38,7 @@ def help_texts() -> dict[str, str]:
         result = CliRunner().invoke(app, [name, "--help"], prog_name="lmfst")
         if result.exit_code != 0:
             raise SystemExit(f"lmfst {name} --help failed: {result.output}")
-        texts[name] = "\n".join(line.rstrip() for line in result.output.strip("\n").split("\n"))
+        texts[name] = "\n".join(line.rstrip() for line in result.output.split("\n")).strip("\n")
     return texts
 
 
