@@ -1,0 +1,8 @@
+"""Vocabularies: the bytes that each token id of a language model contributes to the text."""
+
+from __future__ import annotations
+
+from lmfst.vocab.machine import Vocab
+from lmfst.vocab.reading import vocab_from_symbols, vocab_from_tokenizer
+
+__all__ = ["Vocab", "vocab_from_symbols", "vocab_from_tokenizer"]

@@ -1,0 +1,206 @@
+"""`Vocab`: a sequential machine from token ids to bytes.
+
+The text of a token sequence is the concatenation of what its tokens emit. What a token emits may
+depend on a small state: whether it is the first one, or whether a space is still held back. State 0
+is the state before the first token. A machine has no final output: what is held back at the end of
+the sequence is never emitted, which is what decoders do that strip the end of a text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lmfst.errors import InputError, ModelError
+
+TokenBytes = list[bytes | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Vocab:
+    """Decoder FST of a tokenizer: token ids 0 .. size - 1 to bytes.
+
+    size: number of rows of the LM's output; may exceed the number of tokens.
+    token_bytes: one list [size] per decoder state, the bytes that the id emits there; None: the id
+        is not in the support (special, EOS or unmapped).
+    next_state: one list [size] per decoder state, the state after the id.
+    specials: control ids (the unknown token is one), EOS excepted; in the support only as text.
+    eos: ids that end the string; they emit nothing and are never in `token_bytes`.
+    unmapped: id -> why it spells nothing, for ids that are neither EOS nor declared special.
+    names: printable token names [size], for messages.
+    digest: sha256 (hex) of all of the above.
+    """
+
+    size: int
+    token_bytes: tuple[TokenBytes, ...]
+    next_state: tuple[list[int], ...]
+    specials: frozenset[int]
+    eos: tuple[int, ...]
+    unmapped: Mapping[int, str]
+    names: tuple[str, ...]
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._check()
+        facts = (
+            self.size,
+            self.token_bytes,
+            self.next_state,
+            sorted(self.specials),
+            self.eos,
+            sorted(self.unmapped.items()),
+            self.names,
+        )
+        # ascii() escapes everything that is not ASCII, lone surrogates included.
+        digest = hashlib.sha256(ascii(facts).encode("ascii")).hexdigest()
+        object.__setattr__(self, "digest", digest)
+
+    def _check(self) -> None:
+        tables: list[Sequence[object]] = [*self.token_bytes, *self.next_state, self.names]
+        if (
+            not self.token_bytes
+            or len(self.token_bytes) != len(self.next_state)
+            or any(len(table) != self.size for table in tables)
+        ):
+            raise ModelError(f"every table of a vocabulary must have {self.size} entries")
+        bad = [i for i in (*self.eos, *self.specials) if not 0 <= i < self.size]
+        if bad:
+            raise ModelError(
+                f"end-of-string and special ids must be in 0..{self.size - 1}, got {bad}",
+                hint="the tokenizer and the model don't belong together",
+            )
+
+    def decode(self, ids: Iterable[int]) -> bytes:
+        """The bytes that a token sequence spells; an EOS id may only come last.
+
+        Raises InputError for an id outside the support.
+        """
+        out, state, ended = bytearray(), 0, False
+        for i in ids:
+            data = self.token_bytes[state][i] if 0 <= i < self.size else None
+            if ended or (data is None and i not in self.eos):
+                raise InputError(f"token id {i} can't stand here: {self._why_not(i, ended)}")
+            if data is None:
+                ended = True
+                continue
+            out += data
+            state = self.next_state[state][i]
+        return bytes(out)
+
+    def _why_not(self, i: int, ended: bool) -> str:
+        if not 0 <= i < self.size:
+            return f"ids are 0..{self.size - 1}"
+        if ended:
+            return "the string has ended"
+        if i in self.specials:
+            return f"{self.names[i]!r} is a special token, outside the support"
+        return f"{self.names[i]!r} spells nothing ({self.unmapped.get(i, 'not in this state')})"
+
+    @cached_property
+    def _last_state(self) -> int:
+        """The state that a machine stays in: the one most tokens lead to from state 0."""
+        after = self.next_state[0]
+        ids = [i for i, data in enumerate(self.token_bytes[0]) if data]
+        counts = [0] * len(self.token_bytes)
+        for i in ids:
+            counts[after[i]] += 1
+        return max(range(len(counts)), key=counts.__getitem__)
+
+    def duplicates(self) -> dict[bytes, list[int]]:
+        """Byte strings that several ids spell, with these ids, as they are after the first token."""
+        groups: dict[bytes, list[int]] = {}
+        for i, data in enumerate(self.token_bytes[self._last_state]):
+            if data is not None:
+                groups.setdefault(data, []).append(i)
+        return {data: ids for data, ids in groups.items() if len(ids) > 1}
+
+    def missing_bytes(self) -> list[int]:
+        """Bytes 0..255 that occur in no token, so in no text that the model can give."""
+        found: set[int] = set()
+        for table in self.token_bytes:
+            found.update(b"".join(data for data in table if data))
+        return [byte for byte in range(256) if byte not in found]
+
+    def encode_any(self, data: bytes) -> list[int] | None:
+        """A shortest token sequence (in tokens) that spells `data` exactly; None if there is none.
+
+        Shortest path over (position, decoder state). Time: O(len(data) · longest token), memory:
+        O(len(data) · states).
+        """
+        width = len(self.token_bytes)
+        # best[position * width + state] = (tokens so far, cell before, token id)
+        best: dict[int, tuple[int, int, int]] = {0: (0, -1, -1)}
+        for position in range(len(data) + 1):
+            self._relax_empty(best, position * width)
+            for state in range(width):
+                cell = position * width + state
+                if cell in best:
+                    self._relax_spelling(best, data, cell)
+        ends = [c for c in range(len(data) * width, (len(data) + 1) * width) if c in best]
+        if not ends:
+            return None
+        cell, ids = min(ends, key=lambda c: best[c][0]), []
+        while best[cell][1] >= 0:
+            _, before, token = best[cell]
+            ids.append(token)
+            cell = before
+        return ids[::-1]
+
+    def _relax_spelling(
+        self, best: dict[int, tuple[int, int, int]], data: bytes, cell: int
+    ) -> None:
+        """Every token that spells what comes at `cell`, in its decoder state."""
+        width = len(self.token_bytes)
+        position, state = divmod(cell, width)
+        spelled, prefixes, _ = self._spellings[state]
+        cost = best[cell][0] + 1
+        end = position + 1
+        while end <= len(data):
+            piece = data[position:end]
+            for after, token in spelled.get(piece, ()):
+                target = end * width + after
+                if target not in best or cost < best[target][0]:
+                    best[target] = (cost, cell, token)
+            if piece not in prefixes:
+                break
+            end += 1
+
+    def _relax_empty(self, best: dict[int, tuple[int, int, int]], row: int) -> None:
+        """Tokens that emit nothing but change the decoder state, until nothing improves."""
+        width = len(self.token_bytes)
+        changed = width > 1
+        while changed:
+            changed = False
+            for state in range(width):
+                for after, token in self._spellings[state][2] if row + state in best else ():
+                    cost = best[row + state][0] + 1
+                    if row + after not in best or cost < best[row + after][0]:
+                        best[row + after] = (cost, row + state, token)
+                        changed = True
+
+    @cached_property
+    def _spellings(self) -> list[_Spelling]:
+        return [
+            _spelling(table, after)
+            for table, after in zip(self.token_bytes, self.next_state, strict=True)
+        ]
+
+
+# Of one decoder state: byte string -> [(next state, lowest id)]; all proper prefixes of the byte
+# strings; [(next state, lowest id)] of tokens that emit nothing.
+_Spelling = tuple[dict[bytes, list[tuple[int, int]]], set[bytes], list[tuple[int, int]]]
+
+
+def _spelling(table: Sequence[bytes | None], after: Sequence[int]) -> _Spelling:
+    lowest: dict[tuple[bytes, int], int] = {}
+    for i, data in enumerate(table):
+        if data is not None:
+            lowest.setdefault((data, after[i]), i)
+    spelled: dict[bytes, list[tuple[int, int]]] = {}
+    for (data, state), i in lowest.items():
+        spelled.setdefault(data, []).append((state, i))
+    empty = spelled.pop(b"", [])
+    prefixes = {data[:k] for data in spelled for k in range(1, len(data))}
+    return spelled, prefixes, empty
