@@ -1,0 +1,191 @@
+"""The options that several commands share, with their help texts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from lmfst import defaults
+
+
+class Level(StrEnum):
+    unit = "unit"
+    text = "text"
+    summary = "summary"
+
+
+class Format(StrEnum):
+    tsv = "tsv"
+    jsonl = "jsonl"
+
+
+class Doc(StrEnum):
+    auto = "auto"
+    line = "line"
+    file = "file"
+    jsonl = "jsonl"
+
+
+class Given(StrEnum):
+    source = "source"
+    target = "target"
+
+
+class PolicyName(StrEnum):
+    beam = "beam"
+    exact = "exact"
+
+
+class Partial(StrEnum):
+    error = "error"
+    condition = "condition"
+
+
+class Specials(StrEnum):
+    drop = "drop"
+    text = "text"
+    error = "error"
+
+
+class DType(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+_MODEL, _POLICY, _OUTPUT = "Model", "Policy", "Output"
+
+To = Annotated[
+    str, typer.Option("--to", metavar="TARGET", help="Target units: bytes, chars, or FILE.fst.")
+]
+Files = Annotated[
+    list[str] | None, typer.Argument(metavar="[FILE...|-]", help="Input files; - is stdin.")
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME|DIR|FILE",
+        help="Source model: a transformers folder or hub name, FILE.gguf, or FILE.arpa.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", help="Revision of a hub model.", rich_help_panel=_MODEL),
+]
+Bos = Annotated[
+    str,
+    typer.Option(
+        "--bos",
+        metavar="auto|none|TOKEN",
+        help="What every document begins with. none: the first token is uniform "
+        "(n-gram models: no history).",
+        rich_help_panel=_MODEL,
+    ),
+]
+SpecialTokens = Annotated[
+    Specials,
+    typer.Option(
+        "--specials",
+        help="Special tokens: drop takes them out of the support, text reads them as their text, "
+        "error refuses models that have any.",
+        rich_help_panel=_MODEL,
+    ),
+]
+DTypeOption = Annotated[
+    DType, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_MODEL)
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="Torch device, such as cpu or cuda.", rich_help_panel=_MODEL),
+]
+BatchTokens = Annotated[
+    int,
+    typer.Option(
+        "--batch-tokens", help="Token positions per model call, at most.", rich_help_panel=_MODEL
+    ),
+]
+Batch = Annotated[
+    int,
+    typer.Option("--batch", help="Documents that share model calls.", rich_help_panel=_MODEL),
+]
+PolicyOption = Annotated[
+    PolicyName,
+    typer.Option("--policy", help="What to do when hypotheses multiply.", rich_help_panel=_POLICY),
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Short for --policy exact.", rich_help_panel=_POLICY)
+]
+Beam = Annotated[
+    int,
+    typer.Option(
+        "--beam", metavar="K", help="Hypotheses kept at an offset.", rich_help_panel=_POLICY
+    ),
+]
+Threshold = Annotated[
+    float,
+    typer.Option(
+        "--threshold",
+        metavar="T",
+        help="Drop hypotheses below T times the prefix probability.",
+        rich_help_panel=_POLICY,
+    ),
+]
+NodeBudget = Annotated[
+    int,
+    typer.Option(
+        "--node-budget",
+        metavar="N",
+        help="Model rows a document may need before an error stops it.",
+        rich_help_panel=_POLICY,
+    ),
+]
+PartialOption = Annotated[
+    Partial,
+    typer.Option(
+        "--partial",
+        help="An FST that rejects strings: an error, or probabilities given that it accepts.",
+        rich_help_panel=_POLICY,
+    ),
+]
+GivenOption = Annotated[
+    Given,
+    typer.Option("--given", help="source: the text is read by the FST; target: it is its output."),
+]
+DocOption = Annotated[
+    Doc, typer.Option("--doc", help="What a document is; auto: JSONL by suffix, else a line.")
+]
+LevelOption = Annotated[
+    Level,
+    typer.Option("--level", help="Rows per unit, per document, or one.", rich_help_panel=_OUTPUT),
+]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="Row format.", rich_help_panel=_OUTPUT)
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write rows here.", rich_help_panel=_OUTPUT
+    ),
+]
+Meta = Annotated[
+    str | None,
+    typer.Option(
+        "--meta",
+        metavar="FILE",
+        help="Write what made the numbers (model, FST, policy, version) as JSON.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No warnings, no progress.", rich_help_panel=_OUTPUT)
+]
+Top = Annotated[
+    int, typer.Option("--top", metavar="N", help="Rows shown, most probable first; 0: all.")
+]
+
+TO = "bytes"
+MODEL = defaults.MODEL

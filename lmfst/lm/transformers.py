@@ -1,0 +1,224 @@
+"""Language models of the transformers library as source models.
+
+Any causal model that transformers loads (a folder or a hub name; safetensors or GGUF). Where the
+architecture takes a custom attention function, contexts are evaluated as token trees (`lmfst.lm.tree`);
+loading checks that route against the plain one on a small tree, and a model that can't take it is read
+whole contexts at a time, with a warning.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lmfst import defaults
+from lmfst.errors import ModelError, UsageError
+from lmfst.lm.base import LM, ContextSession, Session
+from lmfst.lm.tree import ATTENTION, Call, KeyValueStore, TreeSession, attend
+from lmfst.vocab import Vocab
+
+if TYPE_CHECKING:
+    import torch
+
+Warn = Callable[[str], None]
+
+CHECK_TOLERANCE = 5e-3
+"""Nats by which the tree route may differ from the plain one when a model is loaded (float32)."""
+
+
+class TransformersLM(LM):
+    """A transformers causal language model.
+
+    model: a loaded model in evaluation mode. vocab: its vocabulary. bos: the id that every document
+    begins with, or None: then the first token is uniform over the support, since such a model says
+    nothing about it. facts: provenance for `describe`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        vocab: Vocab,
+        *,
+        bos: int | None,
+        batch_tokens: int = defaults.BATCH_TOKENS,
+        context_length: int | None = None,
+        facts: dict[str, Any] | None = None,
+        warn: Warn = lambda message: None,
+    ) -> None:
+        if batch_tokens < 1:
+            raise UsageError(f"--batch-tokens must be at least 1, not {batch_tokens}")
+        self.vocab = vocab
+        self.bos = bos
+        self.batch_tokens = batch_tokens
+        self._model = model
+        self._facts = facts or {}
+        self.device = model.device
+        self.context_length = context_length or _context_length(model.config)
+        self.stride = max(1, self.context_length // 2)
+        self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.tree = self._try_tree(warn)
+
+    # Contexts longer than the model's: the rule of lmfst.lm.tree.
+
+    def window(self, depth: int) -> int:
+        """The window in which a node of this depth is read."""
+        beyond = depth - self.context_length + 1
+        return max(0, -(-beyond // self.stride))
+
+    def position(self, depth: int, window: int) -> int:
+        """The position of a token of this depth in a window."""
+        return depth - window * self.stride - (self.bos is None)
+
+    def session(self) -> Session:
+        return TreeSession(self) if self.tree else ContextSession(self)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            **self._facts,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "bos": None if self.bos is None else self.vocab.names[self.bos],
+            "context_length": self.context_length,
+        }
+
+    def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
+        if not self.tree:
+            return self._plain_rows(contexts)
+        session = TreeSession(self)
+        root = np.array([session.open()])
+        states = []
+        for context in contexts:
+            state = root
+            for token in context:
+                state = session.step(state, np.array([token]))
+            states.append(int(state[0]))
+        blocks = [rows.cpu().numpy() for _, rows in session.rows(np.array(states))]
+        return np.concatenate(blocks)
+
+    # Tree evaluation.
+
+    def uniform_row(self) -> torch.Tensor:
+        """The row before the first token where there is no BOS."""
+        import torch
+
+        return torch.zeros((1, self.vocab.size), dtype=torch.float32, device=self.device)
+
+    def make_call(
+        self,
+        store: KeyValueStore,
+        slots: np.ndarray,
+        place: np.ndarray,
+        width: int,
+        context: np.ndarray,
+        seen: np.ndarray,
+        distance: np.ndarray,
+    ) -> Call:
+        """Move a call's index arrays to the device. seen: bool [D, width, n]; see `Call`."""
+        import torch
+
+        mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=self.device)
+        mask.masked_fill_(torch.from_numpy(~seen).to(self.device), float("-inf"))
+        return Call(
+            store=store,
+            slots=torch.from_numpy(slots).to(self.device),
+            place=torch.from_numpy(place).to(self.device),
+            width=width,
+            context=torch.from_numpy(context).to(self.device),
+            mask=mask[:, None],
+            distance=torch.from_numpy(distance).to(self.device)[:, None],
+            in_order=len(context) == 1 and np.array_equal(context[0], np.arange(context.shape[1])),
+        )
+
+    def forward(
+        self, tokens: list[int], positions: list[int], call: Call, asked: list[int]
+    ) -> torch.Tensor:
+        """Rows [len(asked), vocabulary] of the asked ones of packed new entries."""
+        import torch
+
+        ids = torch.tensor([tokens], device=self.device)
+        where = torch.tensor(asked, device=self.device)
+        options = {"logits_to_keep": where} if self._keeps_rows else {}
+        with torch.no_grad():
+            logits = self._model(
+                input_ids=ids,
+                position_ids=torch.tensor([positions], device=self.device),
+                use_cache=False,
+                lmfst_call=call,
+                **options,
+            ).logits[0]
+            return logits if self._keeps_rows else logits.index_select(0, where)
+
+    def _try_tree(self, warn: Warn) -> bool:
+        """Switch to the tree attention if the model takes it and gives the plain route's numbers."""
+        import torch
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(ATTENTION, attend)
+        before = self._model.config._attn_implementation
+        contexts = self._check_contexts()
+        expected = torch.as_tensor(self._plain_rows(contexts)).float().log_softmax(1)
+        try:
+            self._model.set_attn_implementation(ATTENTION)
+            self.tree = True
+            found = torch.as_tensor(self.next_logp(contexts)).float().log_softmax(1)
+            worst = float((found.exp() - expected.exp()).abs().max())
+            loose = 20 if self._model.dtype != torch.float32 else 1
+            if worst <= CHECK_TOLERANCE * loose:
+                return True
+            reason = f"its probabilities differ by {worst:.2g}"
+        except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        self.tree = False
+        self._model.set_attn_implementation(before)
+        warn(
+            f"{type(self._model).__name__} can't be evaluated as a token tree ({reason}); every "
+            "context is read whole: results are the same, runs are many times slower"
+        )
+        return False
+
+    def _check_contexts(self) -> list[list[int]]:
+        """A small tree of contexts over ordinary tokens."""
+        usual = [i for i, text in enumerate(self.vocab.token_bytes[0]) if text][:400]
+        if not usual:
+            raise ModelError(
+                "the model's vocabulary has no token that spells any byte",
+                hint="check that the tokenizer belongs to the model",
+            )
+        a, b, c, d = (usual[i * (len(usual) - 1) // 3] for i in range(4))
+        contexts = [[a], [a, b], [a, b, c], [a, d, c], [a, d, c, b, b], [b, c]]
+        return contexts if self.bos is None else [[], *contexts]
+
+    def _plain_rows(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
+        """Rows by reading every context whole, padded on the right (which a causal model never sees)."""
+        import torch
+
+        cut = [self._window_tokens(list(context)) for context in contexts]
+        rows = np.zeros((len(cut), self.vocab.size), dtype=np.float32)
+        full = [i for i, ids in enumerate(cut) if ids]
+        for begin in range(0, len(full), 16):
+            part = full[begin : begin + 16]
+            width = max(len(cut[i]) for i in part)
+            ids = torch.tensor([cut[i] + [cut[i][-1]] * (width - len(cut[i])) for i in part])
+            with torch.no_grad():
+                logits = self._model(input_ids=ids.to(self.device), use_cache=False).logits
+            last = torch.tensor([len(cut[i]) - 1 for i in part], device=self.device)
+            chosen = logits[torch.arange(len(part), device=self.device), last]
+            rows[part] = chosen.float().cpu().numpy()
+        return rows
+
+    def _window_tokens(self, context: list[int]) -> list[int]:
+        start = self.window(len(context)) * self.stride
+        return ([] if self.bos is None else [self.bos]) + context[start:]
+
+
+def _context_length(config: Any) -> int:
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(text, name, None)
+        if isinstance(value, int) and value > 1:
+            return value
+    return 1 << 30

@@ -1,0 +1,138 @@
+"""Row schemas: what a scored document becomes on output.
+
+Bits exist only here. `surprisal` = -logp / ln 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lmfst.propagate import Propagated
+from lmfst.units import END_NAME, Units
+
+UNIT_COLUMNS = ("id", "index", "unit", "start", "end", "logp", "surprisal")
+TEXT_COLUMNS = (
+    "id",
+    "units",
+    "symbols",
+    "logp",
+    "lower",
+    "upper",
+    "stderr",
+    "bits_per_symbol",
+    "dropped",
+    "specials",
+)
+SUMMARY_COLUMNS = ("documents", *TEXT_COLUMNS[1:])
+NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
+
+Row = dict[str, Any]
+
+
+def bits(logp: float) -> float:
+    """Surprisal in bits of a log-probability in nats."""
+    return -logp / math.log(2.0) + 0.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One scored document.
+
+    target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the whole
+    string last (⊥ included). dropped: weight dropped in all, a probability. specials: nats by which
+    leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows used.
+    """
+
+    id: str
+    target: tuple[int, ...]
+    log_prefix: np.ndarray
+    dropped: float
+    specials: float
+    nodes: int
+    units: Units
+    context: tuple[str, ...] = field(default=())
+
+    @staticmethod
+    def of(id: str, target: Sequence[int], found: Propagated, units: Units) -> Scored:
+        """The record of a propagation over `target` and ⊥."""
+        dropped = math.exp(float(found.log_dropped[-1]))
+        return Scored(
+            id, tuple(target), found.log_prefix, dropped, found.removed, found.rows, units
+        )
+
+    @property
+    def logp(self) -> float:
+        """log p_Y(y), nats: a lower bound where nodes were dropped."""
+        return float(self.log_prefix[-1])
+
+    @property
+    def upper(self) -> float:
+        """log of the upper bound p_Y(y) + dropped, nats (never above 0)."""
+        if self.dropped == 0.0:
+            return self.logp
+        return min(0.0, float(np.logaddexp(self.logp, math.log(self.dropped))))
+
+    def unit_rows(self) -> list[Row]:
+        """One row a unit, and the last one for ⊥."""
+        spans = self.units.spans(self.target)
+        size = len(self.target)
+        names = [self.units.text(self.target[begin:end]) for begin, end in spans]
+        rows = []
+        for index, ((begin, end), name) in enumerate(
+            zip([*spans, (size, size + 1)], [*names, END_NAME], strict=True)
+        ):
+            logp = _difference(float(self.log_prefix[end]), float(self.log_prefix[begin]))
+            rows.append(
+                {
+                    "id": self.id,
+                    "index": index,
+                    "unit": name,
+                    "start": begin,
+                    "end": min(end, size),
+                    "logp": logp,
+                    "surprisal": bits(logp),
+                }
+            )
+        return rows
+
+    def text_row(self) -> Row:
+        """One row for the document."""
+        size = len(self.target)
+        return {
+            "id": self.id,
+            "units": len(self.units.spans(self.target)),
+            "symbols": size,
+            "logp": self.logp,
+            "lower": self.logp,
+            "upper": self.upper,
+            "stderr": None,
+            "bits_per_symbol": bits(self.logp) / size if size else None,
+            "dropped": self.dropped,
+            "specials": self.specials,
+        }
+
+
+def _difference(logp: float, before: float) -> float:
+    """logp - before; -inf from the first impossible symbol on."""
+    return -math.inf if logp == -math.inf else logp - before
+
+
+def summary_row(scored: Iterable[Row]) -> Row:
+    """Totals over text rows: sums, bits per symbol of the whole, `dropped` summed."""
+    rows = list(scored)
+    total = {
+        name: sum(row[name] for row in rows)
+        for name in ("units", "symbols", "logp", "lower", "upper", "dropped", "specials")
+    }
+    size = total["symbols"]
+    return {
+        "documents": len(rows),
+        **total,
+        "stderr": None,
+        "bits_per_symbol": bits(total["logp"]) / size if size else None,
+    }

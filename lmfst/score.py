@@ -1,0 +1,253 @@
+"""The transduced language model: p_Y of a source model and a target, scored document by document.
+
+`TransducedLM` ties model, target and policy together. Its numbers are defined in `lmfst.propagate`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lmfst import __version__, defaults
+from lmfst.errors import InputError, UsageError
+from lmfst.fst import Fst
+from lmfst.io import Document
+from lmfst.lexicon import Lexicons
+from lmfst.lm.base import LM
+from lmfst.plan import Normaliser
+from lmfst.policy import Beam, Exact, Policy
+from lmfst.propagate import Propagated, propagate, run_batch
+from lmfst.records import Scored
+from lmfst.sequential import END, run
+from lmfst.target import Target, load_target, require_total, support_of
+
+Given = Literal["source", "target"]
+Warn = Callable[[str], None]
+Symbols = Sequence[int] | Sequence[str] | str | bytes
+
+POLICIES: dict[str, Callable[[], Policy]] = {"beam": Beam, "exact": Exact}
+
+
+def _default_warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """log P_Y with its bounds, nats: lower ≤ true value ≤ upper; equal if nothing was dropped."""
+
+    logp: float
+    lower: float
+    upper: float
+
+
+class TransducedLM:
+    """p_Y: the language model over target strings that a source model and a function induce.
+
+    Strings y are given as symbol numbers, as a list of symbol names, or as str/bytes where the
+    target's symbols are characters or bytes.
+
+    Raises FstError if the target rejects a string that the model can spell.
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        target: Target,
+        policy: Policy | None = None,
+        *,
+        warn: Warn = _default_warn,
+    ) -> None:
+        self.lm, self.target = lm, target
+        self.policy = Beam() if policy is None else policy
+        self._warn = warn
+        support = support_of(target, lm.vocab, warn)
+        require_total(target, lm.vocab, support)
+        self.lexicons = Lexicons(lm.vocab, target.machine, support=support)
+        self._normalise = Normaliser(np.flatnonzero(~support))
+
+    # Strings of target symbols.
+
+    def symbols(self, y: Symbols) -> tuple[int, ...]:
+        """y as symbol numbers. Raises InputError for a name the target doesn't have."""
+        alphabet = self.target.machine.symbols
+        if isinstance(y, bytes):
+            if alphabet.kind == "unicode":
+                return (
+                    run(self.target.machine, y)
+                    if self.target.fst is None
+                    else tuple(map(ord, y.decode()))
+                )
+            if alphabet.kind == "bytes":
+                return tuple(y)
+            raise InputError("the target's symbols are not bytes; give a list of symbol names")
+        if isinstance(y, str):
+            if alphabet.kind == "symbols":
+                raise InputError(
+                    "the target's symbols are not characters; give a list of their names"
+                )
+            return self.symbols(y.encode("utf-8", "surrogateescape"))
+        return tuple(alphabet.label(s) if isinstance(s, str) else int(s) for s in y)
+
+    def transduce(self, text: str | bytes) -> tuple[int, ...]:
+        """f(text), as symbol numbers. Raises InputError where f rejects it."""
+        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        return run(self.target.machine, data)
+
+    # Probabilities of single strings.
+
+    def prefix_logp(self, y: Symbols) -> float:
+        """log P_Y(y): that a string begins with y, nats."""
+        return self.prefix_bounds(y).logp
+
+    def prefix_bounds(self, y: Symbols) -> Bounds:
+        """log P_Y(y) with its bounds."""
+        return self._bounds(self._propagate(self.symbols(y), end=False))
+
+    def logp(self, y: Symbols) -> float:
+        """log p_Y(y): that the string is y, nats."""
+        return self._bounds(self._propagate(self.symbols(y), end=True)).logp
+
+    def next_logp(self, y: Symbols) -> dict[str, float]:
+        """log p_Y(a | y) of every next symbol a, by name; ⊥ is the end of the string.
+
+        Symbols of probability zero are left out. Where nodes were dropped, the distribution sums to
+        less than 1 by the dropped share.
+        """
+        symbols, logp = self.next_symbols(y)
+        names = self.target.units.name
+        return {names(int(a)): float(p) for a, p in zip(symbols, logp, strict=True)}
+
+    def next_symbols(self, y: Symbols) -> tuple[np.ndarray, np.ndarray]:
+        """The next-symbol distribution as arrays: symbols int64 [n] (END = -1), logp float64 [n]."""
+        prefix = self.symbols(y)
+        found = self._propagate(prefix, end=False, wanted=[len(prefix)])
+        if found.log_prefix[-1] == -math.inf:
+            raise InputError(
+                "the prefix has probability zero under the model, so nothing can follow it",
+                hint="raise --beam or lower --threshold if hypotheses may have been dropped",
+            )
+        symbols, logp = found.next[len(prefix)]
+        possible = logp > -np.inf
+        return symbols[possible], logp[possible]
+
+    def _propagate(
+        self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
+    ) -> Propagated:
+        session = self.lm.session()
+        generator = propagate(self.lexicons, session, self.policy, target, end=end, wanted=wanted)
+        return run_batch([generator], session, self._normalise)[0]
+
+    @staticmethod
+    def _bounds(found: Propagated) -> Bounds:
+        logp = float(found.log_prefix[-1])
+        upper = min(0.0, float(np.logaddexp(logp, found.log_dropped[-1])))
+        return Bounds(logp, logp, max(logp, upper))
+
+    # Documents.
+
+    def score(self, texts: Iterable[str | bytes], *, given: Given = "source") -> list[Scored]:
+        """Score texts; see `Scored`. given: whether they are in source or in target form."""
+        documents = (
+            Document(
+                id=str(i),
+                text=t.encode("utf-8", "surrogateescape") if isinstance(t, str) else t,
+                origin=f"text {i}",
+            )
+            for i, t in enumerate(texts, start=1)
+        )
+        return list(self.score_documents(documents, given=given))
+
+    def score_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        given: Given = "source",
+        batch: int = defaults.BATCH_DOCUMENTS,
+    ) -> Iterator[Scored]:
+        """Score documents in batches that share LM calls; yields them in input order."""
+        if batch < 1:
+            raise UsageError(f"a batch must have at least 1 document, not {batch}")
+        waiting: list[tuple[Document, tuple[int, ...]]] = []
+        for document in documents:
+            waiting.append((document, self._target_of(document, given)))
+            if len(waiting) == batch:
+                yield from self._score_batch(waiting)
+                waiting = []
+        if waiting:
+            yield from self._score_batch(waiting)
+
+    def _target_of(self, document: Document, given: Given) -> tuple[int, ...]:
+        try:
+            return (
+                self.symbols(document.text) if given == "target" else self.transduce(document.text)
+            )
+        except InputError as error:
+            raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
+
+    def _score_batch(self, batch: list[tuple[Document, tuple[int, ...]]]) -> list[Scored]:
+        session = self.lm.session()
+        runs = [
+            propagate(self.lexicons, session, self.policy, target, end=True) for _, target in batch
+        ]
+        found = run_batch(runs, session, self._normalise)
+        scored = []
+        for (document, target), result in zip(batch, found, strict=True):
+            self._warn_of_zero(document, target, result)
+            scored.append(Scored.of(document.id, target, result, self.target.units))
+        return scored
+
+    def _warn_of_zero(self, document: Document, target: tuple[int, ...], found: Propagated) -> None:
+        zero = np.flatnonzero(found.log_prefix == -np.inf)
+        if not len(zero):
+            return
+        at = int(zero[0]) - 1
+        symbol = self.target.units.name((*target, END)[at])
+        reason = "no token sequence of the model produces it there"
+        if found.log_dropped[at + 1] > -math.inf and not self._unspellable(target, at):
+            reason = "no hypothesis that the policy kept goes on with it (raise --beam)"
+        self._warn(f"{document.origin}: logp is -inf from symbol {at} ({symbol}) on: {reason}")
+
+    def _unspellable(self, target: tuple[int, ...], at: int) -> bool:
+        """Whether target[at] is a byte that occurs in no token of the vocabulary."""
+        missing = self.lm.vocab.missing_bytes()
+        return self.target.fst is None and at < len(target) and target[at] in missing
+
+    def describe(self) -> dict[str, Any]:
+        """What makes the numbers: model, target, policy and version; JSON-ready."""
+        return {
+            "lmfst": __version__,
+            **self.lm.describe(),
+            "to": self.target.name,
+            "fst": self.target.machine.digest,
+            **self.policy.describe(),
+        }
+
+
+def load(
+    model: str | LM = defaults.MODEL,
+    *,
+    to: str | Fst | Target = "bytes",
+    policy: str | Policy = "beam",
+    warn: Warn = _default_warn,
+    **options: Any,
+) -> TransducedLM:
+    """A transduced language model from names: `lmfst.load("smollm2-135m", to="chars")`.
+
+    model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars, an
+    FST file, an `Fst` or a `Target`. policy: "beam", "exact", or a `Policy`.
+    """
+    from lmfst.lm.load import load_lm
+
+    if isinstance(policy, str):
+        if policy not in POLICIES:
+            raise UsageError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
+        policy = POLICIES[policy]()
+    lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model
+    target = to if isinstance(to, Target) else load_target(to, warn=warn)
+    return TransducedLM(lm, target, policy, warn=warn)
