@@ -33,7 +33,7 @@ class Chain:
     """The steps read so far.
 
     first, later: pieces [vocabulary], as the first token and after it; the same object if equal.
-    level: what an item of the list is now: a token; a token or a run of byte tokens; the whole text.
+    level: what an item of the list is: a token; a token or a run of byte tokens; the whole text.
     bytewise: which tokens spell raw bytes, so that a character may be divided among tokens.
     stages: what happens to the joined text. failed: id -> why the token can't be decoded.
     checkable: whether the library decodes every sequence of the machine's tokens without aborting.
@@ -120,12 +120,12 @@ def _needs_open(chain: Chain, kind: str, levels: Sequence[str]) -> None:
 def _replace(chain: Chain, step: dict[str, Any]) -> None:
     pattern, content = step["pattern"], step["content"]
     literal = pattern.get("String")
-    if chain.level == "token" and literal:
-        chain.apply(lambda text: text.replace(literal, content))
-    elif chain.level == "token":
-        chain.apply(_library_replace(pattern, content))
-    else:
+    if chain.stages or chain.level != "token":
         _replace_joined(chain, literal or "", content)
+    elif literal:
+        chain.apply(lambda text: text.replace(literal, content))
+    else:
+        chain.apply(_library_replace(pattern, content))
 
 
 def _library_replace(pattern: dict[str, str], content: str) -> Callable[[str], str]:
@@ -207,7 +207,7 @@ def _bpe(chain: Chain, step: dict[str, Any]) -> None:
 
 
 def _byte_level(chain: Chain, step: dict[str, Any]) -> None:
-    """Each character of a token stands for a byte; a token with another character is its own text."""
+    """Characters of a token stand for bytes; a token with a character that doesn't is itself."""
     _needs_open(chain, "ByteLevel", ("token", "whole"))
     joined = chain.level == "whole"
 
@@ -267,7 +267,7 @@ def _strip(chain: Chain, step: dict[str, Any]) -> None:
 
 
 def _stripped(text: str, content: str, start: int, stop: int) -> str | None:
-    """The text without its ends; None where the library aborts (it would cut more than there is)."""
+    """The text without its ends; None where the library aborts (more to cut than there is)."""
     cut = 0
     while cut < min(start, len(text)) and text[cut] == content:
         cut += 1

@@ -34,12 +34,12 @@ class Vocab:
     """
 
     size: int
-    token_bytes: tuple[TokenBytes, ...]
-    next_state: tuple[list[int], ...]
-    specials: frozenset[int]
+    token_bytes: tuple[TokenBytes, ...] = field(repr=False)
+    next_state: tuple[list[int], ...] = field(repr=False)
+    specials: frozenset[int] = field(repr=False)
     eos: tuple[int, ...]
-    unmapped: Mapping[int, str]
-    names: tuple[str, ...]
+    unmapped: Mapping[int, str] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Vocab:
         return max(range(len(counts)), key=counts.__getitem__)
 
     def duplicates(self) -> dict[bytes, list[int]]:
-        """Byte strings that several ids spell, with these ids, as they are after the first token."""
+        """Byte strings that several ids spell, and those ids, as they are after a first token."""
         groups: dict[bytes, list[int]] = {}
         for i, data in enumerate(self.token_bytes[self._last_state]):
             if data is not None:
@@ -118,6 +118,10 @@ class Vocab:
 
     def missing_bytes(self) -> list[int]:
         """Bytes 0..255 that occur in no token, so in no text that the model can give."""
+        return list(self._missing)
+
+    @cached_property
+    def _missing(self) -> list[int]:
         found: set[int] = set()
         for table in self.token_bytes:
             found.update(b"".join(data for data in table if data))

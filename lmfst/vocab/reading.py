@@ -1,8 +1,8 @@
 """Vocabularies read from where they are defined: a tokenizer's decoder, or a list of symbols.
 
 What a token id spells is read from the tokenizer's own definition (added tokens, model, decoder),
-never guessed from the look of its tokens. The step that transformers may add after decoding, removing
-spaces before punctuation (`clean_up_tokenization_spaces`), is no part of it.
+never guessed from the look of its tokens. The step that transformers may add after decoding, which
+removes spaces before punctuation (`clean_up_tokenization_spaces`), is no part of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from lmfst.errors import ModelError
+from lmfst.errors import ModelError, UsageError
 from lmfst.vocab.chain import read_chain
 from lmfst.vocab.machine import Vocab
 
@@ -35,34 +35,40 @@ def vocab_from_symbols(
     names: Sequence[str],
     *,
     eos: Sequence[int],
-    specials: Sequence[str] = SYMBOL_SPECIALS,
+    specials: Specials = "drop",
+    warn: Warn = _warn,
 ) -> Vocab:
     """The vocabulary of a model whose tokens are their own text, such as an n-gram model's.
 
     names: the token of each id; it spells its own UTF-8 bytes (lone surrogates U+DC80..U+DCFF stand
-    for bytes that were not UTF-8 in the file), and `<0xNN>` spells the byte NN. specials: names that
-    spell nothing. Raises ModelError for an EOS id out of range.
+    for bytes that were not UTF-8 in the file), and `<0xNN>` spells the byte NN. specials: whether
+    `<s>`, `</s>` and `<unk>` spell nothing ("drop", "error") or their names ("text"); an EOS id
+    spells nothing. Raises ModelError for an EOS id out of range.
     """
-    controls = set(specials)
+    _check_specials(specials)
+    controls = {i for i, name in enumerate(names) if name in SYMBOL_SPECIALS} - set(eos)
+    hidden = set() if specials == "text" else controls
     ended = set(eos)
     table: list[bytes | None] = []
     for i, name in enumerate(names):
         match = _BYTE_SYMBOL.fullmatch(name)
-        if i in ended or name in controls:
+        if i in ended or i in hidden:
             table.append(None)
         elif match:
             table.append(bytes([int(match[1], 16)]))
         else:
             table.append(name.encode("utf-8", "surrogateescape"))
-    return Vocab(
+    vocab = Vocab(
         size=len(names),
         token_bytes=(table,),
         next_state=([0] * len(names),),
-        specials=frozenset(i for i, n in enumerate(names) if n in controls and i not in ended),
+        specials=frozenset(controls),
         eos=tuple(dict.fromkeys(eos)),
         unmapped={},
         names=tuple(names),
     )
+    _warn_if_endless(vocab, warn)
+    return vocab
 
 
 def vocab_from_tokenizer(
@@ -77,12 +83,12 @@ def vocab_from_tokenizer(
 
     size: rows of the LM's output. eos: ids that end the string. specials: "drop" keeps the special
     tokens and the model's unknown token out of the support, "text" lets them spell what the
-    tokenizer's decoder prints for them; "error" reads as "drop", and whoever meets their mass raises.
+    tokenizer's decoder prints for them; "error" reads as "drop": whoever meets their mass raises.
 
-    Raises ModelError if the tokenizer has no decoder definition, or one that is no finite machine.
+    Raises UsageError for other `specials`, ModelError if the tokenizer has no decoder definition,
+    or one that is no finite machine.
     """
-    if specials not in ("drop", "text", "error"):
-        raise ModelError(f'specials must be "drop", "text" or "error", got {specials!r}')
+    _check_specials(specials)
     backend = _backend(tokenizer)
     tokens: list[str | None] = [backend.id_to_token(i) for i in range(size)]
     ended = tuple(dict.fromkeys(int(i) for i in eos))
@@ -112,6 +118,16 @@ def vocab_from_tokenizer(
     return vocab
 
 
+def _check_specials(specials: str) -> None:
+    if specials not in ("drop", "text", "error"):
+        raise UsageError(f"specials must be drop, text or error, got {specials!r}")
+
+
+def _warn_if_endless(vocab: Vocab, warn: Warn) -> None:
+    if not vocab.eos:
+        warn("the model has no end-of-string token: no string ever ends, ⊥ has probability 0")
+
+
 def _backend(tokenizer: Any) -> Any:
     """The `tokenizers.Tokenizer` behind a tokenizer."""
     from tokenizers import Tokenizer
@@ -132,13 +148,15 @@ def _controls(
 ) -> tuple[set[int], set[int]]:
     """(special ids with the unknown token, ids of the unknown token alone), within range.
 
-    A token is special by its text, as in `decode(..., skip_special_tokens=True)`: an id of the
-    model with the text of a special added token is special too.
+    A token is special if it is declared so, or if its text is that of a special token, as in
+    `decode(..., skip_special_tokens=True)`. (A normalised added token has another text.)
     """
     added = backend.get_added_tokens_decoder()
     texts = {token.content for token in added.values() if token.special}
     found = {i for i, token in enumerate(tokens) if token in texts}
-    found.update(i for i in getattr(tokenizer, "all_special_ids", ()) if 0 <= i < len(tokens))
+    declared = [i for i, token in added.items() if token.special]
+    declared += getattr(tokenizer, "all_special_ids", ())
+    found.update(i for i in declared if 0 <= i < len(tokens))
     model = backend.model
     unknown: set[int] = set()
     if hasattr(model, "unk_token"):
@@ -158,8 +176,7 @@ def _report(vocab: Vocab, failed: dict[int, str], tokenizer: Any, backend: Any, 
             f"{len(failed)} tokens of the model can't be mapped to bytes and are left out, the "
             f"first is id {first} {vocab.names[first]!r}: {failed[first]}"
         )
-    if not vocab.eos:
-        warn("the model has no end-of-string token: no string ever ends, ⊥ has probability 0")
+    _warn_if_endless(vocab, warn)
     cleans = getattr(tokenizer, "clean_up_tokenization_spaces", False)
     if cleans and type(backend.model).__name__ != "BPE":
         warn(
