@@ -147,11 +147,10 @@ def _replace_joined(chain: Chain, literal: str, content: str) -> None:
         return
     old, new = literal.encode(), content.encode()
     if len(old) > 1:
+        # A byte token cannot know whether it completes the character.
         if chain.bytewise == "all":
             raise _refuse("Replace", f"the character {literal!r} may be divided among tokens")
         _warn_of_byte_runs(chain, "Replace", literal)
-        chain.apply(lambda text: text.replace(literal, content))
-        return
 
     def swap(piece: Piece) -> Piece:
         if isinstance(piece, bytes):
@@ -177,6 +176,8 @@ def _metaspace(chain: Chain, step: dict[str, Any]) -> None:
     if chain.level == "whole" and any(isinstance(p, bytes) for p in chain.later):
         raise _refuse("Metaspace", f"the character {mark!r} may be divided among joined tokens")
     if chain.level == "run":
+        if any(isinstance(p, bytes) and mark.encode() in p for p in (*chain.first, *chain.later)):
+            raise _refuse("Metaspace", f"byte tokens were made to spell {mark!r} before")
         _warn_of_byte_runs(chain, "Metaspace", mark)
     strips = step["prepend_scheme"] != "never"
     if chain.level == "whole" and strips:  # the whole text is the first item
