@@ -1,0 +1,70 @@
+"""Where lmfst keeps what it can compute again, and how a file is replaced in one step."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from lmfst.errors import InputError
+
+
+def cache_dir(sub: str = "") -> Path:
+    """The user's cache folder for `sub` (say `grammars`), created if needed.
+
+    `$LMFST_CACHE` if it is set, else the platform's place: `$XDG_CACHE_HOME/lmfst` or
+    `~/.cache/lmfst` on Linux, `~/Library/Caches/lmfst` on macOS, `%LOCALAPPDATA%\\lmfst` on Windows.
+    InputError if the folder can't be made.
+    """
+    path = _base() / sub if sub else _base()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"expected to write the cache folder {path}: {error}",
+            hint="set LMFST_CACHE to a folder you may write",
+        ) from error
+    return path
+
+
+def _base() -> Path:
+    named = os.environ.get("LMFST_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "lmfst"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lmfst"
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    # The XDG specification says that a relative path has to be ignored.
+    if xdg and os.path.isabs(xdg):
+        return Path(xdg) / "lmfst"
+    return Path.home() / ".cache" / "lmfst"
+
+
+def atomic_write(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one.
+
+    OSError if the folder doesn't exist or can't be written; then nothing is left behind.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,187 @@
+"""Strings of a grammar → labels, and the numbers of generated symbols.
+
+In byte mode a character is its UTF-8 bytes, in utf8 mode its code point. `[…]` holds labels: an integer
+(decimal, 0x…, 0…) is that label, one byte is itself, [BOS] and [EOS] are the ends that CDRewrite knows,
+anything else is a generated symbol, numbered in the order of first use. Spaces separate several.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from lmfst.grammar.source import RuleError, printable
+
+FIRST_GENERATED = 0xF0000
+"""pynini and recent Thrax number generated symbols from here (older Thrax from 0x100000)."""
+
+BOS, EOS = 0xF8FE, 0xF8FF
+"""The labels that pynini's cdrewrite takes for the ends of the string."""
+
+NUL = 256
+"""Label 0 is epsilon, so byte 0 is written as label 256."""
+
+_MAX_LABEL = 2**31 - 1
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\", '"': '"', "#": "#"}
+_INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
+_SPECIAL = re.compile(r"[\[\]\\]")
+
+
+class Labels:
+    """The generated symbols of one compilation: name ↔ label."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._next = FIRST_GENERATED
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        return self._names
+
+    def label(self, name: str) -> int:
+        """The label of a generated symbol; a new one at first use."""
+        known = self._labels.get(name)
+        if known is not None:
+            return known
+        while self._next in self._names:
+            self._next += 1
+        self._add(name, self._next)
+        return self._next
+
+    def adopt(self, label: int) -> None:
+        """Keep a label without a name, met in a foreign FST, from being given to a symbol."""
+        if label not in self._names:
+            self._add(f"label {label}", label)
+
+    def _add(self, name: str, label: int) -> None:
+        self._labels[name] = label
+        self._names[label] = name
+
+    def show(self, labels: list[int], utf8: bool = False) -> str:
+        """A path's labels as text, generated symbols in brackets."""
+        parts: list[str] = []
+        pending = bytearray()
+
+        def flush() -> None:
+            parts.append(pending.decode("utf-8", "surrogateescape"))
+            pending.clear()
+
+        for label in labels:
+            if label in self._names:
+                flush()
+                parts.append(f"[{self._names[label]}]")
+            elif label < NUL and not utf8:
+                pending.append(label)
+            else:
+                flush()
+                code_point = label <= 0x10FFFF and not 0xD800 <= label < 0xE000
+                parts.append(chr(label) if utf8 and code_point else f"[{label}]")
+        flush()
+        return printable("".join(parts))
+
+
+def string_labels(text: str, mode: str, labels: Labels, warn: Callable[[str], None]) -> list[int]:
+    """The labels of a string FST's text in mode `byte` or `utf8`.
+
+    text: as it stands between the quotes; bytes that are no UTF-8 are lone surrogates.
+    warn: told of escapes that mean nothing and of deprecated brackets.
+    RuleError for unbalanced brackets, a label out of range, or text that is no UTF-8 in utf8 mode.
+    """
+    if not _SPECIAL.search(text):
+        return _characters(text, mode)
+    result: list[int] = []
+    chunk: list[str] = []
+    inside = False
+    position = 0
+    while position < len(text):
+        char = text[position]
+        if char == "\\":
+            position += 1
+            chunk.append(_unescape(text[position : position + 1], warn))
+        elif char == "[":
+            if inside:
+                raise RuleError("'[' inside a bracketed symbol", hint="write \\[ for the character")
+            result += _characters("".join(chunk), mode)
+            chunk, inside = [], True
+        elif char == "]":
+            if not inside:
+                raise RuleError("']' without a '[' before it", hint="write \\] for the character")
+            result += _bracketed("".join(chunk), mode, labels)
+            chunk, inside = [], False
+        else:
+            chunk.append(char)
+        position += 1
+    if inside:
+        raise RuleError("a '[' is never closed", hint="write \\[ for the character")
+    return result + _characters("".join(chunk), mode)
+
+
+def _unescape(char: str, warn: Callable[[str], None]) -> str:
+    if not char:
+        raise RuleError("the string ends in a lone backslash", hint="write \\\\ for the character")
+    if char not in _ESCAPES:
+        warn(
+            f'\\{printable(char)} is no escape (they are \\n \\r \\t \\[ \\] \\\\ \\"); the backslash is dropped'
+        )
+        return char
+    return _ESCAPES[char]
+
+
+def _characters(text: str, mode: str) -> list[int]:
+    """Text without brackets and escapes as labels."""
+    if "\0" in text:
+        raise RuleError(
+            "a NUL character in a string", hint="write NUL as [256]: label 0 is epsilon"
+        )
+    if mode == "byte":
+        return list(text.encode("utf-8", "surrogateescape"))
+    labels = [ord(char) for char in text]
+    if any(0xD800 <= label < 0xE000 for label in labels):
+        raise RuleError(
+            f"a utf8 string holds bytes that are no UTF-8: {printable(text)}",
+            hint="use byte mode, or repair the file's encoding",
+        )
+    return labels
+
+
+def _bracketed(text: str, mode: str, labels: Labels) -> list[int]:
+    """The labels of what stands between [ and ]; spaces separate several."""
+    result = [_symbol(part, mode, labels) for part in text.split()]
+    if not result:
+        raise RuleError("an empty symbol []", hint="write \\[\\] for the characters")
+    return [label for label in result if label]
+
+
+def _symbol(name: str, mode: str, labels: Labels) -> int:
+    """One label: an integer, an end of the string, a single character, or a generated symbol.
+
+    0 is epsilon, and so no label at all.
+    """
+    if _INTEGER.match(name):
+        return _integer(name)
+    if name in ("BOS", "EOS"):
+        return BOS if name == "BOS" else EOS
+    data = name.encode("utf-8", "surrogateescape")
+    if len(data) == 1:
+        return data[0]
+    if mode == "utf8" and len(name) == 1:
+        return ord(name)
+    return labels.label(name)
+
+
+def _integer(text: str) -> int:
+    digits = text.lstrip("+-")
+    # As C's strtol with base 0: a leading 0 means octal, 0x hexadecimal.
+    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" and len(digits) > 1 else 10
+    value = int(text, base)
+    if not 0 <= value <= _MAX_LABEL:
+        raise RuleError(
+            f"the label [{text}] is out of range", hint=f"labels are 0 … {_MAX_LABEL}; 0 is epsilon"
+        )
+    return value
+
+
+def pynini_text(labels: list[int]) -> str:
+    """Labels written so that pynini's string compiler gives exactly these, whatever the mode."""
+    return "".join(map("[{}]".format, labels))

@@ -1,0 +1,154 @@
+"""Symbol tables and compiled FSTs that a grammar reads from files.
+
+Labels of generated symbols are particular to the process that made them, so a loaded FST is relabelled to
+this compilation's numbers by name: the names stand in the FST's own symbol tables, or in the FAR's entry
+`*StringFstSymbolTable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmfst.errors import FstError
+from lmfst.grammar.labels import FIRST_GENERATED, NUL, Labels
+from lmfst.grammar.source import RuleError
+from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
+
+Warn = Callable[[str], None]
+
+SYMBOLS_KEY = "*StringFstSymbolTable"
+"""The FAR entry whose input symbols are the generated symbols (Thrax's convention)."""
+
+
+def symbol_table(path: Path) -> Table:
+    """SymbolTable['f']: a symbol table from OpenFst's text format."""
+    import pynini
+
+    try:
+        return Table(pynini.SymbolTable.read_text(str(path)), str(path))
+    except (OSError, ValueError) as error:
+        raise RuleError(
+            f"{path}: expected a symbol table", hint="one `symbol TAB number` a line, `<eps>` 0"
+        ) from error
+
+
+def load_fst(path: Path, labels: Labels, warn: Warn) -> Value:
+    """LoadFst['f']: an FST from an OpenFst file."""
+    import pynini
+
+    try:
+        fst = pynini.Fst.read(str(path))
+    except (OSError, ValueError) as error:
+        raise RuleError(
+            f"{path}: expected an OpenFst FST", hint="write it with fstcompile"
+        ) from error
+    return adopt(fst, {}, labels, warn, str(path))
+
+
+def far_entry(path: Path, key: str, labels: Labels, warn: Warn) -> Value:
+    """LoadFstFromFar['f','key']: an FST from an archive."""
+    import pynini
+
+    try:
+        far = pynini.Far(str(path), "r")
+    except (OSError, ValueError) as error:
+        raise RuleError(
+            f"{path}: expected an FST archive", hint="write it with `lmfst compile … -o F.far`"
+        ) from error
+    entries = {}
+    while not far.done():
+        name = far.get_key()
+        if name in (key, SYMBOLS_KEY):
+            entries[name] = far.get_fst().copy()
+        else:
+            entries[name] = None
+        far.next()
+    if entries.get(key) is None:
+        known = ", ".join(sorted(set(entries) - {SYMBOLS_KEY})) or "nothing"
+        raise RuleError(f"{path} has no FST '{key}'", hint=f"it has {known}")
+    table = entries.get(SYMBOLS_KEY)
+    names = dict(table.input_symbols() or {}) if table is not None else {}
+    return adopt(entries[key], names, labels, warn, f"{path}: {key}")
+
+
+def adopt(fst: Any, names: Mapping[int, str], labels: Labels, warn: Warn, what: str) -> Value:
+    """A foreign FST as a value of this compilation.
+
+    names: of generated symbols, by the FST's own labels.
+    what:  how messages call it.
+    """
+    fst = _standard(fst)
+    sides = []
+    pairs = []
+    used = _used_labels(fst)
+    for symbols, side_labels in zip((fst.input_symbols(), fst.output_symbols()), used, strict=True):
+        alphabets, relabel = _side(symbols, side_labels, dict(names), labels, what)
+        sides.append(alphabets)
+        pairs.append(relabel)
+    unnamed = sorted({label for relabel in pairs for label, new in relabel.items() if new is None})
+    for label in unnamed:
+        labels.adopt(label)
+    if unnamed:
+        warn(
+            f"{what}: no symbol table names its labels {', '.join(map(str, unnamed[:6]))}; kept as they are"
+        )
+    fst.set_input_symbols(None)
+    fst.set_output_symbols(None)
+    changes = [
+        [(old, new) for old, new in side.items() if new not in (None, old)] for side in pairs
+    ]
+    if any(changes):
+        fst.relabel_pairs(*(change or None for change in changes))
+    return Value(fst, *sides)
+
+
+def _standard(fst: Any) -> Any:
+    """The FST with tropical weights, whatever it had."""
+    import pynini
+
+    if fst.arc_type() == "standard":
+        return fst
+    try:
+        return pynini.arcmap(fst, map_type="to_standard")
+    except (pynini.FstOpError, pynini.FstArgError) as error:
+        raise RuleError(f"an FST with arcs of type {fst.arc_type()} can't be used") from error
+
+
+def _used_labels(fst: Any) -> tuple[set[int], set[int]]:
+    inputs: set[int] = set()
+    outputs: set[int] = set()
+    for state in fst.states():
+        for arc in fst.arcs(state):
+            inputs.add(arc.ilabel)
+            outputs.add(arc.olabel)
+    return inputs - {0}, outputs - {0}
+
+
+def _side(
+    symbols: Any, used: set[int], names: dict[int, str], labels: Labels, what: str
+) -> tuple[Alphabets, dict[int, int | None]]:
+    """The alphabets of one side, and new labels for its generated symbols (None: it has no name)."""
+    from lmfst.fst.tables import read_table
+
+    try:
+        table = read_table(symbols, what)
+    except FstError as error:
+        raise RuleError(error.message, hint=error.hint) from error
+    if table is not None:
+        if table.alphabet == "symbols":
+            return frozenset({Table(symbols.copy(), what)}), {}
+        names |= table.generated
+    wide = table.alphabet if table is not None else ""
+    found: set[Any] = set()
+    relabel: dict[int, int | None] = {}
+    for label in used:
+        if label in names or label >= FIRST_GENERATED:
+            found.add(GENERATED)
+            relabel[label] = labels.label(names[label]) if label in names else None
+        elif label < 128:
+            found.add(ASCII)
+        else:
+            found.add(UTF8 if wide == "unicode" or label > NUL else BYTE)
+    return frozenset(found), relabel

@@ -1,0 +1,91 @@
+"""Where imported grammars and data files are looked for, and which ones were read.
+
+A relative path is tried in the folder of the file that names it, then in the roots (the folders given with
+--include, the current directory, lmfst's own grammars), then in the folders above that file, nearest
+first: Thrax projects name files from the top of their tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmfst.grammar.source import RuleError
+
+_LEVELS_UP = 8
+
+
+def own_roots() -> list[Path]:
+    """Folders of the grammars that come with lmfst; `std` has Thrax's `byte.grm`."""
+    package = Path(__file__).resolve().parent.parent
+    candidates = [package / "grammars", package.parent / "grammars", package / "grammar" / "std"]
+    return [folder for folder in candidates if folder.is_dir()]
+
+
+class Finder:
+    """Finds files, and remembers what it was asked: that decides if a cached result is stale."""
+
+    def __init__(self, include: Sequence[str | Path] = ()) -> None:
+        given = [Path(os.path.abspath(folder)) for folder in include]
+        self.roots = [*given, Path.cwd(), *own_roots()]
+        self._asked: dict[tuple[str, Path], Path | None] = {}
+
+    def find(self, name: str, importer: Path) -> Path:
+        """The file that `name` means in the grammar file `importer`.
+
+        RuleError that lists the places if there is none.
+        """
+        found = self.look(name, importer)
+        if found is not None:
+            return found
+        tried = "\n".join(f"    {path}" for path in self._candidates(name, importer))
+        raise RuleError(
+            f"'{name}' wasn't found; looked for\n{tried}",
+            hint="give the folder it is relative to with --include DIR",
+        )
+
+    def look(self, name: str, importer: Path) -> Path | None:
+        """As `find`, but None if there is no such file."""
+        if (name, importer) not in self._asked:
+            candidates = self._candidates(name, importer)
+            self._asked[name, importer] = next(filter(_is_file, candidates), None)
+        return self._asked[name, importer]
+
+    def lookups(self) -> list[list[str]]:
+        """What was asked and found: name, asking file, path found or "", SHA-256 of its content."""
+        return [
+            [name, str(importer), str(found or ""), file_hash(found) if found else ""]
+            for (name, importer), found in self._asked.items()
+        ]
+
+    def same(self, lookups: Sequence[Sequence[str]]) -> bool:
+        """Whether all would be found at the same places now, with the same content."""
+        for name, importer, found, content in lookups:
+            path = self.look(name, Path(importer))
+            if str(path or "") != found or (path is not None and file_hash(path) != content):
+                return False
+        return True
+
+    def _candidates(self, name: str, importer: Path) -> list[Path]:
+        if "\0" in name or not name:
+            raise RuleError(f"{name!r} is no file name")
+        folders = [importer.parent, *self.roots, *list(importer.parent.parents)[:_LEVELS_UP]]
+        paths = [Path(os.path.normpath(folder / name)) for folder in folders]
+        return list(dict.fromkeys(paths))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be searched
+        return False
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's content, hex; "" if it can't be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
