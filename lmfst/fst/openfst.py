@@ -77,7 +77,8 @@ def from_openfst(
     mode:  for sides without a symbol table: `byte`, `utf8` (code points), or `auto`, which is utf8
            if an input label above 256 occurs that no table names, and byte otherwise. An FST with
            no code points beyond 256 looks like a byte FST: say `utf8` there.
-    warn:  called with one message for dropped weights and one for unreachable input symbols.
+    warn:  called with one message for dropped weights, and one for dropped arcs that read generated
+           symbols, as far as these are never written.
 
     Generated symbols get new labels in the order of their names, from 0xF0000 next to bytes and
     from 0x110000 next to code points, so that the digest doesn't depend on the process that
@@ -104,6 +105,31 @@ def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
     """States and arcs without weights; arcs and final states of weight Zero are left out."""
     import pywrapfst
 
+    try:
+        raw, weighted_arcs, weighted_finals = _walk(obj)
+    except pywrapfst.FstError as error:
+        raise _damaged(name, f"OpenFst: {error}") from error
+    if any(not 0 <= arc[3] < raw.n_states or arc[1] < 0 or arc[2] < 0 for arc in raw.arcs):
+        raise _damaged(name, "an arc has a negative label or goes to a state that doesn't exist")
+    if weighted_arcs or weighted_finals:
+        warn(
+            f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states "
+            "have one); the language model alone gives the probabilities"
+        )
+    return raw
+
+
+def _damaged(name: str, why: str) -> FstError:
+    return FstError(
+        f"{name}: expected a well-formed FST, got a damaged one: {why}",
+        hint="write it again from its source",
+    )
+
+
+def _walk(obj: Any) -> tuple[_Raw, int, int]:
+    """The FST, and how many of its arcs and final states have a weight."""
+    import pywrapfst
+
     one = pywrapfst.Weight.one(obj.weight_type())
     zero = pywrapfst.Weight.zero(obj.weight_type())
     arcs: list[Arc] = []
@@ -120,17 +146,7 @@ def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
             if weight != zero:
                 arcs.append((state, arc.ilabel, arc.olabel, arc.nextstate))
                 weighted_arcs += weight != one
-    if any(not 0 <= arc[3] < n_states or arc[1] < 0 or arc[2] < 0 for arc in arcs):
-        raise FstError(
-            f"{name}: an arc has a negative label or goes to a state that doesn't exist",
-            hint="the FST is damaged; write it again",
-        )
-    if weighted_arcs or weighted_finals:
-        warn(
-            f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states "
-            "have one); the language model alone gives the probabilities"
-        )
-    return _Raw(obj.start(), arcs, finals, n_states)
+    return _Raw(obj.start(), arcs, finals, n_states), weighted_arcs, weighted_finals
 
 
 def _sides(
@@ -169,6 +185,9 @@ def _is_utf8(arcs: list[Arc], names: Mapping[int, str], mode: Mode) -> bool:
 def _expanded(raw: _Raw, side: _Side, name: str, warn: Warn) -> tuple[list[Arc], int]:
     """Arcs with input bytes: a label of several bytes becomes a chain, its first arc writes."""
     chains: dict[int, bytes | None] = {0: b""}
+    # A symbol that is written too is a marker inside a cascade, whose alphabet is σ* of all stages:
+    # that no text contains it is as meant. One that is only read is a mistake worth a word.
+    written = {arc[2] for arc in raw.arcs}
     dead: dict[str, int] = {}
     arcs: list[Arc] = []
     size = raw.n_states
@@ -177,8 +196,9 @@ def _expanded(raw: _Raw, side: _Side, name: str, warn: Warn) -> tuple[list[Arc],
             chains[ilabel] = _input_bytes(ilabel, side, name)
         chain = chains[ilabel]
         if chain is None:
-            symbol = f"[{side.names.get(ilabel, hex(ilabel))}]"
-            dead[symbol] = dead.get(symbol, 0) + 1
+            if ilabel not in written:
+                symbol = f"[{side.names.get(ilabel, hex(ilabel))}]"
+                dead[symbol] = dead.get(symbol, 0) + 1
             continue
         labels = list(chain) or [EPS]
         states = [src, *range(size, size + len(labels) - 1), dst]

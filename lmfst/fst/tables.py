@@ -93,7 +93,11 @@ def read_table(table: Any, where: str) -> Table | None:
         if names.setdefault(label, name) != name:
             raise FstError(f"{where}: label {label} has two names, {names[label]!r} and {name!r}")
     names.pop(0, None)
-    return Table(_alphabet(table.name(), names), names)
+    try:
+        title = table.name()
+    except UnicodeDecodeError:
+        title = ""
+    return Table(_alphabet(title, names), names)
 
 
 def _entries(table: Any) -> list[tuple[int, str]]:
