@@ -93,6 +93,7 @@ class _ByteTrie:
 
     def __init__(self, spelled: Sequence[bytes | None]) -> None:
         pairs = sorted((text, token) for token, text in enumerate(spelled) if text is not None)
+        self.alphabet = set().union(*(text for text, _ in pairs))
         self.ids = np.array([token for _, token in pairs], dtype=np.int32)
         sizes = np.array([len(text) for text, _ in pairs], dtype=np.int64)
         depth = int(sizes.max(initial=0))
@@ -149,6 +150,7 @@ class Lexicons:
             )
             for texts in vocab.token_bytes
         ]
+        self.alphabet = bytes(sorted(set().union(*(trie.alphabet for trie in self._tries))))
         self._decoder_next = [np.asarray(after, dtype=np.int64) for after in vocab.next_state]
         self._states: list[tuple[int, int]] = []
         self._ids: dict[tuple[int, int], int] = {}

@@ -1,8 +1,9 @@
 """Policies: which nodes of an offset are kept (design: "what to do when nodes multiply").
 
 Exact keeps all and stops with an error at a node budget. Beam keeps the K heaviest whose weight is at
-least tau times the prefix probability so far; what it drops is added up, so that the true probability
-lies in [lower, lower + dropped]. Merging nodes that share their future is no policy: it loses nothing
+least tau times a reference, which is the larger of the heaviest node at the offset and the mass that is
+known to cover the target one symbol further; what it drops is added up, so that the true probability lies in
+[lower, lower + dropped]. Merging nodes that share their future is no policy: it loses nothing
 and is done before every decision.
 """
 
@@ -33,8 +34,11 @@ class Policy:
         if self.node_budget < 1:
             raise UsageError(f"--node-budget must be at least 1, not {self.node_budget}")
 
-    def keep(self, logw: NDArray[np.float64], log_prefix: float) -> NDArray[np.intp]:
-        """Indices of the nodes to keep. logw: float64 [nodes], nats; log_prefix: log P_Y so far."""
+    def keep(self, logw: NDArray[np.float64], log_reference: float) -> NDArray[np.intp]:
+        """Indices of the nodes to keep. logw: float64 [nodes], nats.
+
+        log_reference: log of the weight that thresholds are relative to.
+        """
         raise NotImplementedError
 
     def spend(self, used: int, more: int) -> int:
@@ -56,13 +60,13 @@ class Policy:
 class Exact(Policy):
     """Keep every node. Chains of silent tokens end at `SILENT_TOLERANCE`."""
 
-    def keep(self, logw: NDArray[np.float64], log_prefix: float) -> NDArray[np.intp]:
+    def keep(self, logw: NDArray[np.float64], log_reference: float) -> NDArray[np.intp]:
         return np.arange(len(logw))
 
 
 @dataclass(frozen=True)
 class Beam(Policy):
-    """Keep the `size` heaviest nodes of an offset with weight ≥ `threshold` · P_Y(y so far)."""
+    """Keep the `size` heaviest nodes of an offset with weight ≥ `threshold` · reference."""
 
     size: int = defaults.BEAM
     threshold: float = defaults.THRESHOLD
@@ -74,8 +78,8 @@ class Beam(Policy):
         if not 0 <= self.threshold < 1:
             raise UsageError(f"--threshold must be at least 0 and below 1, not {self.threshold}")
 
-    def keep(self, logw: NDArray[np.float64], log_prefix: float) -> NDArray[np.intp]:
-        least = log_prefix + math.log(self.threshold) if self.threshold > 0 else -math.inf
+    def keep(self, logw: NDArray[np.float64], log_reference: float) -> NDArray[np.intp]:
+        least = log_reference + math.log(self.threshold) if self.threshold > 0 else -math.inf
         heavy = np.flatnonzero(logw >= least)
         if len(heavy) > self.size:
             # A stable sort makes ties fall to the node that arrived first, in every run.

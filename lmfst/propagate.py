@@ -145,7 +145,7 @@ class _Run:
             states = self._states(wave)
             states, wave = _merged(states, wave)
         log_prefix = float(self.log_prefix[offset])
-        kept = self.policy.keep(wave.logw, log_prefix)
+        kept = self.policy.keep(wave.logw, self._reference(wave, offset))
         total = _logsumexp(wave.logw)
         if total == -math.inf or (not first and total < log_prefix + math.log(SILENT_TOLERANCE)):
             kept = kept[:0]
@@ -159,6 +159,16 @@ class _Run:
         if not self.session.merges:
             states = self._states(wave)
         return states, wave
+
+    def _reference(self, wave: _Wave, offset: int) -> float:
+        """What node weights are compared with: the mass that is known to go on, or the heaviest node.
+
+        The prefix probability itself would be a poor yardstick where the text leaves a likely token
+        in the middle: mass that is about to die would crowd out the nodes that go on.
+        """
+        if offset >= self.size:
+            return float(self.log_prefix[offset])
+        return max(float(self.log_prefix[offset + 1]), float(wave.logw.max(initial=-np.inf)))
 
     def _states(self, wave: _Wave) -> Ints:
         if (wave.token < 0).any():

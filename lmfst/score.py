@@ -19,12 +19,13 @@ from lmfst.fst import Fst
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
+from lmfst.partial import Domain, propagate_partial
 from lmfst.plan import Normaliser
 from lmfst.policy import Beam, Exact, Policy
 from lmfst.propagate import Propagated, propagate, run_batch
 from lmfst.records import Scored
 from lmfst.sequential import END, run
-from lmfst.target import Target, load_target, require_total, support_of
+from lmfst.target import Target, load_target, rejected_string, require_total, support_of
 
 Given = Literal["source", "target"]
 Warn = Callable[[str], None]
@@ -61,15 +62,29 @@ class TransducedLM:
         target: Target,
         policy: Policy | None = None,
         *,
+        partial: str = "error",
         warn: Warn = _default_warn,
     ) -> None:
+        """policy: default `Beam()`. partial: "error", or "condition" for probabilities given that
+        the target accepts the string (needs the policy `Exact`)."""
+        if partial not in ("error", "condition"):
+            raise UsageError(f"--partial must be error or condition, not {partial!r}")
         self.lm, self.target = lm, target
         self.policy = Beam() if policy is None else policy
         self._warn = warn
-        support = support_of(target, lm.vocab, warn)
-        require_total(target, lm.vocab, support)
+        support = support_of(target, lm.vocab, warn, drop_nul=partial == "error")
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support)
         self._normalise = Normaliser(np.flatnonzero(~support))
+        self._domain: Domain | None = None
+        if partial == "condition" and rejected_string(target, lm.vocab, support) is not None:
+            if not isinstance(self.policy, Exact):
+                raise UsageError(
+                    "--partial condition sums over whole strings, which pruning can't bound",
+                    hint="add --exact (meant for n-gram models and short texts)",
+                )
+            self._domain = Domain(self.lexicons, self.lexicons.alphabet)
+        elif partial == "error":
+            require_total(target, lm.vocab, support)
 
     # Strings of target symbols.
 
@@ -139,9 +154,27 @@ class TransducedLM:
     def _propagate(
         self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
     ) -> Propagated:
+        if self._domain is not None:
+            return self._partial(target, end=end, wanted=wanted)
         session = self.lm.session()
         generator = propagate(self.lexicons, session, self.policy, target, end=end, wanted=wanted)
         return run_batch([generator], session, self._normalise)[0]
+
+    def _partial(
+        self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
+    ) -> Propagated:
+        if self._domain is None:
+            raise UsageError("the target is total: there is no domain to condition on")
+        return propagate_partial(
+            self.lexicons,
+            self._domain,
+            self.lm.session(),
+            self.policy,
+            self._normalise,
+            target,
+            end=end,
+            wanted=wanted,
+        )
 
     @staticmethod
     def _bounds(found: Propagated) -> Bounds:
@@ -191,11 +224,12 @@ class TransducedLM:
             raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
 
     def _score_batch(self, batch: list[tuple[Document, tuple[int, ...]]]) -> list[Scored]:
-        session = self.lm.session()
-        runs = [
-            propagate(self.lexicons, session, self.policy, target, end=True) for _, target in batch
-        ]
-        found = run_batch(runs, session, self._normalise)
+        if self._domain is not None:
+            found = [self._partial(target, end=True) for _, target in batch]
+        else:
+            session = self.lm.session()
+            runs = [propagate(self.lexicons, session, self.policy, target) for _, target in batch]
+            found = run_batch(runs, session, self._normalise)
         scored = []
         for (document, target), result in zip(batch, found, strict=True):
             self._warn_of_zero(document, target, result)

@@ -79,17 +79,17 @@ def fst_target(fst: Fst, name: str) -> Target:
     return Target(name, Determinised(fst), Units.of(fst.symbols), fst)
 
 
-def support_of(target: Target, vocab: Vocab, warn: Warn) -> NDArray[np.bool_]:
+def support_of(target: Target, vocab: Vocab, warn: Warn, *, drop_nul: bool) -> NDArray[np.bool_]:
     """Tokens in the support: bool [vocabulary].
 
     OpenFst has no label for the byte NUL; an FST that doesn't use lmfst's label for it takes the
-    tokens that contain NUL out of the support, with a warning.
+    tokens that contain NUL out of the support, with a warning (if `drop_nul`).
     """
     support = np.zeros(vocab.size, dtype=bool)
     for texts in vocab.token_bytes:
         support |= np.array([text is not None for text in texts])
     fst = target.fst
-    if fst is not None and not (fst.ilabel == 0).any():
+    if drop_nul and fst is not None and not (fst.ilabel == 0).any():
         with_nul = {
             t
             for texts in vocab.token_bytes

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lmfst.fst import Symbols
@@ -81,6 +81,16 @@ def test_random_models_and_fsts_are_exact(lm: TableLM, seed: int) -> None:
     oracle = Oracle(lm, fst_function(fst))
     model = TransducedLM(lm, fst_target(fst, "random"), Exact())
     assert abs(oracle.accepted - 1) < TOLERANCE
+    check_everything(model, oracle, some_strings(oracle, seed))
+
+
+@settings(max_examples=60)
+@given(models(), st.integers(0, 2**32 - 1))
+def test_partial_functions_are_exact_over_their_domain(lm: TableLM, seed: int) -> None:
+    fst = random_fst(seed, partial=True)
+    oracle = Oracle(lm, fst_function(fst))
+    assume(oracle.accepted > 0)
+    model = TransducedLM(lm, fst_target(fst, "random"), Exact(), partial="condition")
     check_everything(model, oracle, some_strings(oracle, seed))
 
 

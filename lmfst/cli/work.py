@@ -55,7 +55,7 @@ class Settings:
         from lmfst.lm.load import load_lm
 
         lm = load_lm(self.model, warn=terminal.warn, note=terminal.note, **self.load)
-        return TransducedLM(lm, target, policy, warn=terminal.warn)
+        return TransducedLM(lm, target, policy, partial=self.partial, warn=terminal.warn)
 
 
 def documents(paths: Sequence[str], doc: str, terminal: Terminal) -> Iterator[Document]:

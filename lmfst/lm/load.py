@@ -15,7 +15,7 @@ from lmfst import defaults
 from lmfst.errors import ModelError, UsageError
 from lmfst.lm.base import LM
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
-from lmfst.vocab import vocab_from_symbols, vocab_from_tokenizer
+from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +62,7 @@ def load_lm(
     vocab = vocab_from_tokenizer(
         tokenizer, size=_rows(model), eos=_eos(model, tokenizer, name), specials=kind, warn=warn
     )
+    _refuse_specials(kind, vocab, name)
     return TransformersLM(
         model,
         vocab,
@@ -80,8 +81,18 @@ def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> LM:
         raise UsageError(f"--bos of an n-gram model is auto, none or <s>, not {bos!r}")
     model = read_arpa(name)
     vocab = vocab_from_symbols(model.names, eos=model.eos_ids, specials=specials, warn=warn)
+    _refuse_specials(specials, vocab, name)
     begins = bos == "<s>" or (bos == "auto" and model.bos_id is not None)
     return BackoffLM(model, vocab, bos=begins, facts={"model": name, "revision": None})
+
+
+def _refuse_specials(specials: Specials, vocab: Vocab, name: str) -> None:
+    if specials == "error" and vocab.specials:
+        shown = ", ".join(vocab.names[i] for i in sorted(vocab.specials)[:5])
+        raise ModelError(
+            f"{name} has {len(vocab.specials)} special tokens ({shown}, …), and --specials error was given",
+            hint="use --specials drop to take them out of the support, or text to read them as text",
+        )
 
 
 def _quiet_libraries() -> None:

@@ -1,0 +1,213 @@
+"""Propagation for functions that reject some strings: probabilities given that the string is accepted.
+
+With A(y) = Σ_{x accepted : f(x) ⪰ y} p_X(x), the model over the domain is P_Y(y) = A(y) / A(ε). A token that
+covers y proves nothing while the rest of the string may still be rejected, so a node stays open until it
+reaches a *universal* state, from which every continuation is accepted, or an accepted end (design,
+"One formula for everything"). Nodes are taken in order of their length in tokens and merged by
+(LM state, lexicon state, how much of the target they match); the sum stops when the open mass is
+below `OPEN_TOLERANCE` of what has been accepted.
+
+This is exact and needs many rows: every token that may lead to a rejection is followed. It is meant for
+models with few contexts (n-gram models merge) or small vocabularies; the policy's node budget stops it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from lmfst.errors import FstError
+from lmfst.lexicon import Lexicon, Lexicons
+from lmfst.lm.base import Session
+from lmfst.plan import Normaliser
+from lmfst.policy import Policy
+from lmfst.propagate import Propagated
+from lmfst.sequential import END, Determinised
+
+OPEN_TOLERANCE = 1e-13
+
+Progress = tuple[int, int | None]
+"""(symbols of the target matched, the first symbol beyond them or None while none was emitted)."""
+Node = tuple[int, int, int, int | None]
+"""(LM state, lexicon state, *progress)"""
+
+
+class Domain:
+    """Which lexicon states are universal: every byte string over `alphabet` is accepted from there."""
+
+    def __init__(self, lexicons: Lexicons, alphabet: bytes) -> None:
+        self._lexicons = lexicons
+        self._alphabet = alphabet
+        self._known: dict[frozenset[int], bool] = {}
+
+    def universal(self, state: int) -> bool:
+        """Whether nothing that follows lexicon state `state` is rejected."""
+        machine = self._lexicons.machine
+        if not isinstance(machine, Determinised):
+            return True
+        first = self._lexicons.machine_state(state)
+        if machine.sources(first) not in self._known:
+            self._explore(machine, first)
+        return self._known[machine.sources(first)]
+
+    def _explore(self, machine: Determinised, first: int) -> None:
+        """Judge all sets of FST states reachable from `first`: bad ones spoil what leads to them."""
+        seen = {machine.sources(first): first}
+        into: dict[frozenset[int], set[frozenset[int]]] = {}
+        bad: list[frozenset[int]] = []
+        queue = [machine.sources(first)]
+        while queue:
+            here = queue.pop()
+            steps = [machine.step(seen[here], byte) for byte in self._alphabet]
+            if machine.final(seen[here]) is None or None in steps:
+                bad.append(here)
+            for step in steps:
+                if step is None:
+                    continue
+                there = machine.sources(step[0])
+                into.setdefault(there, set()).add(here)
+                if there not in seen:
+                    seen[there] = step[0]
+                    queue.append(there)
+        self._known.update(dict.fromkeys(seen, True))
+        while bad:
+            here = bad.pop()
+            if self._known[here]:
+                self._known[here] = False
+                bad += into.get(here, ())
+
+
+class _Accepted:
+    """The accepted mass by progress."""
+
+    def __init__(self) -> None:
+        self.mass: dict[Progress, list[float]] = {}
+
+    def add(self, progress: Progress, mass: float) -> None:
+        self.mass.setdefault(progress, []).append(mass)
+
+    def total(self) -> float:
+        return math.fsum(part for parts in self.mass.values() for part in parts)
+
+
+def _outputs(lexicon: Lexicon) -> list[tuple[int, int, tuple[int, ...]]]:
+    """(token, next lexicon state, output) of all tokens of a lexicon."""
+    found = []
+    stack: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    while stack:
+        node, output = stack.pop()
+        for place in range(int(lexicon.low[node]), int(lexicon.own[node])):
+            found.append((int(lexicon.tokens[place]), int(lexicon.next[place]), output))
+        for child in range(int(lexicon.child_ptr[node]), int(lexicon.child_ptr[node + 1])):
+            stack.append((child, (*output, int(lexicon.symbol[child]))))
+    return found
+
+
+def _advance(target: Sequence[int], progress: Progress, output: Sequence[int]) -> Progress:
+    """How far the target is matched after more output."""
+    matched, beyond = progress
+    if beyond is not None:
+        return progress
+    for symbol in output:
+        if matched == len(target) or symbol != target[matched]:
+            return matched, symbol
+        matched += 1
+    return matched, None
+
+
+def propagate_partial(
+    lexicons: Lexicons,
+    domain: Domain,
+    session: Session,
+    policy: Policy,
+    normalise: Normaliser,
+    target: Sequence[int],
+    *,
+    end: bool = True,
+    wanted: Iterable[int] = (),
+) -> Propagated:
+    """Prefix probabilities of `target` (and ⊥ if `end`) given that the string is accepted.
+
+    wanted: positions where the next-symbol distribution is asked for. Raises FstError if the model
+    spells no accepted string, BudgetError when the policy's node budget is spent.
+    """
+    symbols = [*target, END] if end else list(target)
+    root = session.open()
+    open_: dict[Node, float] = {(root, lexicons.start, 0, None): 1.0}
+    accepted, rows = _Accepted(), 0
+    outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]] = {}
+    while open_ and math.fsum(open_.values()) > OPEN_TOLERANCE * accepted.total():
+        rows = policy.spend(rows, len(open_))
+        open_ = _wave(lexicons, domain, session, normalise, symbols, open_, accepted, outputs)
+    session.close(root)
+    if accepted.total() == 0:
+        raise FstError(
+            "the model spells no string that the transducer accepts",
+            hint="check that the transducer reads the bytes that the model's tokens spell",
+        )
+    return _result(symbols, accepted, math.fsum(open_.values()), rows, wanted)
+
+
+def _wave(
+    lexicons: Lexicons,
+    domain: Domain,
+    session: Session,
+    normalise: Normaliser,
+    target: Sequence[int],
+    nodes: dict[Node, float],
+    accepted: _Accepted,
+    outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]],
+) -> dict[Node, float]:
+    """Read one more token everywhere. Returns the nodes that are open afterwards."""
+    keys = list(nodes)
+    following: dict[Node, float] = {}
+    for block, rows in session.rows(np.array([key[0] for key in keys])):
+        lse, _ = normalise(rows)
+        probs = (rows.double() - lse[:, None]).exp().cpu().numpy()
+        for key, row in zip(keys[block], probs, strict=True):
+            state, lexicon, *progress = key
+            if lexicon not in outputs:
+                outputs[lexicon] = _outputs(lexicons[lexicon])
+            moves = []
+            for token, after, output in outputs[lexicon]:
+                mass = nodes[key] * float(row[token])
+                reached = _advance(target, (progress[0], progress[1]), output)
+                if mass == 0.0:
+                    continue
+                # A node counts at once if it must be accepted and its progress can't change any more.
+                if after < 0 or (reached[1] is not None and domain.universal(after)):
+                    accepted.add(reached, mass)
+                else:
+                    moves.append((token, after, reached, mass))
+            tokens = np.array([move[0] for move in moves], dtype=np.int64)
+            there = session.step(np.full(len(moves), state), tokens)
+            for to, (_, after, reached, mass) in zip(there.tolist(), moves, strict=True):
+                node = (to, after, *reached)
+                following[node] = following.get(node, 0.0) + mass
+    return following
+
+
+def _result(
+    target: Sequence[int], accepted: _Accepted, left: float, rows: int, wanted: Iterable[int]
+) -> Propagated:
+    size, total = len(target), accepted.total()
+    reaches = [
+        math.fsum(m for (matched, _), parts in accepted.mass.items() if matched >= n for m in parts)
+        for n in range(size + 1)
+    ]
+    with np.errstate(divide="ignore"):
+        log_prefix = np.log(np.array(reaches) / total)
+        log_dropped = np.full(size + 1, np.log(left / total))
+    nexts = {}
+    for at in wanted:
+        found: dict[int, float] = {}
+        for (matched, beyond), parts in accepted.mass.items():
+            symbol = target[at] if matched > at else beyond
+            if matched >= at and symbol is not None:
+                found[symbol] = found.get(symbol, 0.0) + math.fsum(parts)
+        names = np.array(sorted(found), dtype=np.int64)
+        mass = np.array([found[symbol] for symbol in sorted(found)])
+        nexts[at] = names, np.log(mass / reaches[at])
+    return Propagated(log_prefix, log_dropped, nexts, rows=rows)

@@ -1,0 +1,192 @@
+"""Token-tree evaluation against whole contexts, for several architectures with random weights."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from lmfst.lm.transformers import TransformersLM
+from lmfst.lm.tree import KeyValueStore, TreeSession
+from tests.oracle import make_vocab
+
+SIZE = 40
+SMALL: dict[str, Any] = {
+    "vocab_size": SIZE,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
+FAMILIES = {
+    "llama": transformers.LlamaConfig(**SMALL),
+    "qwen2": transformers.Qwen2Config(**SMALL),
+    "mistral-sliding": transformers.MistralConfig(**SMALL, sliding_window=4, head_dim=4),
+    "gemma2": transformers.Gemma2Config(**SMALL, head_dim=4, sliding_window=4, query_pre_attn_scalar=4),
+    "gpt2": transformers.GPT2Config(
+        vocab_size=SIZE, n_positions=64, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=1
+    ),
+    "neox": transformers.GPTNeoXConfig(**{k: v for k, v in SMALL.items() if "key" not in k}),
+    "opt": transformers.OPTConfig(
+        vocab_size=SIZE, hidden_size=16, ffn_dim=24, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, word_embed_proj_dim=16, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    ),
+}  # fmt: skip
+UNFIT = {
+    "bloom": transformers.BloomConfig(
+        vocab_size=SIZE, hidden_size=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=1
+    ),
+    "mamba": transformers.MambaConfig(
+        vocab_size=SIZE,
+        hidden_size=16,
+        num_hidden_layers=2,
+        state_size=4,
+        bos_token_id=0,
+        eos_token_id=1,
+    ),
+}
+
+
+def vocab() -> Any:
+    return make_vocab([bytes([97 + i % 26]) for i in range(SIZE - 1)], eos=1)
+
+
+def make(config: Any, **options: Any) -> TransformersLM:
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_config(deepcopy(config)).eval()
+    for parameter in model.parameters():
+        # Weights large enough that a wrong mask or position shows.
+        torch.nn.init.normal_(parameter, std=0.4)
+    messages: list[str] = []
+    lm = TransformersLM(model, vocab(), warn=messages.append, **{"bos": 0, **options})
+    lm.messages = messages  # type: ignore[attr-defined]
+    return lm
+
+
+def reference(lm: TransformersLM, contexts: list[list[int]]) -> np.ndarray:
+    """Rows by the plain route of transformers, one context at a time."""
+    model = lm._model
+    used = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    rows = []
+    for context in contexts:
+        start = lm.window(len(context)) * lm.stride
+        ids = ([] if lm.bos is None else [lm.bos]) + context[start:]
+        with torch.no_grad():
+            rows.append(model(torch.tensor([ids]), use_cache=False).logits[0, -1].numpy())
+    model.set_attn_implementation(used)
+    return np.stack(rows)
+
+
+def random_tree(session: TreeSession, documents: int, seed: int) -> list[tuple[int, list[int]]]:
+    """(state, context) of the nodes of random trees."""
+    rng = np.random.default_rng(seed)
+    nodes: list[tuple[int, list[int]]] = []
+    for _ in range(documents):
+        tree: list[tuple[int, list[int]]] = [(session.open(), [])]
+        for _ in range(12):
+            state, context = tree[int(rng.integers(len(tree)))]
+            token = int(rng.integers(2, SIZE - 1))
+            moved = session.step(np.array([state]), np.array([token]))
+            tree.append((int(moved[0]), [*context, token]))
+        nodes += tree
+    return nodes
+
+
+def rows_of(session: TreeSession, states: list[int]) -> np.ndarray:
+    found = np.full((len(states), SIZE), np.nan)
+    for block, rows in session.rows(np.array(states)):
+        found[block] = rows.numpy()
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("bos", [0, None])
+def test_trees_of_several_documents_equal_whole_contexts(family: str, bos: int | None) -> None:
+    lm = make(FAMILIES[family], bos=bos, batch_tokens=9)
+    assert lm.tree and not lm.messages  # type: ignore[attr-defined]
+    session = lm.session()
+    assert isinstance(session, TreeSession)
+    nodes = random_tree(session, 3, seed=2)
+    if bos is None:
+        for state, _ in nodes[:1]:
+            assert (rows_of(session, [state]) == 0).all()
+        nodes = [node for node in nodes if node[1]]
+    rng = np.random.default_rng(0)
+    # Asked for in several calls and out of order: parents may be evaluated after their children.
+    shuffled = [nodes[int(i)] for i in rng.permutation(len(nodes))]
+    for part in (shuffled[:7], shuffled[7:], shuffled[3:9]):
+        found = rows_of(session, [state for state, _ in part])
+        np.testing.assert_allclose(found, reference(lm, [c for _, c in part]), atol=2e-4)
+
+
+@pytest.mark.parametrize("family", UNFIT)
+def test_models_without_tree_attention_are_read_whole_with_a_warning(family: str) -> None:
+    lm = make(UNFIT[family])
+    assert not lm.tree
+    assert "token tree" in lm.messages[0]  # type: ignore[attr-defined]
+    contexts = [[], [3], [3, 4, 5], [7, 8]]
+    expected = reference(lm, contexts) if family == "bloom" else None
+    found = np.asarray(lm.next_logp(contexts))
+    assert np.isfinite(found).all()
+    if expected is not None:
+        np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("bos", [0, None])
+def test_long_contexts_are_cut_by_the_documented_rule(bos: int | None) -> None:
+    lm = make(FAMILIES["gpt2"], bos=bos, context_length=8, batch_tokens=16)
+    rng = np.random.default_rng(4)
+    text = rng.integers(2, SIZE - 1, 30).tolist()
+    session = lm.session()
+    state, states = np.array([session.open()]), []
+    for token in text:
+        state = session.step(state, np.array([token]))
+        states.append(int(state[0]))
+    found = rows_of(session, states)
+    contexts = [text[: i + 1] for i in range(len(text))]
+    np.testing.assert_allclose(found, reference(lm, contexts), atol=2e-4)
+    for depth in range(1, 31):
+        kept = depth - lm.window(depth) * lm.stride
+        assert kept + 1 <= 8
+        assert kept == depth or kept >= 4
+
+
+def test_forgetting_dead_states_changes_nothing_and_frees_their_slots() -> None:
+    lm = make(FAMILIES["llama"])
+    session = lm.session()
+    nodes = random_tree(session, 2, seed=5)
+    roots = [state for state, context in nodes if not context]
+    rows_of(session, [state for state, _ in nodes])
+    used = session._store._used
+    live = [nodes[12], nodes[9]]
+    session.retain(roots[0], np.array([state for state, _ in live]))
+    assert len(session._documents[roots[0]]) < 13
+    extended = []
+    for state, context in live:
+        moved = session.step(np.array([state]), np.array([5]))
+        extended.append((int(moved[0]), [*context, 5]))
+    found = rows_of(session, [state for state, _ in extended + nodes[13:]])
+    expected = reference(lm, [context for _, context in extended + nodes[13:]])
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    assert session._store._used <= used
+    for root in roots:
+        session.close(root)
+    assert session._store._used == 0
+
+
+def test_slots_are_reused() -> None:
+    store = KeyValueStore()
+    assert store.allocate(4) == [0, 1, 2, 3]
+    store.free([1, 3])
+    assert store._used == 3
+    assert sorted(store.allocate(3)) == [1, 3, 4]
