@@ -1,7 +1,7 @@
 """The .grm language: Thrax grammars, parsed here and compiled through pynini.
 
-`compile_file` gives the exported rules of a file as FSTs; `parse` only the syntax tree. This package is the
-only one that calls pynini's compile functions.
+`compile_file` gives the exported rules of a file as FSTs; `parse` only the syntax tree. This
+package is the only one that calls pynini's compile functions.
 """
 
 from lmfst.grammar.build import CompiledModule, CompiledRule, compile_file, to_fst

@@ -1,4 +1,4 @@
-"""AssertEqual, AssertEmpty, AssertNull: tests that a grammar holds of itself, run when it is compiled."""
+"""AssertEqual, AssertEmpty, AssertNull: a grammar's own tests, run when it is compiled."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def _equal(left: Value, right: Value, labels: Labels, name: str) -> Value:
     common = pynini.intersect(best[0], best[1].copy().arcsort("ilabel"))
     if common.start() == -1 and not both_null:
         raise RuleError(
-            f"{name} failed: expected {_shown(best[1], right, labels)}, got {_shown(best[0], left, labels)}"
+            f"{name} failed: expected {_shown(best[1], right, labels)}, "
+            f"got {_shown(best[0], left, labels)}"
         )
     return Value(best[0], left.outputs, left.outputs)
 
@@ -72,7 +73,6 @@ def _best(value: Value) -> Any:
     """An unweighted acceptor of the outputs of least weight."""
     import pynini
 
-    # Weights first: the paths of least weight, before determinisation, which might not end otherwise.
     outputs = pynini.project(value.fst.copy(), "output").rmepsilon().connect()
     if outputs.start() != -1 and not Value(outputs).is_unweighted():
         outputs = pynini.determinize(outputs).prune(weight=pynini.Weight.one("tropical"))

@@ -1,7 +1,8 @@
 """Compile a .grm file to FSTs: in a process of its own, within limits, and cached.
 
-A compiled file is found again by its path and content; the entry is good if every file that was looked up
-for it (imports, string files, …) is still found at the same place with the same content.
+A compiled file is found again by its path and content; the entry is good if every file that was
+looked up for it (imports, string files, …) is still found at the same place with the same
+content.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class CompiledRule:
         return self.to_fst()
 
     def to_fst(self, warn: Warn = warn_default) -> Fst:
-        """As `fst`, with a callback for warnings (dropped weights, symbols that no text contains)."""
+        """As `fst`, with a callback for warnings (dropped weights, unreachable symbols)."""
         from lmfst.fst import from_openfst
 
         return from_openfst(self.openfst, name=self.name, names=self.labels, warn=warn)

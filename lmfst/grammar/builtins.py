@@ -120,7 +120,8 @@ def _compose(arguments: Arguments, context: Context) -> Thing:
     _count("Compose", arguments, 2, 3)
     # The sorting that the flag asks for is always done: without it composition can fail.
     _flag("Compose", arguments, 2, ("both", "left", "right"))
-    return operators.compose(*_fsts("Compose", arguments[:2], 2), context.warn)
+    left, right = _fsts("Compose", arguments[:2], 2)
+    return operators.compose(left, right, context.warn)
 
 
 def _leniently_compose(arguments: Arguments, context: Context) -> Thing:
@@ -209,7 +210,7 @@ def _optimize(fst: Any) -> Any:
 
 
 _DELAYED = ("Concat", "Union", "Compose", "Rewrite", "Difference")
-"""Functions that Thrax also has in a form that builds states on demand; here all are built at once."""
+"""Functions that Thrax also has in a form that builds states on demand; here it is the same."""
 
 
 def _table() -> Mapping[str, Builtin]:

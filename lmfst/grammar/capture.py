@@ -1,6 +1,7 @@
 """What OpenFst's C++ code writes to stderr, caught at file-descriptor level.
 
-pynini's exceptions only say "Operation failed"; the reason goes to file descriptor 2, past `sys.stderr`.
+pynini's exceptions only say "Operation failed"; the reason goes to file descriptor 2, past
+`sys.stderr`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Capture:
     def __enter__(self) -> Capture:
         if sys.stderr is not None:
             sys.stderr.flush()
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._file = tempfile.TemporaryFile()
         self._saved = os.dup(2)
         os.dup2(self._file.fileno(), 2)
         return self

@@ -1,7 +1,7 @@
 """Syntax trees → FSTs: evaluates rules and functions, and says where something went wrong.
 
-Rules are evaluated in file order; of an imported file only the exports that are used. Nothing here limits
-time or memory: see `lmfst.grammar.worker`.
+Rules are evaluated in file order; of an imported file only the exports that are used. Nothing
+here limits time or memory: see `lmfst.grammar.worker`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Evaluator:
         return self._finder.find(name, self._importer())
 
     def export_for_far(self, far: str, key: str) -> Value | None:
-        """If there is no such archive, but the grammar it would be built from: that grammar's export."""
+        """The export of the grammar that a missing archive would be built from; else None."""
         if self._finder.look(far, self._importer()) is not None or not far.endswith(".far"):
             return None
         name = far.removesuffix(".far") + ".grm"
@@ -145,7 +145,7 @@ class Evaluator:
     # Expressions.
 
     def _eval(self, expr: s.Expr, frame: Frame) -> Thing:
-        """The value of an expression. GrammarError or BudgetError, with the place, if it has none."""
+        """The value of an expression. GrammarError or BudgetError if it has none."""
         try:
             result = self._dispatch(expr, frame)
             if isinstance(result, Value):
@@ -245,8 +245,8 @@ class Evaluator:
             return self.rule(module, name)
         if name in module.rules:
             raise RuleError(
-                f"{name} is a rule of the file; functions only see their arguments, their own variables "
-                "and imported names",
+                f"{name} is a rule of the file; functions only see their arguments, their own "
+                "variables and imported names",
                 hint=f"give {name} to the function as an argument",
             )
         raise RuleError(f"{name} isn't defined in this function")

@@ -1,8 +1,8 @@
-"""A rule's value → the OpenFst FST that is written: labels as they are, and tables that explain them.
+"""A rule's value → the OpenFst FST that is written: its labels, and tables that explain them.
 
-An FST whose sides are plain bytes has no symbol tables. Otherwise both sides have one: the byte alphabet
-or the code points in use (under Thrax's titles), with the generated symbols in use, or the grammar's own
-symbol table.
+An FST whose sides are plain bytes has no symbol tables. Otherwise both sides have one: the byte
+alphabet or the code points in use (under Thrax's titles), with the generated symbols in use, or
+the grammar's own symbol table.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def _check(side: str, alphabets: Alphabets, warn: Warn) -> None:
     tables = [item for item in alphabets if isinstance(item, Table)]
     if tables and alphabets & {ASCII, BYTE, UTF8}:
         warn(
-            f"the {side} side mixes symbols of {tables[0].path} with text; use the table for all strings"
+            f"the {side} side mixes symbols of {tables[0].path} with text; use the table for all "
+            "strings"
         )
     elif BYTE in alphabets and UTF8 in alphabets:
         warn(f"the {side} side mixes bytes above 127 with utf8 code points; use one mode for both")
@@ -88,8 +89,8 @@ def _merged(tables: list[Table], warn: Warn) -> dict[int, str]:
         for label, name in table.symbols:
             if names.setdefault(label, name) != name:
                 warn(
-                    f"label {label} is {names[label]} in one symbol table and {name} in {table.path}; "
-                    "the first one counts"
+                    f"label {label} is {names[label]} in one symbol table and {name} in "
+                    f"{table.path}; the first one counts"
                 )
     return names
 

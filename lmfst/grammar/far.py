@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def far_bytes(rules: Sequence[CompiledRule]) -> bytes:
-    """An archive (sttable) of the rules, with `*StringFstSymbolTable` if they use generated symbols."""
+    """An archive (sttable) of the rules, and `*StringFstSymbolTable` if they use symbols."""
     import pynini
 
     entries = {rule.name: rule.openfst for rule in rules}

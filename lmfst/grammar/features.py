@@ -1,8 +1,9 @@
 """Feature, Category, FeatureVector; Analyzer, Tagger, ParadigmReplace.
 
-A feature is the choice between symbols `name=value`; a category is its features one after the other, in the
-order of their names; a feature vector is a category with some of the values fixed. The paradigm functions
-relate inflected forms to their analyses (Thrax's morphology functions, rebuilt from their definitions).
+A feature is the choice between symbols `name=value`; a category is its features one after the
+other, in the order of their names; a feature vector is a category with some of the values fixed.
+The paradigm functions relate inflected forms to their analyses (Thrax's morphology functions,
+rebuilt from their definitions).
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def analyzer(arguments: Sequence[Thing]) -> Value:
 
 
 def tagger(arguments: Sequence[Thing]) -> Value:
-    """Tagger[paradigm, stems, stemmer, deleter, boundary_deleter]: form → form with its features."""
+    """Tagger[paradigm, stems, stemmer, deleter, boundaries]: form → form with features."""
     import pynini
 
     names = "paradigm, stems, stemmer, deleter, boundary_deleter"

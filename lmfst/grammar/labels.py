@@ -1,8 +1,9 @@
 """Strings of a grammar → labels, and the numbers of generated symbols.
 
-In byte mode a character is its UTF-8 bytes, in utf8 mode its code point. `[…]` holds labels: an integer
-(decimal, 0x…, 0…) is that label, one byte is itself, [BOS] and [EOS] are the ends that CDRewrite knows,
-anything else is a generated symbol, numbered in the order of first use. Spaces separate several.
+In byte mode a character is its UTF-8 bytes, in utf8 mode its code point. `[…]` holds labels: an
+integer (decimal, 0x…, 0…) is that label, one byte is itself, [BOS] and [EOS] are the ends that
+CDRewrite knows, anything else is a generated symbol, numbered in the order of first use. Spaces
+separate several.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def _unescape(char: str, warn: Callable[[str], None]) -> str:
         raise RuleError("the string ends in a lone backslash", hint="write \\\\ for the character")
     if char not in _ESCAPES:
         warn(
-            f'\\{printable(char)} is no escape (they are \\n \\r \\t \\[ \\] \\\\ \\"); the backslash is dropped'
+            f'\\{printable(char)} is no escape (they are \\n \\r \\t \\[ \\] \\\\ \\"); '
+            "the backslash is dropped"
         )
         return char
     return _ESCAPES[char]

@@ -1,8 +1,8 @@
 """Symbol tables and compiled FSTs that a grammar reads from files.
 
-Labels of generated symbols are particular to the process that made them, so a loaded FST is relabelled to
-this compilation's numbers by name: the names stand in the FST's own symbol tables, or in the FAR's entry
-`*StringFstSymbolTable`.
+Labels of generated symbols are particular to the process that made them, so a loaded FST is
+relabelled to this compilation's numbers by name: the names stand in the FST's own symbol tables,
+or in the FAR's entry `*StringFstSymbolTable`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def adopt(fst: Any, names: Mapping[int, str], labels: Labels, warn: Warn, what: 
         labels.adopt(label)
     if unnamed:
         warn(
-            f"{what}: no symbol table names its labels {', '.join(map(str, unnamed[:6]))}; kept as they are"
+            f"{what}: no symbol table names its labels {', '.join(map(str, unnamed[:6]))}; "
+            "kept as they are"
         )
     fst.set_input_symbols(None)
     fst.set_output_symbols(None)
@@ -101,7 +102,7 @@ def adopt(fst: Any, names: Mapping[int, str], labels: Labels, warn: Warn, what: 
     ]
     if any(changes):
         fst.relabel_pairs(*(change or None for change in changes))
-    return Value(fst, *sides)
+    return Value(fst, sides[0], sides[1])
 
 
 def _standard(fst: Any) -> Any:
@@ -129,7 +130,7 @@ def _used_labels(fst: Any) -> tuple[set[int], set[int]]:
 def _side(
     symbols: Any, used: set[int], names: dict[int, str], labels: Labels, what: str
 ) -> tuple[Alphabets, dict[int, int | None]]:
-    """The alphabets of one side, and new labels for its generated symbols (None: it has no name)."""
+    """The alphabets of one side, and new labels of its generated symbols (None: no name)."""
     from lmfst.fst.tables import read_table
 
     try:

@@ -35,8 +35,8 @@ def closure(part: Value, lower: int, upper: int | None, max_states: int) -> Valu
     size = copies * part.fst.num_states()
     if size > max_states:
         raise budget(
-            f"{copies} repetitions of {part.fst.num_states()} states are more than the {max_states} "
-            "states allowed",
+            f"{copies} repetitions of {part.fst.num_states()} states are more than the "
+            f"{max_states} states allowed",
             "use * or + instead of a large count, or raise --max-states",
         )
     result = (

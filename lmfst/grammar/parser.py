@@ -1,8 +1,9 @@
 """The .grm text → its syntax tree (Thrax 1.3 syntax), through lark.
 
 Precedence, tightest first: repetition (one per atom), concatenation, `-`, `@`, `|`, `:` (does not
-associate), `<w>` (once, on the whole expression). Thrax groups `|` and concatenation from the right and
-`-` and `@` from the left; for `|` and concatenation the grouping doesn't matter, so chains are flat here.
+associate), `<w>` (once, on the whole expression). Thrax groups `|` and concatenation from the
+right and `-` and `@` from the left; for `|` and concatenation the grouping doesn't matter, so
+chains are flat here.
 
 Not done here: names are not resolved, strings are not unescaped beyond their quotes.
 """
@@ -90,6 +91,8 @@ _SHOWN = {
     "MINUS": "'-'",
 }
 
+_OPERATORS = {"cross": ":", "union": "|", "compose": "@", "difference": "-", "concat": "concat"}
+
 _WRAPPERS = {"expr", "repeat"}
 """Besides the operators, what may have a single operand and then means just that."""
 
@@ -131,7 +134,7 @@ def _raise_unexpected(source: Source, error: Any) -> NoReturn:
 
     pos = Pos(max(error.line, 1), max(error.column, 1))
     if isinstance(error, lark.exceptions.UnexpectedCharacters):
-        raise _bad_character(source, pos, source.text[error.pos_in_stream]) from None
+        raise _bad_character(source, pos, source.text[error.pos_in_stream or 0]) from None
     token = error.token
     expected = _expected(error)
     if token.type == "$END":
@@ -206,8 +209,6 @@ def _end(text: str) -> Pos:
 class _Builder:
     """lark's tree → the syntax tree. Wrappers of one operand vanish."""
 
-    _OPERATORS = {"cross": ":", "union": "|", "compose": "@", "difference": "-", "concat": "concat"}
-
     def __init__(self, source: Source) -> None:
         self.source = source
 
@@ -273,7 +274,7 @@ class _Builder:
 
     def expr(self, tree: Any) -> s.Expr:
         # Levels of one operand are skipped in a loop, to leave the stack for nested brackets.
-        while len(tree.children) == 1 and (tree.data in self._OPERATORS or tree.data in _WRAPPERS):
+        while len(tree.children) == 1 and (tree.data in _OPERATORS or tree.data in _WRAPPERS):
             tree = tree.children[0]
         build = {
             "expr": self._expr,
@@ -293,7 +294,7 @@ class _Builder:
 
     def _operation(self, tree: Any) -> s.Expr:
         operands = tuple(self.expr(child) for child in tree.children)
-        return s.Operation(operands[0].pos, self._OPERATORS[tree.data], operands)
+        return s.Operation(operands[0].pos, _OPERATORS[tree.data], operands)
 
     def _repeat(self, tree: Any) -> s.Expr:
         body = self.expr(tree.children[0])

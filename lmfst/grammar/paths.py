@@ -1,8 +1,8 @@
 """Where imported grammars and data files are looked for, and which ones were read.
 
-A relative path is tried in the folder of the file that names it, then in the roots (the folders given with
---include, the current directory, lmfst's own grammars), then in the folders above that file, nearest
-first: Thrax projects name files from the top of their tree.
+A relative path is tried in the folder of the file that names it, then in the roots (the folders
+given with --include, the current directory, lmfst's own grammars), then in the folders above that
+file, nearest first: Thrax projects name files from the top of their tree.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def _single_path(fst: Any) -> list[int]:
 
 
 def pdt_compose(arguments: Sequence[Thing], warn: Warn) -> Value:
-    """PdtCompose[a, b, parens(, 'left_pdt'|'right_pdt'(, sort))]: one of a and b is a pushdown FST."""
+    """PdtCompose[a, b, parens(, side(, sort))]: a or b is a pushdown FST, as `side` says."""
     import pynini
 
     if not 3 <= len(arguments) <= 5:
@@ -73,13 +73,13 @@ def pdt_compose(arguments: Sequence[Thing], warn: Warn) -> Value:
 
 
 def mpdt_compose(arguments: Sequence[Thing], warn: Warn) -> Value:
-    """MPdtCompose[a, b, parens, stacks(, 'left_mpdt'|'right_mpdt'(, sort))]: with several stacks."""
+    """MPdtCompose[a, b, parens, stacks(, side(, sort))]: as PdtCompose, with several stacks."""
     import pynini
 
     if not 4 <= len(arguments) <= 6:
         raise RuleError(
             f"MPdtCompose takes 4 to 6 arguments, got {len(arguments)}",
-            hint="MPdtCompose[a, b, parens, stacks, 'left_mpdt'|'right_mpdt', 'left'|'right'|'both']",
+            hint="MPdtCompose[a, b, parens, stacks, 'left_mpdt'|'right_mpdt']",
         )
     left, right, brackets, stacks = (
         as_fst(item, f"MPdtCompose: argument {i}") for i, item in enumerate(arguments[:4], 1)

@@ -138,8 +138,8 @@ class _Follower:
     def _late(self) -> LmfstError:
         return BudgetError(
             self._placed(f"not finished after {self._timeout:g} s, so it was stopped"),
-            hint="Determinize never ends on some weighted or ambiguous FSTs; simplify the rule, or allow "
-            "more time with --timeout",
+            hint="Determinize never ends on some weighted or ambiguous FSTs; simplify the rule, or "
+            "allow more time with --timeout",
         )
 
     def _too_big(self) -> LmfstError:

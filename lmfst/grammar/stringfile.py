@@ -1,8 +1,8 @@
 """StringFile['f'(, in-mode(, out-mode))]: a list of strings, or of pairs, as one FST.
 
-One entry a line, columns separated by tabs: a string (an acceptor line), or input and output, or these and
-a weight. `#` begins a comment, `\\#` is the character. Brackets and escapes are those of strings; a line
-whose brackets don't match is read as it stands, as older Thrax does.
+One entry a line, columns separated by tabs: a string (an acceptor line), or input and output, or
+these and a weight. `#` begins a comment, `\\#` is the character. Brackets and escapes are those
+of strings; a line whose brackets don't match is read as it stands, as older Thrax does.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _rows(text: str, path: Path, warn: Warn) -> list[tuple[int, list[str]]]:
     gaps = [number for number, columns in lines if len(columns) > 2 and "" in columns[1:-1]]
     if gaps:
         warn(
-            f"{path}:{gaps[0]}: an empty column; the columns around it are joined, as older Thrax does, "
+            f"{path}:{gaps[0]}: an empty column; empty columns are left out, as older Thrax does, "
             f"in all {len(lines)} lines of this file"
         )
         lines = [(number, [col for col in columns if col] or [""]) for number, columns in lines]
@@ -68,8 +68,8 @@ def _rows(text: str, path: Path, warn: Warn) -> list[tuple[int, list[str]]]:
     for number, columns in lines:
         if len(columns) > 3 or (len(columns) == 3 and not _is_weight(columns[2])):
             warn(
-                f"{path}:{number}: skipped: expected `input`, `input TAB output` or `input TAB output TAB "
-                f"weight`, got {len(columns)} columns"
+                f"{path}:{number}: skipped: expected `input`, `input TAB output` or `input TAB "
+                f"output TAB weight`, got {len(columns)} columns"
             )
         else:
             rows.append((number, columns))
@@ -77,7 +77,7 @@ def _rows(text: str, path: Path, warn: Warn) -> list[tuple[int, list[str]]]:
 
 
 def _columns(line: str) -> list[str]:
-    """The columns of a line without its comment and the blanks before that; [""] if nothing is left."""
+    """The columns of a line without its comment; [""] if nothing is left."""
     line = line.removesuffix("\r")
     if "#" in line:
         comment = _COMMENT.search(line)

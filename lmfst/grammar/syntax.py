@@ -21,7 +21,7 @@ class Raw(Node):
 
 @dataclass(frozen=True, slots=True)
 class String(Node):
-    """ "text": a string FST. `mode` is "byte", "utf8", or an expression that gives a symbol table."""
+    """A string FST. `mode` is "byte", "utf8", or an expression that gives a symbol table."""
 
     text: str
     mode: str | Name | Call

@@ -1,8 +1,9 @@
 """What an expression of a grammar evaluates to, and which alphabets its two sides are over.
 
-OpenFst labels are bare integers: a byte, a code point and an entry of a symbol table look the same. So
-every value remembers which kinds of strings went into each side. That is what tells how a rule's labels
-are to be read, and what lets mixtures be reported that OpenFst would turn into an empty FST.
+OpenFst labels are bare integers: a byte, a code point and an entry of a symbol table look the
+same. So every value remembers which kinds of strings went into each side. That is what tells how
+a rule's labels are to be read, and what lets mixtures be reported that OpenFst would turn into an
+empty FST.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The process that compiles a grammar: it can be killed, which a call into OpenFst can't.
 
-A job comes as JSON on stdin; events go as JSON lines to stdout: `at` (the statement that is being worked
-on), `warning`, and at the end `done` or `error`. The result is written to the file that the job names.
+A job comes as JSON on stdin; events go as JSON lines to stdout: `at` (the statement that is being
+worked on), `warning`, and at the end `done` or `error`. The result is written to the file that
+the job names.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def compile_job(job: Mapping[str, Any], capture: Capture) -> bytes:
 
 
 def _wanted(evaluator: Evaluator, module: Module, rule: str | None) -> list[str]:
-    """The rules to export. Without a particular one, the others are evaluated as well: they may assert."""
+    """The rules to export. If none is named, the others are evaluated too: they may assert."""
     if rule is not None:
         if rule not in module.exports:
             raise missing_rule(module.source.path, rule, module.exports, rule in module.rules)
