@@ -130,9 +130,8 @@ def _leniently_compose(arguments: Arguments, context: Context) -> Thing:
     _count("LenientlyCompose", arguments, 3, 4)
     _flag("LenientlyCompose", arguments, 3, ("both", "left", "right"))
     left, right, sigma = _fsts("LenientlyCompose", arguments[:3], 3)
-    fst = pynini.leniently_compose(
-        left.fst.copy().arcsort("olabel"), right.input_sorted(), sigma.fst
-    )
+    # Both have to be sorted on the input side: the left one is also composed with part of σ*.
+    fst = pynini.leniently_compose(left.input_sorted(), right.input_sorted(), sigma.fst)
     return Value(fst, left.inputs, left.outputs | right.outputs)
 
 
