@@ -184,6 +184,18 @@ def test_damaged_files_are_errors_and_never_end_the_process(tmp_path: Path, fst_
     assert failed > 30
 
 
+def test_impossible_counts_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.fst"
+    write_openfst(sample(), path)
+    data = path.read_bytes()
+    start = 4 + (4 + len("vector")) + (4 + len("standard")) + 4 + 4 + 8
+    for at in (start, start + 8):
+        for count in (-2, 1 << 40):
+            path.write_bytes(data[:at] + count.to_bytes(8, "little", signed=True) + data[at + 8 :])
+            with pytest.raises(FstError, match="damaged or cut-off"):
+                read_fst(path, warn=silent)
+
+
 def test_damaged_compact_file_is_read_apart(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.fst", tmp_path / "bad.fst"
     pywrapfst.convert(pynini.accep("abc"), "compact_string").write(str(good))

@@ -62,13 +62,13 @@ class _Cursor:
         if size < 0 or self.at + size > len(self.data):
             raise _Damaged(f"it ends at byte {len(self.data)} in the middle of its data")
 
-    def text(self) -> str:
+    def text(self) -> bytes:
         (length,) = self.take("i")
         if length > _LONGEST_NAME:
             raise _Damaged(f"a name at byte {self.at - 4} would have {length} bytes")
         self.need(length)
         self.at += length
-        return self.data[self.at - length : self.at].decode("utf-8", "replace")
+        return self.data[self.at - length : self.at]
 
 
 def read_header(data: bytes, path: str) -> Header:
@@ -79,7 +79,7 @@ def read_header(data: bytes, path: str) -> Header:
         )
     cursor = _Cursor(data, 4)
     try:
-        fst_type, arc_type = cursor.text(), cursor.text()
+        fst_type, arc_type = (cursor.text().decode("utf-8", "replace") for _ in range(2))
         _, flags, _, start, n_states, n_arcs = cursor.take("iiQqqq")
     except _Damaged as error:
         raise _damaged(path, str(error)) from None
@@ -96,11 +96,12 @@ def check_layout(data: bytes, header: Header, path: str) -> None:
     cursor = _Cursor(data, header.size)
     weight = _WEIGHT_BYTES[header.arc_type]
     try:
-        if header.start < -1 or 0 <= header.n_states <= header.start:
+        # A number of states of -1 means that the file was written as a stream.
+        if header.n_states < -1 or header.start < -1 or 0 <= header.n_states <= header.start:
             raise _Damaged(f"start state {header.start} of {header.n_states} states")
         for flag in (_HAS_INPUT_SYMBOLS, _HAS_OUTPUT_SYMBOLS):
             if header.flags & flag:
-                _skip_symbols(cursor)
+                _symbols(cursor)
         if header.fst_type == "vector":
             _walk_vector(cursor, header, weight)
         else:
@@ -109,7 +110,19 @@ def check_layout(data: bytes, header: Header, path: str) -> None:
         raise _damaged(path, str(error)) from None
 
 
-def _skip_symbols(cursor: _Cursor) -> None:
+def read_symbols(data: bytes, where: str) -> list[tuple[int, bytes]]:
+    """(label, name) of each entry of a symbol table file. FstError if it is damaged."""
+    try:
+        return _symbols(_Cursor(data))
+    except _Damaged as error:
+        raise FstError(
+            f"{where}: expected a symbol table, got a damaged one: {error}",
+            hint="write the file again from its source",
+        ) from None
+
+
+def _symbols(cursor: _Cursor) -> list[tuple[int, bytes]]:
+    """A symbol table: {int32 magic, string title, int64 next free label, int64 size, entries}."""
     (magic,) = cursor.take("i")
     if magic != SYMBOLS_MAGIC:
         raise _Damaged(f"no symbol table at byte {cursor.at - 4}")
@@ -117,9 +130,11 @@ def _skip_symbols(cursor: _Cursor) -> None:
     _, size = cursor.take("qq")
     if size < 0:
         raise _Damaged(f"a symbol table of {size} entries")
+    entries: list[tuple[int, bytes]] = []
     for _ in range(size):
-        cursor.text()
-        cursor.take("q")
+        name = cursor.text()
+        entries.append((cursor.take("q")[0], name))
+    return entries
 
 
 def _walk_vector(cursor: _Cursor, header: Header, weight: int) -> None:

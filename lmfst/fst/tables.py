@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmfst.errors import FstError
+from lmfst.fst.layout import read_symbols
 from lmfst.fst.symbols import Symbols
 
 NUL_LABEL = 256
@@ -87,7 +88,7 @@ def read_table(table: Any, where: str) -> Table | None:
     if table is None:
         return None
     names: dict[int, str] = {}
-    for label, name in _entries(table):
+    for label, name in _entries(table, where):
         if label < 0:
             raise FstError(f"{where}: expected labels ≥ 0, got {label} for {name!r}")
         if names.setdefault(label, name) != name:
@@ -100,24 +101,24 @@ def read_table(table: Any, where: str) -> Table | None:
     return Table(_alphabet(title, names), names)
 
 
-def _entries(table: Any) -> list[tuple[int, str]]:
+def _entries(table: Any, where: str) -> list[tuple[int, str]]:
     try:
         return list(table)
     except UnicodeDecodeError:
         # The binding only gives text; other names have to be read from what OpenFst itself writes.
-        return _entries_of_text(table)
+        return [
+            (label, name.decode("utf-8", "surrogateescape")) for label, name in _raw(table, where)
+        ]
 
 
-def _entries_of_text(table: Any) -> list[tuple[int, str]]:
+def _raw(table: Any, where: str) -> list[tuple[int, bytes]]:
     handle, path = tempfile.mkstemp(suffix=".syms")
     os.close(handle)
     try:
-        table.write_text(path)
-        rows = Path(path).read_bytes().split(b"\n")
+        table.write(path)
+        return read_symbols(Path(path).read_bytes(), where)
     finally:
         os.unlink(path)
-    pairs = [row.rpartition(b"\t") for row in rows if row]
-    return [(int(label), name.decode("utf-8", "surrogateescape")) for name, _, label in pairs]
 
 
 def _alphabet(
