@@ -163,14 +163,13 @@ def test_damaged_files_are_errors_and_never_end_the_process(tmp_path: Path, fst_
     pywrapfst.convert(to_openfst(sample()), fst_type).write(str(good))
     data = good.read_bytes()
     assert read_fst(good, warn=silent) == sample()
-    for size in range(len(data)):
+    for size in [*range(100), *range(100, len(data), 61), *range(len(data) - 90, len(data))]:
         bad.write_bytes(data[:size])
-        if size % 7 == 0 or size < 130 or size > len(data) - 130:
-            with pytest.raises(FstError):
-                read_fst(bad, warn=silent)
+        with pytest.raises(FstError):
+            read_fst(bad, warn=silent)
     rng = random.Random(1)
     failed = 0
-    for _ in range(300):
+    for _ in range(200):
         changed = bytearray(data)
         for _ in range(rng.randint(1, 3)):
             changed[rng.randrange(len(data))] = rng.choice(
@@ -181,7 +180,7 @@ def test_damaged_files_are_errors_and_never_end_the_process(tmp_path: Path, fst_
             read_fst(bad, warn=lambda message: None)
         except FstError:
             failed += 1
-    assert failed > 30
+    assert failed > 20
 
 
 def test_impossible_counts_are_refused(tmp_path: Path) -> None:
