@@ -1,0 +1,255 @@
+"""What goes wrong in silence with Thrax or pynini, and has to be seen or said here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pynini
+import pytest
+from grammar_data.helpers import apply, byte_labels, compile_text, error_of, translate, value
+
+from lmfst.errors import BudgetError, GrammarError
+from lmfst.grammar import compile_file, to_fst
+
+
+def test_unknown_escape_drops_the_backslash_and_warns(tmp_path: Path) -> None:
+    module = compile_text(r"""export r = "it\'s\q";""", tmp_path)
+    assert translate(module.rule("r"), "it'sq") == {"it'sq"}
+    assert [w.split("rule r: ")[1][:16] for w in module.warnings] == [
+        r"\' is no escape ",
+        r"\q is no escape ",
+    ]
+    assert module.warnings[0].startswith("g.grm:1:12: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "pairs", "warned"),
+    [
+        ("a\tb\n", {"a": {"b"}}, ""),
+        ("a\n", {"a": {"a"}}, ""),
+        ("a\t\n\tb\n", {"a": {""}, "": {"b"}}, ""),
+        ("a\tb # c\n# all\n\n  \n", {"a": {"b"}, "  ": {"  "}}, ""),
+        ("\\#1\tx\\#\n", {"#1": {"x#"}}, ""),
+        ("a\t#b\n", {"a": {"a"}}, ""),
+        ("a\tb\r\nc\r\n", {"a": {"b"}, "c": {"c"}}, ""),
+        ("\\[a\\]\t[0x62]\n", {"[a]": {"b"}}, ""),
+        ("\\\\\t\\n\\t\n", {"\\": {"\n\t"}}, ""),
+        ("a\tb\t0.5\na\tc\t-1\n", {"a": {"b", "c"}}, ""),
+        ("é\tü\n", {"é": {"ü"}}, ""),
+        ("a\t[\nb\tx]\n", {"a": {"["}, "b": {"x]"}}, "brackets don't match in `[`"),
+        ("a\t\tb\nc\t\n", {"a": {"b"}, "c": {"c"}}, "1: an empty column"),
+        ("a\tb\tc\nd\te\n", {"a": set(), "d": {"e"}}, "1: skipped"),
+        ("a\tb\t1\tc\nd\te\n", {"a": set(), "d": {"e"}}, "1: skipped"),
+        ("", {"": set()}, ""),
+    ],
+)
+def test_string_files(
+    content: str, pairs: dict[str, set[str]], warned: str, tmp_path: Path
+) -> None:
+    module = compile_text("export r = StringFile['f.tsv'];", tmp_path, {"f.tsv": content})
+    assert {text: translate(module.rule("r"), text) for text in pairs} == pairs
+    assert len(module.warnings) == bool(warned) + (content.count("]") > 0 and "x]" in content)
+    assert all(warned in message for message in module.warnings[:1])
+
+
+def test_string_file_errors_name_the_line(tmp_path: Path) -> None:
+    files = {
+        "f.tsv": "a\nb\0\n",
+        "t.syms": "<eps> 0\na 1\n",
+        "u.tsv": "a\na  a\n",
+        "v.tsv": b"\xff",
+    }
+    grammar = "export r = StringFile['f.tsv'];"
+    assert "f.tsv:2: a NUL character" in error_of(grammar, tmp_path, files=files)
+    grammar = "s = SymbolTable['t.syms']; export r = StringFile['u.tsv', s];"
+    assert "u.tsv:2: '' isn't in the symbol table" in error_of(grammar, tmp_path, files=files)
+    grammar = "export r = StringFile['v.tsv', utf8];"
+    assert "no UTF-8: \\xff" in error_of(grammar, tmp_path, files=files)
+
+
+def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
+    module = compile_text(b'export r = "a\xff\xc3" : "\xe9";', tmp_path)
+    assert apply(module.rule("r").openfst, list(b"a\xff\xc3")) == {(0xE9,)}
+    module = compile_text("export r = StringFile['f'];", tmp_path, {"f": b"\xff\tb\n"})
+    assert apply(module.rule("r").openfst, [0xFF]) == {(0x62,)}
+    error = error_of(b'export r = "\xff".utf8;', tmp_path)
+    assert "no UTF-8: \\xff" in error and "g.grm:1:12" in error
+
+
+def test_labels_above_255_are_shown_whole(tmp_path: Path) -> None:
+    error = error_of('x = AssertEqual["a" : "b[SEP][300]", "c[SEP]"];', tmp_path)
+    assert 'expected "c[SEP]", got "b[SEP]Ĭ"' in error  # label 300 = U+012C
+
+
+def test_archives_keep_all_rules(tmp_path: Path) -> None:
+    names = ["zeta", "Alpha", "alpha", "_b", "Z9", "m"]
+    text = "".join(f'export {name} = "{name}[SEP]";\n' for name in names)
+    module = compile_text(text, tmp_path)
+    module.write_far(tmp_path / "g.far")
+    far = pynini.Far(str(tmp_path / "g.far"))
+    found = {}
+    while not far.done():
+        found[far.get_key()] = far.get_fst().copy()
+        far.next()
+    assert set(found) == {*names, "*StringFstSymbolTable"}
+    table = dict(found["*StringFstSymbolTable"].input_symbols())
+    for name in names:
+        assert apply(found[name], [*name.encode(), 0xF0000]) == {(*name.encode(), 0xF0000)}
+        assert table[0xF0000] == "SEP"
+
+
+@pytest.mark.parametrize("how", ["far", "fst"])
+def test_symbols_of_other_compilations_are_relabelled(how: str, tmp_path: Path) -> None:
+    first = compile_text('export r = ("a" : "[x1]") ("b" : "[y1]");', tmp_path)
+    first.write_far(tmp_path / "one.far")
+    first.write_fst("r", tmp_path / "one.fst")
+    load = "LoadFstFromFar['one.far', 'r']" if how == "far" else "LoadFst['one.fst']"
+    # Here y and z come first, so that x's old label now belongs to y.
+    text = f'y = "[y1]" "[z1]"; export s = {load} @ ("[x1]" : "1") "[y1]";'
+    module = compile_text(text, tmp_path)
+    assert translate(module.rule("s"), "ab") == {"1[y1]"}
+    assert not module.warnings
+
+
+def test_unnamed_labels_of_other_compilations(tmp_path: Path) -> None:
+    pynini.accep("a[983040][983999]").write(str(tmp_path / "raw.fst"))
+    module = compile_text("""export r = LoadFst['raw.fst'] "[new]";""", tmp_path)
+    labels = module.rule("r").labels
+    assert "no symbol table names its labels 983040, 983999" in module.warnings[0]
+    assert labels[983040] == "label 983040" and set(labels.values()) >= {"new", "label 983999"}
+    assert len(set(labels)) == 3
+
+
+def test_contexts_and_alphabet_must_be_plain_acceptors(tmp_path: Path) -> None:
+    sigma = '("a" | "b")*'
+    for arguments, part in (
+        (f'"a" : "b", "a" <1>, "", {sigma}', "left context λ must be unweighted"),
+        (f'"a" : "b", "", "a" : "b", {sigma}', "right context ρ must be an acceptor"),
+        ('"a" : "b", "", "", ("a" : "b")*', "alphabet σ* must be an acceptor"),
+        ('"a" : "b", "", "", ("a" <1> )*', "alphabet σ* must be unweighted"),
+        (f'"a" : "b", "", "", {sigma}, \'up\'', "argument 5 is 'up'"),
+        (f'"a" : "b", "", "", {sigma}, \'ltr\', \'all\'', "argument 6 is 'all'"),
+        (f'"a" : "b", "", {sigma}', "takes 4 to 6 arguments, got 3"),
+        (f'"a" : "b", "", \'x\', {sigma}', "ρ: expected an FST, got the text 'x'"),
+    ):
+        error = error_of(f"export r = CDRewrite[{arguments}];", tmp_path)
+        assert part in error and "g.grm:1:12: rule r: CDRewrite" in error
+
+
+def test_alphabets_that_lack_symbols_or_a_star(tmp_path: Path) -> None:
+    text = 'sigma = {}; export r = CDRewrite["a" : "[SEP]", "b", "[x1]" | "[EOS]", sigma];'
+    complete = '("a" | "b" | "[SEP]" | "[x1]")'
+    assert compile_text(text.format(complete + "*"), tmp_path).warnings == []
+    (warning,) = compile_text(text.format(complete), tmp_path).warnings
+    assert "the alphabet sigma isn't closed" in warning
+    assert compile_text(text.format(complete + "+"), tmp_path).warnings[0].count("isn't closed")
+    warnings = compile_text(text.format('("a" | "b")*'), tmp_path).warnings
+    assert [w.split("CDRewrite: ")[1].split(" has")[0] for w in warnings] == [
+        "the rewrite τ",
+        "the right context ρ",
+    ]
+    assert "[SEP]" in warnings[0] and "[x1]" in warnings[1]
+
+
+def test_closed_alphabets_of_many_states_are_accepted(tmp_path: Path) -> None:
+    text = 'sigma = ("é" | "ü" | "a[x]b" | "q")*; export r = CDRewrite["é" : "ü", "", "", sigma];'
+    module = compile_text(text, tmp_path)
+    assert module.warnings == [] and translate(module.rule("r"), "éq") == {"üq"}
+
+
+def test_byte_and_utf8_strings_that_never_meet(tmp_path: Path) -> None:
+    text = 'left = "é"; right = "é".utf8; export r = left @ right;'
+    (warning,) = compile_text(text, tmp_path).warnings
+    assert "rule r: this composition is empty: left gives bytes and right reads code" in warning
+    text = 'left = "é".utf8; right = "é"; export r = left @ right;'
+    assert (
+        "left gives code points (utf8 mode) and right" in compile_text(text, tmp_path).warnings[0]
+    )
+    # ASCII means the same in both modes, and an empty result needn't be a mistake.
+    assert compile_text('export r = "a" @ "a".utf8;', tmp_path).warnings == []
+    assert compile_text('export r = "dog" @ "cat";', tmp_path).warnings == []
+
+
+def test_mixed_alphabets_on_one_side(tmp_path: Path) -> None:
+    (warning,) = compile_text('export r = "é" | "ü".utf8;', tmp_path).warnings[:1]
+    assert "rule r: the input side mixes bytes above 127 with utf8" in warning
+    files = {"t.syms": "<eps> 0\nae 1\n"}
+    text = 't = SymbolTable[\'t.syms\']; export r = "a" : ("ae".t | "b");'
+    (warning,) = compile_text(text, tmp_path, files).warnings
+    assert "the output side mixes symbols of" in warning
+
+
+def test_determinize_that_never_ends_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "g.grm"
+    path.write_text(
+        'ok = "a";\nbad = Determinize[RmEpsilon[(("a" <1>)* "b") | (("a" <2>)* "c")]];\n'
+        "export r = bad ok;\n"
+    )
+    with pytest.raises(BudgetError) as caught:
+        compile_file(path, timeout=1.5, max_memory=2 << 30, cache=False)
+    assert f"{path}:2:1: rule bad: not finished after 1.5 s" in str(caught.value)
+    assert "bad = Determinize" in str(caught.value)
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "g.grm"
+    path.write_text('export bad = Determinize[RmEpsilon[(("a" <1>)* "b") | (("a" <2>)* "c")]];\n')
+    with pytest.raises(BudgetError) as caught:
+        compile_file(path, timeout=60, max_memory=300 << 20, cache=False)
+    assert "g.grm:1:8: rule bad: needs more than the 300 MiB" in str(caught.value)
+
+
+def test_states_are_bounded(tmp_path: Path) -> None:
+    error = error_of('a = "abcdef";\nexport r = a a a a a;', tmp_path, max_states=30)
+    assert "g.grm:2:12: rule r: the FST has 35 states, more than the 30 allowed" in error
+    error = error_of('export r = "a"{1,900000000};', tmp_path)
+    assert "900000000 repetitions of 2 states" in error
+
+
+def test_nul_is_label_256(tmp_path: Path) -> None:
+    assert "NUL as [256]" in error_of(b'export r = "a\0";', tmp_path)
+    fst = value('"a[256]" : "[256]"', tmp_path)
+    assert apply(fst, byte_labels(b"a\0")) == {(256,)}
+    module = compile_text('export r = "[256]" : "x[256]";', tmp_path)
+    assert 0 in to_fst(module, "r").olabel.tolist()
+
+
+@pytest.mark.parametrize("stderr", [subprocess.PIPE, subprocess.DEVNULL, None])
+def test_diagnostics_of_openfst_reach_the_message(stderr: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "g.grm"
+    path.write_text('map = ("a" : "b") | ("a" : "c");\nexport r = Determinize[RmEpsilon[map]];\n')
+    program = (
+        "from lmfst.grammar import compile_file\n"
+        f"try: compile_file({str(path)!r}, cache=False)\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": root},
+        check=True,
+    )
+    text = done.stdout.decode()
+    assert text.startswith(
+        f"GrammarError {path}:2:12: rule r: Determinize failed: StringWeight::Plus"
+    )
+    assert "non-functional" in text and "    export r = Determinize" in text
+    assert not done.stderr
+
+
+def test_diagnostics_in_this_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    error = error_of('export r = Replace["[A1][B1]", "[B1]", "[B1]"];', tmp_path)
+    assert "Replace failed: Replace: Cyclic dependencies detected" in error
+    assert capfd.readouterr().err == ""
+
+
+def test_errors_are_grammar_errors(tmp_path: Path) -> None:
+    path = tmp_path / "g.grm"
+    path.write_text("export r = nothing;")
+    with pytest.raises(GrammarError):
+        compile_file(path, cache=False)
