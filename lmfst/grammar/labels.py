@@ -26,6 +26,16 @@ _MAX_LABEL = 2**31 - 1
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\", '"': '"', "#": "#"}
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
 _SPECIAL = re.compile(r"[\[\]\\]")
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_TOKEN = re.compile(
+    r"""
+    [^\[\]\\]+                     # plain text
+    | \\.?                         # an escape, or a lone backslash at the end
+    | \[ (?: [^\[\]\\] | \\. )* \]  # a bracketed symbol
+    | [\[\]]                       # a bracket that is no part of a pair
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 
 
 class Labels:
@@ -93,29 +103,32 @@ def string_labels(text: str, mode: str, labels: Labels, warn: Callable[[str], No
         return _characters(text, mode)
     result: list[int] = []
     chunk: list[str] = []
-    inside = False
-    position = 0
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            position += 1
-            chunk.append(_unescape(text[position : position + 1], warn))
-        elif char == "[":
-            if inside:
-                raise RuleError("'[' inside a bracketed symbol", hint="write \\[ for the character")
-            result += _characters("".join(chunk), mode)
-            chunk, inside = [], True
-        elif char == "]":
-            if not inside:
-                raise RuleError("']' without a '[' before it", hint="write \\] for the character")
-            result += _bracketed("".join(chunk), mode, labels)
-            chunk, inside = [], False
+    for token in _TOKEN.findall(text):
+        if token[0] == "\\":
+            chunk.append(_unescape(token[1:], warn))
+        elif token[0] not in "[]":
+            chunk.append(token)
+        elif len(token) == 1:
+            raise _unbalanced(token, text)
         else:
-            chunk.append(char)
-        position += 1
-    if inside:
-        raise RuleError("a '[' is never closed", hint="write \\[ for the character")
+            result += _characters("".join(chunk), mode)
+            chunk = []
+            inner = token[1:-1]
+            if "\\" in inner:
+                inner = _ESCAPE.sub(lambda match: _unescape(match[1], warn), inner)
+            result += _bracketed(inner, mode, labels)
     return result + _characters("".join(chunk), mode)
+
+
+def _unbalanced(bracket: str, text: str) -> RuleError:
+    """The error for a bracket that is no part of a pair."""
+    if bracket == "]":
+        message = "']' without a '[' before it"
+    elif re.search(r"\[(?:[^\[\]\\]|\\.)*\[", text, re.DOTALL):
+        message = "'[' inside a bracketed symbol"
+    else:
+        message = "a '[' is never closed"
+    return RuleError(message, hint=f"write \\{bracket} for the character")
 
 
 def _unescape(char: str, warn: Callable[[str], None]) -> str:

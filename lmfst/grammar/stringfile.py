@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmfst.grammar.labels import Labels, pynini_text, string_labels
+from lmfst.grammar.labels import Labels, string_labels
 from lmfst.grammar.source import RuleError, printable
+from lmfst.grammar.tries import Entry, trie_acceptor, trie_transducer
 from lmfst.grammar.values import ASCII, BYTE, UTF8, Alphabets, Table, Value, alphabets_of
 
 Warn = Callable[[str], None]
@@ -22,6 +23,13 @@ Mode = str | Table
 
 _COMMENT = re.compile(r"(?<!\\)#")
 _SPECIAL = re.compile(r"[\[\]\\\0]|[\udc80-\udcff]")
+_PLAIN = {
+    ("byte", True): frozenset({ASCII}),
+    ("utf8", True): frozenset({ASCII}),
+    ("byte", False): frozenset({ASCII, BYTE}),
+    ("utf8", False): frozenset({ASCII, UTF8}),
+}
+"""The alphabets of a column without brackets and escapes: by mode, and whether it is ASCII."""
 
 
 def string_file(path: Path, modes: tuple[Mode, Mode], labels: Labels, warn: Warn) -> Value:
@@ -29,28 +37,27 @@ def string_file(path: Path, modes: tuple[Mode, Mode], labels: Labels, warn: Warn
 
     RuleError, with the file's line, for what can't be read.
     """
-    import pynini
-
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise RuleError(f"{path}: {error.strerror or error}") from error
     rows = _rows(text.removeprefix("\ufeff"), path, warn)
-    sides = [_Side(mode, labels, path, warn) for mode in modes]
-    entries: list[tuple[str, ...]] = []
+    inputs, outputs = (_Side(mode, labels, path, warn) for mode in modes)
+    entries: list[Entry] = []
     for number, columns in rows:
-        read = sides[0].column(columns[0], number)
+        read = inputs.column(columns[0], number)
+        weight = columns[2] if len(columns) > 2 else ""
         if len(columns) == 1:
             # An acceptor line: its output is the same labels, whatever the mode of the output.
-            sides[1].alphabets |= sides[0].seen
-            plain = sides[0].token == sides[1].token
-            entries.append((read, read) if plain else (sides[0].numeric(columns[0], number),) * 2)
+            outputs.alphabets |= inputs.seen
+            entries.append((read, read, weight))
         else:
-            entries.append((read, sides[1].column(columns[1], number), *columns[2:]))
-    fst = pynini.string_map(
-        entries, input_token_type=sides[0].token, output_token_type=sides[1].token
-    )
-    return Value(fst, frozenset(sides[0].alphabets), frozenset(sides[1].alphabets))
+            entries.append((read, outputs.column(columns[1], number), weight))
+    if all(len(columns) == 1 for _, columns in rows):
+        fst = trie_acceptor([entry[0] for entry in entries])
+    else:
+        fst = trie_transducer(entries)
+    return Value(fst, frozenset(inputs.alphabets), frozenset(outputs.alphabets))
 
 
 def _rows(text: str, path: Path, warn: Warn) -> list[tuple[int, list[str]]]:
@@ -95,42 +102,34 @@ def _is_weight(text: str) -> bool:
 
 
 class _Side:
-    """Reads the input or the output column; collects the alphabets that occur.
+    """Reads the input or the output column.
 
-    token: pynini's token type for the column's text.
-    seen:  the alphabets of the latest column.
+    alphabets: those of all columns so far; seen: those of the latest one.
     """
 
     def __init__(self, mode: Mode, labels: Labels, path: Path, warn: Warn) -> None:
-        self.mode = mode
-        self.token = "utf8" if mode == "utf8" else "byte"
         self.alphabets: set[object] = set()
         self.seen: Alphabets = frozenset()
-        self._labels, self._path, self._warn = labels, path, warn
+        self._mode, self._labels, self._path, self._warn = mode, labels, path, warn
 
-    def column(self, text: str, number: int) -> str:
-        """The column as pynini's string compiler has to get it."""
-        if isinstance(self.mode, Table) or _SPECIAL.search(text):
-            return self.numeric(text, number)
-        wide = UTF8 if self.mode == "utf8" else BYTE
-        self.seen = frozenset({ASCII} if text.isascii() else {ASCII, wide})
-        self.alphabets |= self.seen
-        return text
-
-    def numeric(self, text: str, number: int) -> str:
-        """The column as a sequence of bracketed numbers."""
+    def column(self, text: str, number: int) -> Sequence[int]:
+        """The labels of a column."""
+        if not isinstance(self._mode, Table) and not _SPECIAL.search(text):
+            self.seen = _PLAIN[self._mode, text.isascii()]
+            self.alphabets |= self.seen
+            return text.encode() if self._mode == "byte" else [ord(char) for char in text]
         try:
-            result, self.seen = self._read(text)
+            result, self.seen = self._read(text, self._mode)
         except RuleError as error:
             raise RuleError(f"{self._path}:{number}: {error.message}", hint=error.hint) from error
         self.alphabets |= self.seen
-        return pynini_text(result)
+        return result
 
-    def _read(self, text: str) -> tuple[list[int], Alphabets]:
-        if isinstance(self.mode, Table):
-            return table_labels(text, self.mode), frozenset({self.mode})
+    def _read(self, text: str, mode: Mode) -> tuple[list[int], Alphabets]:
+        if isinstance(mode, Table):
+            return table_labels(text, mode), frozenset({mode})
         try:
-            result = string_labels(text, self.mode, self._labels, self._warn)
+            result = string_labels(text, mode, self._labels, self._warn)
         except RuleError:
             if not re.search(r"[\[\]\\]", text) or "\0" in text:
                 raise
@@ -138,8 +137,8 @@ class _Side:
                 f"{self._path}: brackets don't match in `{printable(text)}`; read as they stand"
             )
             literal = re.sub(r"([\[\]\\])", r"\\\1", text)
-            result = string_labels(literal, self.mode, self._labels, self._warn)
-        return result, alphabets_of(result, self.mode, self._labels.names)
+            result = string_labels(literal, mode, self._labels, self._warn)
+        return result, alphabets_of(result, mode, self._labels.names)
 
 
 def table_labels(text: str, table: Table) -> list[int]:
