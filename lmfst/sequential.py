@@ -116,7 +116,7 @@ class Utf8:
     digest = "utf8-code-points-1"
 
     def __init__(self) -> None:
-        names = {CODE_POINTS + byte: f"\\x{byte:02X}" for byte in range(256)}
+        names = {CODE_POINTS + byte: f"\\x{byte:02x}" for byte in range(256)}
         self.symbols = Symbols(kind="unicode", names=names)
         self._pending: list[bytes] = [b""]
         self._ids: dict[bytes, int] = {b"": 0}

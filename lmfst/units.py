@@ -40,32 +40,58 @@ class Units:
         return list(zip([0, *cuts[:-1]], cuts, strict=True))
 
     def text(self, unit: Sequence[int]) -> str:
-        """The unit as text: names of its symbols, without the separator; UTF-8 bytes as characters."""
-        kept = [symbol for symbol in unit if symbol != self.separator]
-        if self.symbols.kind != "bytes" or len(kept) < 2:
-            return "".join(map(self.name, kept))
-        return self._bytes_text(kept)
+        """The unit as one line of text, without its separator; distinct units have distinct texts.
 
-    def _bytes_text(self, unit: Sequence[int]) -> str:
-        """Runs of bytes decoded as UTF-8 where they are UTF-8, other symbols by name."""
+        Runs of bytes are decoded as UTF-8. A backslash is doubled; control characters, and bytes that
+        are no UTF-8, are written \\t \\n \\r \\xNN \\uNNNN; generated symbols of several characters in brackets.
+        """
+        kept = [symbol for symbol in unit if symbol != self.separator]
+        if self.symbols.kind != "bytes":
+            joint = " " if self.symbols.kind == "symbols" else ""
+            return joint.join(map(self._escaped_name, kept))
         out: list[str] = []
         run = bytearray()
-
-        def flush() -> None:
-            for char in bytes(run).decode("utf-8", "surrogateescape"):
-                lone = 0xDC80 <= ord(char) <= 0xDCFF
-                out.append(f"\\x{ord(char) - 0xDC00:02X}" if lone else char)
-            run.clear()
-
-        for symbol in unit:
-            if symbol < 256:
+        for symbol in [*kept, END]:
+            if 0 <= symbol < 256:
                 run.append(symbol)
-            else:
-                flush()
-                out.append(self.name(symbol))
-        flush()
+                continue
+            out.append(_escaped(bytes(run)))
+            run.clear()
+            if symbol != END:
+                name = self._escaped_name(symbol)
+                out.append(name if len(kept) == 1 else f"[{name}]")
         return "".join(out)
+
+    def _escaped_name(self, symbol: int) -> str:
+        symbols = self.symbols
+        if symbol in symbols.names:
+            return "".join(_CONTROLS.get(char, char) for char in symbols.names[symbol])
+        if symbols.kind == "unicode" and not 0xD800 <= symbol < 0xE000:
+            return _escaped(chr(symbol).encode())
+        return symbols.name(symbol)
 
     def name(self, symbol: int) -> str:
         """The name of one symbol; ⊥ for the end."""
         return END_NAME if symbol == END else self.symbols.name(symbol)
+
+
+_CONTROLS = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_ESCAPES = {**_CONTROLS, "\\": "\\\\"}
+
+
+def _escaped(data: bytes) -> str:
+    """UTF-8 text with backslashes, control characters and undecodable bytes escaped."""
+    out = []
+    for char in data.decode("utf-8", "surrogateescape"):
+        code = ord(char)
+        if char in _ESCAPES:
+            out.append(_ESCAPES[char])
+        elif 0xDC80 <= code <= 0xDCFF:
+            out.append(f"\\x{code - 0xDC00:02x}")
+        elif code < 0x20 or 0x7F <= code < 0xA0:
+            out.append(f"\\x{code:02x}")
+        elif code in (0x2028, 0x2029):
+            out.append(f"\\u{code:04x}")
+        else:
+            out.append(char)
+    return "".join(out)

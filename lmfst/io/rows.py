@@ -1,6 +1,6 @@
 r"""Writing rows as TSV or JSON lines, to the standard output or atomically to a file.
 
-TSV has a header line, LF line ends, and the escapes \t \n \r \\ inside fields; None is an empty
+TSV has a header line, LF line ends, and the escapes \t \n \r inside fields; None is an empty
 field. JSONL is strict JSON: numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
 both, a float has its shortest form of at most 10 significant digits.
 
@@ -26,7 +26,8 @@ from lmfst.errors import InputError, UsageError
 
 RowFormat = Literal["tsv", "jsonl"]
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+# Backslashes stay: units come with their own escapes, in which a backslash is doubled.
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def open_rows(path: str | None, fmt: RowFormat, columns: Sequence[str]) -> RowWriter:
