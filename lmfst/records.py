@@ -29,6 +29,8 @@ TEXT_COLUMNS = (
     "specials",
 )
 SUMMARY_COLUMNS = ("documents", *TEXT_COLUMNS[1:])
+ESCAPED_COLUMNS = ("unit",)
+"""Columns whose text `Units.text` has escaped already."""
 NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
 
 Row = dict[str, Any]

@@ -288,7 +288,7 @@ def write(path: Path | str, fmt: RowFormat, *rows: dict[str, object]) -> None:
 
 VALUES: list[tuple[object, str, object]] = [
     (None, "", None),
-    ("a\tb\\\r\n\u2028é", "a\\tb\\\\r\\n\u2028é", "a\tb\\\r\n\u2028é"),
+    ("a\tb\\\r\n\u2028é", "a\\tb\\\\\\r\\n\u2028é", "a\tb\\\r\n\u2028é"),
     (-3, "-3", -3),
     (np.int64(2**53), "9007199254740992", 2**53),
     (True, "true", True),

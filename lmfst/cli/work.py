@@ -14,6 +14,7 @@ from lmfst.errors import InputError, UsageError
 from lmfst.io import Document, open_rows, read_documents
 from lmfst.policy import Beam, Exact, Policy
 from lmfst.records import (
+    ESCAPED_COLUMNS,
     NEXT_COLUMNS,
     SUMMARY_COLUMNS,
     TEXT_COLUMNS,
@@ -90,7 +91,7 @@ def convert(
         Path(meta).write_text(json.dumps(model.describe(), indent=1, ensure_ascii=False) + "\n")
     columns = {"unit": UNIT_COLUMNS, "text": TEXT_COLUMNS, "summary": SUMMARY_COLUMNS}[level]
     texts: list[Row] = []
-    with open_rows(output, cast(Any, format), columns) as writer:
+    with open_rows(output, cast(Any, format), columns, escaped=ESCAPED_COLUMNS) as writer:
         for scored in model.score_documents(
             documents(paths, doc, terminal), given=cast(Any, given), batch=batch
         ):
@@ -133,7 +134,7 @@ def next_units(
         raise UsageError(f"--top must be at least 0, not {top}")
     model = settings.make_model(terminal)
     units = sorted(model.next_logp(prefix).items(), key=lambda item: -item[1])
-    with open_rows(output, cast(Any, format), NEXT_COLUMNS) as writer:
+    with open_rows(output, cast(Any, format), NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
         for name, logp in units[:top] if top else units:
             p = 2.0 ** -bits(logp)
             writer.write({"unit": name, "logp": logp, "surprisal": bits(logp), "p": p})

@@ -1,6 +1,6 @@
 r"""Writing rows as TSV or JSON lines, to the standard output or atomically to a file.
 
-TSV has a header line, LF line ends, and the escapes \t \n \r inside fields; None is an empty
+TSV has a header line, LF line ends, and the escapes \t \n \r \\ inside fields; None is an empty
 field. JSONL is strict JSON: numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
 both, a float has its shortest form of at most 10 significant digits.
 
@@ -26,13 +26,15 @@ from lmfst.errors import InputError, UsageError
 
 RowFormat = Literal["tsv", "jsonl"]
 
-# Backslashes stay: units come with their own escapes, in which a backslash is doubled.
-_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-def open_rows(path: str | None, fmt: RowFormat, columns: Sequence[str]) -> RowWriter:
+def open_rows(
+    path: str | None, fmt: RowFormat, columns: Sequence[str], *, escaped: Sequence[str] = ()
+) -> RowWriter:
     """A writer of rows with the given `columns` to `path`; None or `-` is the standard output.
 
+    escaped: columns whose text is one line with escapes of its own already.
     A path that ends in .gz is compressed. Raises UsageError for an unknown format, InputError for a
     place that can't be written to.
     """
@@ -47,10 +49,17 @@ class RowWriter:
     In a `with` block, leaving by an exception discards the file, else `close` completes it.
     """
 
-    def __init__(self, sink: _Stdout | _File, fmt: RowFormat, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sink: _Stdout | _File,
+        fmt: RowFormat,
+        columns: Sequence[str],
+        escaped: Sequence[str] = (),
+    ) -> None:
         self._sink = sink
         self._columns = tuple(columns)
         self._allowed = frozenset(columns)
+        self._escaped = frozenset(escaped)
         self._tsv = fmt == "tsv"
         if self._tsv:
             try:
@@ -66,10 +75,15 @@ class RowWriter:
             raise UsageError(f"expected a row of {list(self._columns)}, found {extra} too")
         values = [row.get(name) for name in self._columns]
         if self._tsv:
-            self._put("\t".join(_field(value) for value in values))
+            self._put("\t".join(map(self._text, self._columns, values)))
         else:
             record = {name: _json(v) for name, v in zip(self._columns, values, strict=True)}
             self._put(_dumps(record))
+
+    def _text(self, column: str, value: object) -> str:
+        if column in self._escaped and isinstance(value, str):
+            return value
+        return _field(value)
 
     def flush(self) -> None:
         """Hand on what was written so far, where someone may be reading: a pipe or terminal."""
