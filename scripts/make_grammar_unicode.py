@@ -2,8 +2,9 @@
 
     python scripts/make_grammar_unicode.py [--check]
 
-`--check` writes nothing and fails if the files differ from what this Python would write. Classes of
-characters become minimal deterministic automata over UTF-8 bytes, one named rule a state. Digits come
+`--check` writes nothing and fails if the files differ from what this Python would write. Classes
+of characters become minimal deterministic automata over UTF-8 bytes, one named rule a state.
+Digits come
 from the `regex` package, whose \\d the tokenizers that `words.grm` follows use.
 """
 
@@ -16,7 +17,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 GRAMMARS = Path(__file__).resolve().parent.parent / "grammars"
 
@@ -28,7 +29,8 @@ CODE_POINTS = [point for point in range(0x80, 0x110000) if not 0xD800 <= point <
 EXACT = ((0x80, 0x800), (0x2000, 0x2C00), (0x3000, 0x3040), (0x1F300, 0x1FB00))
 
 HEADER = """\
-# Classes of characters beyond ASCII, as UTF-8. Written by scripts/make_grammar_unicode.py; change that.
+# Classes of characters beyond ASCII, as UTF-8. Written by scripts/make_grammar_unicode.py; change
+# that.
 
 import 'bytes.grm' as b;
 """
@@ -38,8 +40,9 @@ DIGIT_NOTE = """\
 """
 
 WORD_NOTE = """\
-# Word characters, \\w of Python's regular expressions (Unicode {version}): exact below U+0800, in U+2000 to
-# U+2BFF, U+3000 to U+303F and U+1F300 to U+1FAFF. Any other character counts as a word character.
+# Word characters, \\w of Python's regular expressions (Unicode {version}): exact below U+0800, in
+# U+2000 to U+2BFF, U+3000 to U+303F and U+1F300 to U+1FAFF. Any other character counts as a word
+# character.
 """
 
 Node = dict[int, "Node | None"]
@@ -68,7 +71,7 @@ def trie(points: Iterable[int]) -> Node:
 
 
 class Automaton:
-    """Rules for the states of a trie with equal subtries merged, in an order that Thrax can read."""
+    """Rules for the states of a trie with equal subtries merged, in the order of use."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -115,14 +118,15 @@ def unicode_grammar() -> str:
         *digits.lines,
         f"\n{DIGIT_NOTE}export DIGIT = Optimize[\n    b.DIGIT |\n    {digit}];\n",
         *words.lines,
-        "\n" + WORD_NOTE.format(version=unicodedata.unidata_version)
+        "\n"
+        + WORD_NOTE.format(version=unicodedata.unidata_version)
         + f'export WORD = Optimize[\n    b.LETTER | b.DIGIT | "_" |\n    {word}];',
     ]
     return "\n".join(parts) + "\n"
 
 
 def lower_table() -> str:
-    """The text of grammars/data/lower.tsv: every character that is no lower case, and its lower case."""
+    """The text of grammars/data/lower.tsv: characters that change, and their lower case."""
     lines = [
         f"{chr(point)}\t{chr(point).lower()}"
         for point in [*range(0x80), *CODE_POINTS]
