@@ -15,6 +15,7 @@ from grammar_data.helpers import DATA, apply, byte_labels, compile_here, transla
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lmfst.errors import BudgetError
 from lmfst.grammar import CompiledModule
 
 EXAMPLES = ["operators", "imports", "builtins", "rewrite", "files", "morphology"]
@@ -215,6 +216,19 @@ def balanced(names: list[str]) -> bool:
         elif not stacks[stack] or stacks[stack].pop() != symbol:
             return False
     return not any(stacks.values())
+
+
+def test_compositions_inside_optimize_are_optimised(tmp_path: Path) -> None:
+    # Without that, each step multiplies the states, as the parts are full of epsilons.
+    text = """
+        d = ("a" | "a" | "b")*;
+        cascade = "a"{4} @ d @ d @ d @ d @ d;
+        export r = Optimize[Invert["a"{4} @ d @ d @ d @ d @ d]];
+    """
+    with pytest.raises(BudgetError, match="rule cascade: the FST has"):
+        helpers.compile_text(text, tmp_path, max_states=500)
+    module = helpers.compile_text(text, tmp_path, max_states=500, rule="r")
+    assert module.rule("r").openfst.num_states() == 5
 
 
 # Oracle 1: acceptors as sets of strings up to a length. Expressions are written with as few

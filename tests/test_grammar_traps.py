@@ -70,6 +70,14 @@ def test_string_file_errors_name_the_line(tmp_path: Path) -> None:
     assert "no UTF-8: \\xff" in error_of(grammar, tmp_path, files=files)
 
 
+def test_unknown_modes_are_bytes(tmp_path: Path) -> None:
+    grammar = "export r = StringFile['f', 'utf-8', \"x\"];"
+    assert "argument 3 must be byte, utf8" in error_of(grammar, tmp_path, files={"f": "é"})
+    module = compile_text("export r = StringFile['f', 'utf-8'];", tmp_path, {"f": "é"})
+    assert translate(module.rule("r"), "é") == {"é"}
+    assert "the mode 'utf-8' is none" in module.warnings[0]
+
+
 def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     module = compile_text(b'export r = "a\xff\xc3" : "\xe9";', tmp_path)
     assert apply(module.rule("r").openfst, list(b"a\xff\xc3")) == {(0xE9,)}
@@ -77,6 +85,46 @@ def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     assert apply(module.rule("r").openfst, [0xFF]) == {(0x62,)}
     error = error_of(b'export r = "\xff".utf8;', tmp_path)
     assert "no UTF-8: \\xff" in error and "g.grm:1:12" in error
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    files = {"f.tsv": b"a\t[\x9bz]\n", "t.syms": b"<eps> 0\n\xff\t1\n b 2 \n\n"}
+    text = b"""
+        t = SymbolTable['t.syms'];
+        export r = "\xff b".t;
+        export s = StringFile['f.tsv'] @ ("[\x9bz]" : "1") | ("b" : "[\x9bz]");
+    """
+    module = compile_text(text, tmp_path, files)
+    assert apply(module.rule("r").openfst, [1, 2]) == {(1, 2)}
+    assert translate(module.rule("s"), "a") == {"1"}
+    assert translate(module.rule("s"), "b") == {"[\\x9bz]"}
+    assert to_fst(module, "s").n_arcs > 0
+    module.write_far(tmp_path / "x.far")
+    module = compile_text("export s = LoadFstFromFar['x.far', 's'];", tmp_path)
+    assert translate(module.rule("s"), "b") == {"[\\x9bz]"}
+
+
+def test_messages_can_be_printed(tmp_path: Path) -> None:
+    error = error_of(b"export r = StringFile['\xff'] \"\xff\";", tmp_path)
+    assert "'\\xff' wasn't found" in error and error.encode()
+    module = compile_text(b'export r = "\\\xff";', tmp_path)
+    assert "\\\\xff is no escape" in module.warnings[0] and module.warnings[0].encode()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("a\n", "t.syms:1: expected `symbol TAB number`"),
+        ("a 1\nb x\n", "t.syms:2: expected `symbol TAB number`"),
+        ("a -1\n", "t.syms:1: expected `symbol TAB number`"),
+        ("a 99999999999\n", "t.syms:1: expected `symbol TAB number`"),
+        ("a b 1\n", "t.syms:1: expected `symbol TAB number`"),
+        ("a 1\nb 1\n", "t.syms:2: label 1 already names a"),
+    ],
+)
+def test_symbol_tables_that_are_none(table: str, message: str, tmp_path: Path) -> None:
+    error = error_of("export r = SymbolTable['t.syms'];", tmp_path, files={"t.syms": table})
+    assert message in error and error.startswith("g.grm:1:12: rule r: ")
 
 
 def test_labels_above_255_are_shown_whole(tmp_path: Path) -> None:

@@ -2,6 +2,18 @@
 
 `compile_file` gives the exported rules of a file as FSTs; `parse` only the syntax tree. This
 package is the only one that calls pynini's compile functions.
+
+Where Thrax's releases differ, or a grammar comes without the files it was built with, the lenient
+reading is taken, with a warning wherever it could surprise:
+
+- `[a b]` is two symbols; `\\x` for any other x is x.
+- `StringFile`: empty columns are left out, in the whole file; a line of too many columns
+  is skipped; brackets that don't match are taken as they stand; an unknown mode is `byte`.
+- `LoadFstFromFar['x.far', …]`: if the archive isn't there but `x.grm` is, that is compiled.
+- Imports are looked for beside the importing file, in the roots, and then in the folders above it;
+  `byte.grm` comes with lmfst. Of an imported file, only the rules that are used are evaluated.
+- `Concat` and `Union` take two or more arguments; `CDRewrite` may have a direction alone;
+  `StringFst['text', mode]` can be called; the `…Delayed` functions are the plain ones.
 """
 
 from lmfst.grammar.build import CompiledModule, CompiledRule, compile_file, to_fst

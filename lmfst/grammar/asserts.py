@@ -94,5 +94,5 @@ def _shown(fst: Any, value: Value, labels: Labels) -> str:
         state = arc.nextstate
     for alphabet in value.outputs:
         if isinstance(alphabet, Table):
-            return '"' + " ".join(str(alphabet.symbols.find(label)) for label in found) + '"'
+            return '"' + " ".join(alphabet.names.get(label, str(label)) for label in found) + '"'
     return f'"{labels.show(found, UTF8 in value.outputs)}"'

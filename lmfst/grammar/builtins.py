@@ -158,7 +158,7 @@ def _closure(arguments: Arguments, context: Context) -> Thing:
 def _string_file(arguments: Arguments, context: Context) -> Thing:
     _count("StringFile", arguments, 1, 3)
     path = context.find(as_text(arguments[0], "StringFile: argument 1"))
-    modes = [_mode("StringFile", arguments, index) for index in (1, 2)]
+    modes = [_mode("StringFile", arguments, index, context) for index in (1, 2)]
     return string_file(path, (modes[0], modes[1]), context.labels, context.warn)
 
 
@@ -167,17 +167,20 @@ def _string_fst(arguments: Arguments, context: Context) -> Thing:
     if isinstance(arguments[0], Value):
         return arguments[0]
     text = as_text(arguments[0], "StringFst: argument 1")
-    return string_fst(text, _mode("StringFst", arguments, 1), context)
+    return string_fst(text, _mode("StringFst", arguments, 1, context), context)
 
 
-def _mode(name: str, arguments: Arguments, index: int) -> Mode:
+def _mode(name: str, arguments: Arguments, index: int, context: Context) -> Mode:
     """A parse mode among the arguments: byte unless it is given."""
     if len(arguments) <= index:
         return "byte"
     mode = arguments[index]
-    if isinstance(mode, Table) or mode in ("byte", "utf8"):
-        return mode  # type: ignore[return-value]
-    raise RuleError(f"{name}: argument {index + 1} must be byte, utf8 or a symbol table")
+    if isinstance(mode, Value):
+        raise RuleError(f"{name}: argument {index + 1} must be byte, utf8 or a symbol table")
+    if isinstance(mode, str) and mode not in ("byte", "utf8"):
+        context.warn(f"{name}: the mode '{mode}' is none; read as byte, as Thrax does")
+        return "byte"
+    return mode
 
 
 def _symbol_table(arguments: Arguments, context: Context) -> Thing:

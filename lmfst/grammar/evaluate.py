@@ -18,7 +18,7 @@ from lmfst.grammar.capture import Capture
 from lmfst.grammar.labels import Labels
 from lmfst.grammar.modules import Loader, Module
 from lmfst.grammar.paths import Finder
-from lmfst.grammar.source import Pos, RuleError, budget
+from lmfst.grammar.source import Pos, RuleError, budget, without_surrogates
 from lmfst.grammar.values import Table, Thing, Value, as_fst
 
 _MAX_CALLS = 100
@@ -69,6 +69,7 @@ class Evaluator:
         self._main: Module | None = None
         self._frame: Frame | None = None
         self._pos = Pos(1, 1)
+        self._optimizing = False
 
     def load(self, path: Path, shown: str) -> Module:
         """The main file. GrammarError if it or an import can't be read or parsed."""
@@ -88,12 +89,13 @@ class Evaluator:
         if name in module.values:
             return
         rule = module.rules[name]
-        outer = self._frame, self._pos
+        outer = self._frame, self._pos, self._optimizing
+        self._optimizing = False
         self._at(module, rule.pos, name)
         frame = Frame(module, name, module.index[name])
         value = self._eval(rule.body, frame)
         module.values[name] = value.named(name) if isinstance(value, Value) else value
-        self._frame, self._pos = outer
+        self._frame, self._pos, self._optimizing = outer
         if self._frame is not None:
             self._at(self._frame.module, self._pos, self._frame.rule)
 
@@ -138,6 +140,7 @@ class Evaluator:
 
     def warn_once(self, message: str) -> None:
         """Pass a warning on as it is, unless it has been given before."""
+        message = without_surrogates(message)
         if message not in self._told:
             self._told.add(message)
             self._tell(message)
@@ -210,6 +213,8 @@ class Evaluator:
                 result = operators.difference(result, part)
             else:
                 result = operators.compose(result, part, self.warn)
+                if self._optimizing:
+                    result.fst.optimize()
         return result
 
     def _string(self, expr: s.String, frame: Frame) -> Value:
@@ -257,7 +262,12 @@ class Evaluator:
         function = module.functions.get(name)
         if function is None and ("." in expr.function or name not in BUILTINS):
             raise _no_function(module, name, dotted="." in expr.function)
+        # As in Thrax, the compositions inside Optimize[…] are optimised one by one: a cascade would
+        # otherwise grow past all bounds before it is looked at as a whole.
+        outer = self._optimizing
+        self._optimizing = outer or (function is None and name == "Optimize")
         arguments = [self._eval(argument, frame) for argument in expr.arguments]
+        self._optimizing = outer
         self._enter(frame, expr.pos)
         if function is None:
             return BUILTINS[name](arguments, self)

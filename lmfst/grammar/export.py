@@ -78,7 +78,9 @@ def _filled(title: str, names: Mapping[int, str]) -> Any:
     table.add_symbol("<epsilon>", 0)
     for label, name in names.items():
         if label:
-            table.add_symbol(name, label)
+            # The binding takes no other bytes than UTF-8.
+            raw = name.encode("utf-8", "surrogateescape")
+            table.add_symbol(raw.decode("utf-8", "backslashreplace"), label)
     return table
 
 
@@ -86,7 +88,7 @@ def _merged(tables: list[Table], warn: Warn) -> dict[int, str]:
     """The entries of several symbol tables, as one."""
     names: dict[int, str] = {}
     for table in sorted(tables, key=lambda item: item.path):
-        for label, name in table.symbols:
+        for label, name in table.names.items():
             if names.setdefault(label, name) != name:
                 warn(
                     f"label {label} is {names[label]} in one symbol table and {name} in "

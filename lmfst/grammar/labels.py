@@ -22,7 +22,7 @@ BOS, EOS = 0xF8FE, 0xF8FF
 NUL = 256
 """Label 0 is epsilon, so byte 0 is written as label 256."""
 
-_MAX_LABEL = 2**31 - 1
+MAX_LABEL = 2**31 - 1
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\", '"': '"', "#": "#"}
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
 _SPECIAL = re.compile(r"[\[\]\\]")
@@ -52,6 +52,10 @@ class Labels:
 
     def label(self, name: str) -> int:
         """The label of a generated symbol; a new one at first use."""
+        if not name.isascii():
+            # Symbol tables hold no other bytes than UTF-8: one spelling here and there.
+            raw = name.encode("utf-8", "surrogateescape")
+            name = raw.decode("utf-8", "backslashreplace")
         known = self._labels.get(name)
         if known is not None:
             return known
@@ -190,9 +194,9 @@ def _integer(text: str) -> int:
     # As C's strtol with base 0: a leading 0 means octal, 0x hexadecimal.
     base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" and len(digits) > 1 else 10
     value = int(text, base)
-    if not 0 <= value <= _MAX_LABEL:
+    if not 0 <= value <= MAX_LABEL:
         raise RuleError(
-            f"the label [{text}] is out of range", hint=f"labels are 0 … {_MAX_LABEL}; 0 is epsilon"
+            f"the label [{text}] is out of range", hint=f"labels are 0 … {MAX_LABEL}; 0 is epsilon"
         )
     return value
 

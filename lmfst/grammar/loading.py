@@ -7,16 +7,19 @@ or in the FAR's entry `*StringFstSymbolTable`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lmfst.errors import FstError
-from lmfst.grammar.labels import FIRST_GENERATED, NUL, Labels
+from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
 
 Warn = Callable[[str], None]
+
+_BLANKS = re.compile(rb"[ \t]")
 
 SYMBOLS_KEY = "*StringFstSymbolTable"
 """The FAR entry whose input symbols are the generated symbols (Thrax's convention)."""
@@ -24,14 +27,25 @@ SYMBOLS_KEY = "*StringFstSymbolTable"
 
 def symbol_table(path: Path) -> Table:
     """SymbolTable['f']: a symbol table from OpenFst's text format."""
-    import pynini
-
     try:
-        return Table(pynini.SymbolTable.read_text(str(path)), str(path))
-    except (OSError, ValueError) as error:
-        raise RuleError(
-            f"{path}: expected a symbol table", hint="one `symbol TAB number` a line, `<eps>` 0"
-        ) from error
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RuleError(f"{path}: {error.strerror or error}") from error
+    names: dict[int, str] = {}
+    for number, line in enumerate(lines, 1):
+        fields = [part for part in _BLANKS.split(line.rstrip(b"\r")) if part]
+        if fields:
+            label, name = _symbol_line(fields, f"{path}:{number}")
+            if names.setdefault(label, name) != name:
+                raise RuleError(f"{path}:{number}: label {label} already names {names[label]}")
+    return Table(names, str(path))
+
+
+def _symbol_line(fields: list[bytes], where: str) -> tuple[int, str]:
+    """Label and name of a line of a symbol table."""
+    if len(fields) != 2 or not fields[1].isdigit() or int(fields[1]) > MAX_LABEL:
+        raise RuleError(f"{where}: expected `symbol TAB number`", hint="`<eps>` has the number 0")
+    return int(fields[1]), fields[0].decode("utf-8", "surrogateescape")
 
 
 def load_fst(path: Path, labels: Labels, warn: Warn) -> Value:
@@ -69,7 +83,7 @@ def far_entry(path: Path, key: str, labels: Labels, warn: Warn) -> Value:
         known = ", ".join(sorted(set(entries) - {SYMBOLS_KEY})) or "nothing"
         raise RuleError(f"{path} has no FST '{key}'", hint=f"it has {known}")
     table = entries.get(SYMBOLS_KEY)
-    names = dict(table.input_symbols() or {}) if table is not None else {}
+    names = _table_names(table.input_symbols(), str(path)) if table is not None else {}
     return adopt(entries[key], names, labels, warn, f"{path}: {key}")
 
 
@@ -127,19 +141,29 @@ def _used_labels(fst: Any) -> tuple[set[int], set[int]]:
     return inputs - {0}, outputs - {0}
 
 
+def _read_table(symbols: Any, what: str) -> Any:
+    """lmfst.fst's reading of an embedded symbol table."""
+    from lmfst.fst.tables import read_table
+
+    try:
+        return read_table(symbols, what)
+    except FstError as error:
+        raise RuleError(error.message, hint=error.hint) from error
+
+
+def _table_names(symbols: Any, what: str) -> Mapping[int, str]:
+    table = _read_table(symbols, what)
+    return table.names if table is not None else {}
+
+
 def _side(
     symbols: Any, used: set[int], names: dict[int, str], labels: Labels, what: str
 ) -> tuple[Alphabets, dict[int, int | None]]:
     """The alphabets of one side, and new labels of its generated symbols (None: no name)."""
-    from lmfst.fst.tables import read_table
-
-    try:
-        table = read_table(symbols, what)
-    except FstError as error:
-        raise RuleError(error.message, hint=error.hint) from error
+    table = _read_table(symbols, what)
     if table is not None:
         if table.alphabet == "symbols":
-            return frozenset({Table(symbols.copy(), what)}), {}
+            return frozenset({Table({0: "<eps>", **table.names}, what)}), {}
         names |= table.generated
     wide = table.alphabet if table is not None else ""
     found: set[Any] = set()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmfst.errors import BudgetError, GrammarError, LmfstError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Source:
         """`file:line:col: rule NAME: message`, the line with a caret, then the notes."""
         name = f"rule {rule}: " if rule else ""
         lines = [f"{self.where(pos)}: {name}{message}", self.excerpt(pos)]
-        return kind("\n".join([*lines, *(f"  {note}" for note in notes)]), hint=hint)
+        text = "\n".join([*lines, *(f"  {note}" for note in notes)])
+        return kind(without_surrogates(text), hint=without_surrogates(hint))
 
 
 class RuleError(Exception):
@@ -73,6 +77,11 @@ def budget(message: str, hint: str) -> RuleError:
 def printable(text: str) -> str:
     """Control characters and lone surrogates (bytes that are no UTF-8) shown as \\xNN."""
     return "".join(_shown(char) for char in text)
+
+
+def without_surrogates(text: str) -> str:
+    """The text with lone surrogates (bytes that are no UTF-8) as \\xNN: no terminal takes them."""
+    return _SURROGATE.sub(lambda match: _shown(match[0]), text)
 
 
 def _shown(char: str) -> str:

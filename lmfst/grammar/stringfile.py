@@ -145,8 +145,8 @@ def table_labels(text: str, table: Table) -> list[int]:
     """The labels of symbols separated by single spaces. RuleError for one that the table lacks."""
     result = []
     for name in text.split(" ") if text else ():
-        label = table.symbols.find(name)
-        if label < 0:
+        label = table.labels.get(name)
+        if label is None:
             raise RuleError(
                 f"'{printable(name)}' isn't in the symbol table {table.path}",
                 hint="symbols are separated by single spaces",

@@ -8,7 +8,9 @@ empty FST.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lmfst.grammar.source import RuleError
@@ -24,11 +26,22 @@ NONE: Alphabets = frozenset()
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A symbol table that the grammar loaded."""
+    """A symbol table that the grammar loaded.
 
-    symbols: Any
-    """pynini.SymbolTable"""
+    names: by label; bytes that are no UTF-8 are lone surrogates, as in the grammar's text.
+    path:  how messages call it.
+    """
+
+    names: Mapping[int, str]
     path: str
+
+    @cached_property
+    def labels(self) -> Mapping[str, int]:
+        """Labels by name; the first one, if a name has several."""
+        found: dict[str, int] = {}
+        for label, name in self.names.items():
+            found.setdefault(name, label)
+        return found
 
 
 @dataclass(eq=False, slots=True)
