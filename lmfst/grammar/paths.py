@@ -12,16 +12,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmfst.errors import LmfstError
 from lmfst.grammar.source import RuleError
+from lmfst.resources import resource_dir
 
 _LEVELS_UP = 8
 
 
 def own_roots() -> list[Path]:
     """Folders of the grammars that come with lmfst; `std` has Thrax's `byte.grm`."""
-    package = Path(__file__).resolve().parent.parent
-    candidates = [package / "grammars", package.parent / "grammars", package / "grammar" / "std"]
-    return [folder for folder in candidates if folder.is_dir()]
+    standard = Path(__file__).resolve().parent / "std"
+    try:
+        return [resource_dir("grammars"), standard]
+    except LmfstError:  # an incomplete installation still compiles the user's grammars
+        return [standard]
 
 
 class Finder:
