@@ -19,13 +19,15 @@ from lmfst.fst import Fst
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
+from lmfst.lookahead import Continuation
 from lmfst.partial import Domain, propagate_partial
 from lmfst.plan import Normaliser
 from lmfst.policy import Beam, Exact, Policy
 from lmfst.propagate import Propagated, propagate, run_batch
 from lmfst.records import Scored
-from lmfst.sequential import END, run
+from lmfst.sequential import END, Identity, Utf8, run
 from lmfst.target import Target, load_target, rejected_string, require_total, support_of
+from lmfst.units import parse_target_text
 
 Given = Literal["source", "target"]
 Warn = Callable[[str], None]
@@ -50,8 +52,9 @@ class Bounds:
 class TransducedLM:
     """p_Y: the language model over target strings that a source model and a function induce.
 
-    Strings y are given as symbol numbers, as a list of symbol names, or as str/bytes where the
-    target's symbols are characters or bytes.
+    Strings y are given as symbol numbers, as a list of symbol names, or as text: bytes or
+    characters, with generated symbols as [NAME]; the names of a table's symbols separated by
+    spaces.
 
     Raises FstError if the target rejects a string that the model can spell.
     """
@@ -63,10 +66,13 @@ class TransducedLM:
         policy: Policy | None = None,
         *,
         partial: str = "error",
+        lookahead: bool = True,
         warn: Warn = _default_warn,
     ) -> None:
         """policy: default `Beam()`. partial: "error", or "condition" for probabilities given that
-        the target accepts the string (needs the policy `Exact`)."""
+        the target accepts the string (needs the policy `Exact`). lookahead: evaluate probable nodes
+        ahead of time, in fewer model calls; the results are the same."""
+        self.lookahead = lookahead
         if partial not in ("error", "condition"):
             raise UsageError(f"--partial must be error or condition, not {partial!r}")
         self.lm, self.target = lm, target
@@ -89,24 +95,15 @@ class TransducedLM:
     # Strings of target symbols.
 
     def symbols(self, y: Symbols) -> tuple[int, ...]:
-        """y as symbol numbers. Raises InputError for a name the target doesn't have."""
+        """y as symbol numbers; text is read by `lmfst.units.parse_target_text`.
+
+        Raises InputError for text that names no symbol, FstError for a name in a list that doesn't.
+        """
         alphabet = self.target.machine.symbols
-        if isinstance(y, bytes):
-            if alphabet.kind == "unicode":
-                return (
-                    run(self.target.machine, y)
-                    if self.target.fst is None
-                    else tuple(map(ord, y.decode()))
-                )
-            if alphabet.kind == "bytes":
-                return tuple(y)
-            raise InputError("the target's symbols are not bytes; give a list of symbol names")
         if isinstance(y, str):
-            if alphabet.kind == "symbols":
-                raise InputError(
-                    "the target's symbols are not characters; give a list of their names"
-                )
-            return self.symbols(y.encode("utf-8", "surrogateescape"))
+            y = y.encode("utf-8", "surrogateescape")
+        if isinstance(y, bytes):
+            return parse_target_text(y, alphabet)
         return tuple(alphabet.label(s) if isinstance(s, str) else int(s) for s in y)
 
     def transduce(self, text: str | bytes) -> tuple[int, ...]:
@@ -139,7 +136,7 @@ class TransducedLM:
         return {names(int(a)): float(p) for a, p in zip(symbols, logp, strict=True)}
 
     def next_symbols(self, y: Symbols) -> tuple[np.ndarray, np.ndarray]:
-        """The next-symbol distribution as arrays: symbols int64 [n] (END = -1), logp float64 [n]."""
+        """The next-symbol distribution: symbols int64 [n] (END = -1) and logp float64 [n]."""
         prefix = self.symbols(y)
         found = self._propagate(prefix, end=False, wanted=[len(prefix)])
         if found.log_prefix[-1] == -math.inf:
@@ -157,8 +154,25 @@ class TransducedLM:
         if self._domain is not None:
             return self._partial(target, end=end, wanted=wanted)
         session = self.lm.session()
-        generator = propagate(self.lexicons, session, self.policy, target, end=end, wanted=wanted)
+        generator = propagate(
+            self.lexicons,
+            session,
+            self.policy,
+            target,
+            end=end,
+            wanted=wanted,
+            source=self._continuation(None, target),
+        )
         return run_batch([generator], session, self._normalise)[0]
+
+    def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
+        """The canonical tokens that lookahead follows; None where no source text is known."""
+        if not self.lookahead or self.lm.merges:
+            return None
+        machine = self.target.machine
+        if text is None and isinstance(machine, Identity | Utf8):
+            text = machine.source(target)
+        return None if text is None else Continuation(text, self.lm.vocab, self.lm.encode)
 
     def _partial(
         self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
@@ -210,10 +224,10 @@ class TransducedLM:
         for document in documents:
             waiting.append((document, self._target_of(document, given)))
             if len(waiting) == batch:
-                yield from self._score_batch(waiting)
+                yield from self._score_batch(waiting, given)
                 waiting = []
         if waiting:
-            yield from self._score_batch(waiting)
+            yield from self._score_batch(waiting, given)
 
     def _target_of(self, document: Document, given: Given) -> tuple[int, ...]:
         try:
@@ -223,12 +237,23 @@ class TransducedLM:
         except InputError as error:
             raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
 
-    def _score_batch(self, batch: list[tuple[Document, tuple[int, ...]]]) -> list[Scored]:
+    def _score_batch(
+        self, batch: list[tuple[Document, tuple[int, ...]]], given: Given
+    ) -> list[Scored]:
         if self._domain is not None:
             found = [self._partial(target, end=True) for _, target in batch]
         else:
             session = self.lm.session()
-            runs = [propagate(self.lexicons, session, self.policy, target) for _, target in batch]
+            runs = [
+                propagate(
+                    self.lexicons,
+                    session,
+                    self.policy,
+                    target,
+                    source=self._continuation(document.text if given == "source" else None, target),
+                )
+                for document, target in batch
+            ]
             found = run_batch(runs, session, self._normalise)
         scored = []
         for (document, target), result in zip(batch, found, strict=True):
@@ -273,8 +298,8 @@ def load(
 ) -> TransducedLM:
     """A transduced language model from names: `lmfst.load("smollm2-135m", to="chars")`.
 
-    model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars, an
-    FST file, an `Fst` or a `Target`. policy: "beam", "exact", or a `Policy`.
+    model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars,
+    an FST file, an `Fst` or a `Target`. policy: "beam", "exact", or a `Policy`.
     """
     from lmfst.lm.load import load_lm
 

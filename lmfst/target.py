@@ -1,27 +1,35 @@
 """Targets: what `--to` names, made ready and checked against a vocabulary.
 
-`bytes` and `chars` are built in; `FILE.fst` is an OpenFst file. Before an FST is used with a model it is
-checked: functional, no output on an input-epsilon cycle, and total over the strings that the model's
-tokens can spell (or a domain to condition on).
+`bytes` and `chars` are built in; `FILE.fst` is an OpenFst file, `FILE.grm` or `FILE.grm:RULE` a grammar, and
+`words`, `amino:TABLE11` and the like are grammars that come with lmfst. Before an FST is used with a model it
+is checked: functional, no output on an input-epsilon cycle, and total over the strings that the model's
+tokens can spell (or a domain to condition on). Verdicts on large FSTs are kept, see `lmfst.verdicts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.errors import FstError, UsageError
-from lmfst.fst import Fst, read_fst
+from lmfst.fst import Fst, identity_bytes, read_fst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_witness
+from lmfst.resources import resource_dir
 from lmfst.sequential import Determinised, Identity, Sequential, Utf8
 from lmfst.units import Units
+from lmfst.verdicts import WORTHWHILE_ARCS, digest_of, remembered
 from lmfst.vocab import Vocab
 
 Warn = Callable[[str], None]
+
+BUILT_IN: dict[str, Callable[[], Sequential]] = {"bytes": Identity, "chars": Utf8}
+GRAMMAR, OPENFST = ".grm", ".fst"
 
 
 @dataclass(frozen=True)
@@ -34,28 +42,98 @@ class Target:
     fst: Fst | None = None
 
 
-def load_target(to: str | Fst, *, warn: Warn = lambda message: None) -> Target:
-    """The target that `to` names: bytes, chars, the path of an OpenFst file, or an `Fst`.
+def load_target(
+    to: str | Fst,
+    *,
+    include: Sequence[str | Path] = (),
+    max_states: int | None = None,
+    timeout: float | None = None,
+    warn: Warn = lambda message: None,
+) -> Target:
+    """The target that `to` names: bytes, chars, FILE.fst, FILE.grm[:RULE], a shipped grammar, an `Fst`.
 
-    Raises UsageError for an unknown name, FstError for an FST that is empty, not functional or that
-    emits output without end on one input.
+    include, max_states, timeout: for grammars, see `lmfst.grammar.compile_file`; None: its defaults.
+
+    Raises UsageError for an unknown name, GrammarError for a grammar that doesn't compile, BudgetError
+    beyond its limits, FstError for an FST that is empty, not functional or that emits output
+    without end on one input.
     """
     if isinstance(to, Fst):
         return fst_target(to, "FST")
+    if to in BUILT_IN:
+        machine = BUILT_IN[to]()
+        return Target(to, machine, Units(machine.symbols))
+    fst = load_fst(to, include=include, max_states=max_states, timeout=timeout, warn=warn)
+    return fst_target(fst, short_name(to))
+
+
+def load_fst(
+    to: str,
+    *,
+    include: Sequence[str | Path] = (),
+    max_states: int | None = None,
+    timeout: float | None = None,
+    warn: Warn = lambda message: None,
+) -> Fst:
+    """The FST that `to` names, unchecked. Arguments and errors as in `load_target`.
+
+    `bytes` gives the identity; `chars` has no FST, which is a UsageError.
+    """
     if to == "bytes":
-        return _built_in(to, Identity())
+        return identity_bytes()
     if to == "chars":
-        return _built_in(to, Utf8())
-    if to.endswith(".fst"):
-        return fst_target(read_fst(to, warn=warn), Path(to).name)
-    raise UsageError(
-        f"--to {to!r} is no known target",
-        hint="use bytes, chars, or the path of an OpenFst .fst file",
+        raise UsageError(
+            "the target chars is built in and has no FST",
+            hint="name an FST, a grammar, or bytes",
+        )
+    if to.endswith(OPENFST):
+        return read_fst(to, warn=warn)
+    from lmfst.grammar import compile_file
+
+    path, rule = grammar_of(to)
+    limits: dict[str, Any] = {"max_states": max_states, "timeout": timeout}
+    given = {name: value for name, value in limits.items() if value is not None}
+    module = compile_file(path, rule=rule, include=include, warn=warn, **given)
+    return module.rule(rule).to_fst(warn)
+
+
+def grammar_of(to: str) -> tuple[Path, str | None]:
+    """The grammar file and the rule (None: the main one) that `to` names.
+
+    `FILE.grm`, `FILE.grm:RULE`, or a grammar in the shipped folder without path and suffix. There
+    `NAME:11` is short for `NAME:TABLE11`. UsageError, with what there is, for another name.
+    """
+    if to.endswith(GRAMMAR):
+        return Path(to), None
+    if f"{GRAMMAR}:" in to:
+        file, _, rule = to.rpartition(":")
+        if file.endswith(GRAMMAR) and rule:
+            return Path(file), rule
+    name, _, rule = to.partition(":")
+    known = shipped_grammars()
+    if name not in known:
+        raise _unknown(to, name, [*BUILT_IN, *known])
+    return known[name], (f"TABLE{rule}" if rule.isdecimal() else rule) or None
+
+
+def shipped_grammars() -> dict[str, Path]:
+    """The grammars that come with lmfst: name → file, in order of names."""
+    folder = resource_dir("grammars")
+    return {path.stem: path for path in sorted(folder.glob(f"*{GRAMMAR}"))}
+
+
+def _unknown(to: str, name: str, known: list[str]) -> UsageError:
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return UsageError(
+        f"{to!r} is no known target",
+        hint=f"{guess}use {', '.join(known)}, or a path: FILE.fst, FILE.grm or FILE.grm:RULE",
     )
 
 
-def _built_in(name: str, machine: Sequential) -> Target:
-    return Target(name, machine, Units(machine.symbols))
+def short_name(to: str) -> str:
+    """What messages and records call a target: a path without its folders."""
+    return Path(to).name
 
 
 def fst_target(fst: Fst, name: str) -> Target:
@@ -67,16 +145,29 @@ def fst_target(fst: Fst, name: str) -> Target:
             f"{name}: output without end on one input: {cycle}",
             hint="an input-epsilon cycle must emit nothing",
         )
-    two = functional_witness(fst)
+    two = _kept(fst, "functional", [], lambda: _functional_verdict(fst))
     if two is not None:
-        text, one, other = two
-        shown = [" ".join(map(fst.symbols.name, out)) or "nothing" for out in (one, other)]
+        text, *outputs = two
+        shown = [" ".join(map(fst.symbols.name, out)) or "nothing" for out in outputs]
         raise FstError(
-            f"{name} is not functional: the input {show_bytes(text)} has the outputs {shown[0]!r} and "
-            f"{shown[1]!r}",
+            f"{name} is not functional: the input {show_bytes(bytes.fromhex(text))} has the outputs "
+            f"{shown[0]!r} and {shown[1]!r}",
             hint="make rewriting obligatory, or remove the ambiguity",
         )
     return Target(name, Determinised(fst), Units.of(fst.symbols), fst)
+
+
+def _functional_verdict(fst: Fst) -> list[Any] | None:
+    """`functional_witness` as a JSON value: [input in hex, one output, another output] or None."""
+    found = functional_witness(fst)
+    return None if found is None else [found[0].hex(), list(found[1]), list(found[2])]
+
+
+def _kept(fst: Fst, check: str, about: list[str], find: Callable[[], Any]) -> Any:
+    """A verdict on an FST, from the cache folder where the check takes long."""
+    if fst.n_arcs < WORTHWHILE_ARCS:
+        return find()
+    return remembered(check, [fst.digest, *about], find)
 
 
 def support_of(target: Target, vocab: Vocab, warn: Warn, *, drop_nul: bool) -> NDArray[np.bool_]:
@@ -116,7 +207,19 @@ def rejected_string(target: Target, vocab: Vocab, support: NDArray[np.bool_]) ->
         for token, text in enumerate(texts)
         if text and support[token] and token not in vocab.eos
     }
-    return rejected_witness(target.fst, spelled)
+    return rejected_by(target.fst, spelled)
+
+
+def rejected_by(fst: Fst, spelled: set[bytes]) -> bytes | None:
+    """`lmfst.fst.check.rejected_witness`, with its verdict on a large FST kept."""
+
+    def find() -> str | None:
+        witness = rejected_witness(fst, spelled)
+        return None if witness is None else witness.hex()
+
+    about = [digest_of(spelled)] if fst.n_arcs >= WORTHWHILE_ARCS else []
+    verdict = _kept(fst, "rejected", about, find)
+    return None if verdict is None else bytes.fromhex(verdict)
 
 
 def require_total(target: Target, vocab: Vocab, support: NDArray[np.bool_]) -> None:

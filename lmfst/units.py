@@ -7,9 +7,11 @@ event that the word is complete; the last unit of a string has none, and ⊥ com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lmfst.errors import InputError
 from lmfst.fst import Symbols
 from lmfst.sequential import END
 
@@ -95,3 +97,81 @@ def _escaped(data: bytes) -> str:
         else:
             out.append(char)
     return "".join(out)
+
+
+_BYTE_NAME = re.compile(r"\\x[0-9a-f]{2}")
+
+
+def target_text(target: Sequence[int], symbols: Symbols) -> bytes:
+    """A target string as bytes: bytes and characters as they are, generated symbols as [NAME], the
+    symbols of a table by name, separated by spaces. Bytes that are no UTF-8 appear as \\xNN among
+    characters."""
+    if symbols.kind == "symbols":
+        return _raw(" ".join(map(symbols.name, target)))
+    pieces = []
+    for symbol in target:
+        name = symbols.names.get(symbol)
+        if name is not None:
+            pieces.append(_raw(name if _is_byte(name, symbols) else f"[{name}]"))
+        elif symbols.kind == "bytes":
+            pieces.append(bytes([symbol]))
+        else:
+            pieces.append(chr(symbol).encode("utf-8", "surrogatepass"))
+    return b"".join(pieces)
+
+
+def parse_target_text(data: bytes, symbols: Symbols) -> tuple[int, ...]:
+    """The target string that `data` writes; the inverse of `target_text`.
+
+    [NAME] is a generated symbol where the alphabet has one of that name, otherwise it is itself.
+    Among characters a byte that is no UTF-8 is that symbol if there is one; \\xNN is four characters.
+
+    Raises InputError for a name, or a byte, that is no symbol of the alphabet.
+    """
+    labels = {name: label for label, name in reversed(symbols.names.items())}
+    if symbols.kind == "symbols":
+        return tuple(_named(name, labels) for name in _text(data).split(" ") if name)
+    generated = [name for name in labels if not _is_byte(name, symbols)]
+    if not generated:
+        return _plain(data, symbols, labels)
+    # Longer names first: one may begin another where names hold brackets.
+    ordered = sorted(map(re.escape, map(_raw, generated)), key=len, reverse=True)
+    found: list[int] = []
+    # Every second piece is a name, because the pattern has one group.
+    for at, piece in enumerate(re.split(rb"\[(%s)\]" % b"|".join(ordered), data)):
+        found += [labels[_text(piece)]] if at % 2 else _plain(piece, symbols, labels)
+    return tuple(found)
+
+
+def _is_byte(name: str, symbols: Symbols) -> bool:
+    """Whether a named symbol is a byte that is no UTF-8, among characters."""
+    return symbols.kind == "unicode" and _BYTE_NAME.fullmatch(name) is not None
+
+
+def _plain(data: bytes, symbols: Symbols, labels: dict[str, int]) -> tuple[int, ...]:
+    """Bytes or characters without generated symbols."""
+    if symbols.kind == "bytes":
+        return tuple(data)
+    return tuple(
+        _named(f"\\x{ord(char) - 0xDC00:02x}", labels)
+        if 0xDC80 <= ord(char) <= 0xDCFF
+        else ord(char)
+        for char in _text(data)
+    )
+
+
+def _named(name: str, labels: dict[str, int]) -> int:
+    if name not in labels:
+        shown = ", ".join(list(labels)[:8]) or "characters"
+        raise InputError(
+            f"{name!r} is no symbol of the target", hint=f"the target's symbols are {shown}"
+        )
+    return labels[name]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -4,6 +4,7 @@ Data go to stdout only; warnings, progress and errors to stderr. Exit codes: 0, 
 130 interrupt; a reader that closes the pipe ends a command quietly.
 """
 
-from lmfst.cli.app import app, main
+from lmfst.cli import commands, fst_commands
+from lmfst.cli.group import app, main
 
-__all__ = ["app", "main"]
+__all__ = ["app", "commands", "fst_commands", "main"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,10 +56,45 @@ class DType(StrEnum):
     float16 = "float16"
 
 
-_MODEL, _POLICY, _OUTPUT = "Model", "Policy", "Output"
+_MODEL, _POLICY, _OUTPUT, _GRAMMAR = "Model", "Policy", "Output", "Grammar"
 
 To = Annotated[
-    str, typer.Option("--to", metavar="TARGET", help="Target units: bytes, chars, or FILE.fst.")
+    str,
+    typer.Option(
+        "--to",
+        metavar="TARGET",
+        help="Target units: bytes, chars, FILE.fst, FILE.grm[:RULE], or a shipped grammar such as "
+        "words or amino:TABLE11.",
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="DIR",
+        help="Where a grammar's imports are looked for, after its own folder; repeatable.",
+        rich_help_panel=_GRAMMAR,
+    ),
+]
+MaxStates = Annotated[
+    int | None,
+    typer.Option(
+        "--max-states",
+        metavar="N",
+        min=1,
+        help="States of any FST while a grammar is compiled (default: a million).",
+        rich_help_panel=_GRAMMAR,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="S",
+        min=0.0,
+        help="Seconds for each statement of a grammar (default: 60).",
+        rich_help_panel=_GRAMMAR,
+    ),
 ]
 Files = Annotated[
     list[str] | None, typer.Argument(metavar="[FILE...|-]", help="Input files; - is stdin.")
@@ -155,6 +191,14 @@ GivenOption = Annotated[
     Given,
     typer.Option("--given", help="source: the text is read by the FST; target: it is its output."),
 ]
+GivenPrefix = Annotated[
+    Given,
+    typer.Option(
+        "--given",
+        help="target: the prefix is in target form; source: it is read by the FST, and what is "
+        "certainly emitted by then is the target prefix.",
+    ),
+]
 DocOption = Annotated[
     Doc, typer.Option("--doc", help="What a document is; auto: JSONL by suffix, else a line.")
 ]
@@ -189,3 +233,9 @@ Top = Annotated[
 
 TO = "bytes"
 MODEL = defaults.MODEL
+
+
+def grammar_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `lmfst.grammar.compile_file` that were given, out of a command's parameters."""
+    names = ("include", "max_states", "timeout")
+    return {name: params[name] for name in names if params[name] not in (None, (), [])}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
+from lmfst.cache import atomic_write
+from lmfst.cli.options import grammar_options
+from lmfst.cli.reading import documents, require_files
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError, UsageError
-from lmfst.io import Document, open_rows, read_documents
+from lmfst.io import open_rows
+from lmfst.next_units import following
 from lmfst.policy import Beam, Exact, Policy
 from lmfst.records import (
     ESCAPED_COLUMNS,
@@ -25,14 +27,18 @@ from lmfst.records import (
     summary_row,
 )
 from lmfst.score import TransducedLM
-from lmfst.sequential import run
 from lmfst.target import load_target
-from lmfst.units import Units
+
+
+LOAD_OPTIONS = ("revision", "bos", "specials", "dtype", "device", "batch_tokens")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options that decide the numbers. load: options of `lmfst.lm.load.load_lm`."""
+    """The options that decide the numbers.
+
+    load: options of `lmfst.lm.load.load_lm`. grammar: options of `lmfst.target.load_target`.
+    """
 
     to: str
     model: str
@@ -42,6 +48,22 @@ class Settings:
     node_budget: int
     partial: str
     load: dict[str, Any] = field(default_factory=dict)
+    grammar: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(params: Mapping[str, Any]) -> Settings:
+        """From a command's parameters by name, as its context has them (choices as text)."""
+        return Settings(
+            to=params["to"],
+            model=params["model"],
+            policy="exact" if params["exact"] else str(params["policy"]),
+            beam=params["beam"],
+            threshold=params["threshold"],
+            node_budget=params["node_budget"],
+            partial=str(params["partial"]),
+            load={name: params[name] for name in LOAD_OPTIONS},
+            grammar=grammar_options(params),
+        )
 
     def make_policy(self) -> Policy:
         """The policy; UsageError for a setting outside its range."""
@@ -52,21 +74,11 @@ class Settings:
     def make_model(self, terminal: Terminal) -> TransducedLM:
         """Everything loaded and checked, cheap things first."""
         policy = self.make_policy()
-        target = load_target(self.to, warn=terminal.warn)
+        target = load_target(self.to, warn=terminal.warn, **self.grammar)
         from lmfst.lm.load import load_lm
 
         lm = load_lm(self.model, warn=terminal.warn, note=terminal.note, **self.load)
         return TransducedLM(lm, target, policy, partial=self.partial, warn=terminal.warn)
-
-
-def documents(paths: Sequence[str], doc: str, terminal: Terminal) -> Iterator[Document]:
-    """The documents of several files; ids carry the file's name where there are several."""
-    for path in paths:
-        for document in read_documents(path, doc=cast(Any, doc), warn=terminal.warn):
-            if len(paths) > 1:
-                yield Document(f"{path}:{document.id}", document.text, document.origin)
-            else:
-                yield document
 
 
 def convert(
@@ -85,10 +97,10 @@ def convert(
     """Score documents and write rows of a level."""
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
-    _require_files(paths)
+    require_files(paths)
     model = settings.make_model(terminal)
     if meta is not None:
-        Path(meta).write_text(json.dumps(model.describe(), indent=1, ensure_ascii=False) + "\n")
+        _write_meta(meta, model.describe())
     columns = {"unit": UNIT_COLUMNS, "text": TEXT_COLUMNS, "summary": SUMMARY_COLUMNS}[level]
     texts: list[Row] = []
     with open_rows(output, cast(Any, format), columns, escaped=ESCAPED_COLUMNS) as writer:
@@ -111,19 +123,21 @@ def _rows(scored: Scored, level: str, texts: list[Row]) -> list[Row]:
     return []
 
 
-def _require_files(paths: Sequence[str]) -> None:
-    """Say that a file is missing before a model is loaded for it."""
-    for path in paths:
-        if path != "-" and not Path(path).exists():
-            raise InputError(
-                f"there is no file {path}", hint="give an existing file, or - for stdin"
-            )
+def _write_meta(path: str, facts: dict[str, Any]) -> None:
+    try:
+        atomic_write(path, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise InputError(
+            f"{path}: --meta can't be written: {error.strerror or error}",
+            hint="name a file in a folder you own",
+        ) from None
 
 
 def next_units(
     settings: Settings,
     prefix: str,
     *,
+    given: str,
     top: int,
     format: str,
     output: str | None,
@@ -133,40 +147,8 @@ def next_units(
     if top < 0:
         raise UsageError(f"--top must be at least 0, not {top}")
     model = settings.make_model(terminal)
-    units = sorted(model.next_logp(prefix).items(), key=lambda item: -item[1])
+    found = following(model, prefix, given=given, top=top, warn=terminal.warn)
     with open_rows(output, cast(Any, format), NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
-        for name, logp in units[:top] if top else units:
+        for name, logp in found:
             p = 2.0 ** -bits(logp)
             writer.write({"unit": name, "logp": logp, "surprisal": bits(logp), "p": p})
-
-
-def apply(to: str, paths: Sequence[str], *, doc: str, terminal: Terminal) -> None:
-    """Write f(text) of every document as a line."""
-    _require_files(paths)
-    target = load_target(to, warn=terminal.warn)
-    out = sys.stdout.buffer
-    for document in documents(paths, doc, terminal):
-        try:
-            found = run(target.machine, document.text)
-        except InputError as error:
-            raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
-        out.write(shown(found, target.units) + b"\n")
-        out.flush()
-
-
-def shown(target: Sequence[int], units: Units) -> bytes:
-    """A target string as bytes: bytes and characters as they are, generated symbols as [NAME], the
-    symbols of a table by name, separated by spaces."""
-    kind, names = units.symbols.kind, units.symbols.names
-    if kind == "symbols":
-        return " ".join(map(units.symbols.name, target)).encode()
-    pieces = []
-    for symbol in target:
-        if symbol in names:
-            name = names[symbol]
-            pieces.append(name.encode() if name.startswith("\\x") else f"[{name}]".encode())
-        elif kind == "bytes":
-            pieces.append(bytes([symbol]))
-        else:
-            pieces.append(chr(symbol).encode())
-    return b"".join(pieces)

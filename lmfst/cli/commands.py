@@ -1,0 +1,109 @@
+"""The commands that use a language model: convert and next."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmfst import defaults
+from lmfst.cli import options as o
+from lmfst.cli.group import app
+from lmfst.cli.terminal import Terminal
+
+
+@app.command()
+def convert(
+    context: typer.Context,
+    files: o.Files = None,
+    to: o.To = o.TO,
+    include: o.Include = None,
+    max_states: o.MaxStates = None,
+    timeout: o.Timeout = None,
+    model: o.Model = o.MODEL,
+    revision: o.Revision = None,
+    bos: o.Bos = "auto",
+    specials: o.SpecialTokens = o.Specials.drop,
+    dtype: o.DTypeOption = o.DType.float32,
+    device: o.Device = "cpu",
+    batch_tokens: o.BatchTokens = defaults.BATCH_TOKENS,
+    batch: o.Batch = defaults.BATCH_DOCUMENTS,
+    policy: o.PolicyOption = o.PolicyName.beam,
+    exact: o.Exact = False,
+    beam: o.Beam = defaults.BEAM,
+    threshold: o.Threshold = defaults.THRESHOLD,
+    node_budget: o.NodeBudget = defaults.NODE_BUDGET,
+    partial: o.PartialOption = o.Partial.error,
+    given: o.GivenOption = o.Given.source,
+    doc: o.DocOption = o.Doc.auto,
+    level: o.LevelOption = o.Level.unit,
+    format: o.FormatOption = o.Format.tsv,
+    output: o.Out = None,
+    meta: o.Meta = None,
+    quiet: o.Quiet = False,
+) -> None:
+    """Text in, one row per target unit out: its log-probability given the units before it."""
+    from lmfst.cli import work
+
+    work.convert(
+        work.Settings.of(context.params),
+        files or ["-"],
+        given=given.value,
+        doc=doc.value,
+        batch=batch,
+        level=level.value,
+        format=format.value,
+        output=output,
+        meta=meta,
+        terminal=Terminal(quiet=quiet),
+    )
+
+
+@app.command("next")
+def next_(
+    context: typer.Context,
+    prefix: Annotated[
+        str,
+        typer.Argument(
+            help="The string so far; empty: the beginning. In target form [NAME] is a generated "
+            "symbol, such as [SEP] between words."
+        ),
+    ] = "",
+    to: o.To = o.TO,
+    include: o.Include = None,
+    max_states: o.MaxStates = None,
+    timeout: o.Timeout = None,
+    model: o.Model = o.MODEL,
+    revision: o.Revision = None,
+    bos: o.Bos = "auto",
+    specials: o.SpecialTokens = o.Specials.drop,
+    dtype: o.DTypeOption = o.DType.float32,
+    device: o.Device = "cpu",
+    batch_tokens: o.BatchTokens = defaults.BATCH_TOKENS,
+    policy: o.PolicyOption = o.PolicyName.beam,
+    exact: o.Exact = False,
+    beam: o.Beam = defaults.BEAM,
+    threshold: o.Threshold = defaults.THRESHOLD,
+    node_budget: o.NodeBudget = defaults.NODE_BUDGET,
+    partial: o.PartialOption = o.Partial.error,
+    given: o.GivenPrefix = o.Given.target,
+    top: o.Top = defaults.TOP,
+    format: o.FormatOption = o.Format.tsv,
+    output: o.Out = None,
+    quiet: o.Quiet = False,
+) -> None:
+    """The distribution of the next unit after a prefix, ⊥ (the end) included.
+
+    Where units are words, a last row … has the probability of all units that are not shown.
+    """
+    from lmfst.cli import work
+
+    work.next_units(
+        work.Settings.of(context.params),
+        prefix,
+        given=given.value,
+        top=top,
+        format=format.value,
+        output=output,
+        terminal=Terminal(quiet=quiet),
+    )

@@ -1,0 +1,90 @@
+"""The typer application: the group of commands, and how every command ends.
+
+Errors that lmfst raises on purpose become a line on stderr and an exit code; a reader that closes the
+pipe ends a command quietly; an interrupt gives 130.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from lmfst import __version__
+from lmfst.cli.terminal import Terminal
+from lmfst.errors import LmfstError
+
+INTERRUPTED = 130
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands, with lmfst's exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LmfstError as error:
+            Terminal().error(str(error))
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # typer would turn this into exit code 1.
+            drop_stdout()
+            raise SystemExit(0) from None
+        except OSError as error:
+            # A full disk, a file that vanished: nothing that a traceback would explain better.
+            where = f"{error.filename}: " if error.filename else ""
+            Terminal().error(f"{where}{error.strerror or error}")
+            raise SystemExit(1) from None
+
+
+def drop_stdout() -> None:
+    """Let nothing more go to a closed pipe: Python would try to flush it on its way out."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+
+
+app = typer.Typer(
+    name="lmfst",
+    cls=Commands,
+    help="Turn a language model into an exact language model over other units.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"lmfst {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    code: object = 0
+    try:
+        app()
+    except SystemExit as done:
+        code = done.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_stdout()
+    sys.exit(code)  # type: ignore[arg-type]

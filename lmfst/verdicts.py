@@ -1,0 +1,45 @@
+"""Verdicts of checks on large FSTs, kept in the user's cache folder so that a later start is fast.
+
+A verdict is a JSON value under a key made of the check's name, what it was asked about (digests) and the
+versions of lmfst and of this format. A verdict that can't be read or kept is found again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from lmfst import __version__
+from lmfst.cache import atomic_write, cache_dir
+from lmfst.errors import InputError
+
+FORMAT = 1
+WORTHWHILE_ARCS = 5_000
+"""Checks on smaller FSTs are quicker than keeping track of files."""
+
+
+def remembered(check: str, about: Iterable[str], find: Callable[[], Any]) -> Any:
+    """The verdict of `check` about `about`: the one kept, or else what `find` returns, kept now.
+
+    find: returns a JSON value; its errors are passed on and nothing is kept.
+    """
+    asked = [check, FORMAT, __version__, *about]
+    key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    with suppress(OSError, InputError, ValueError, KeyError, TypeError):
+        return json.loads((cache_dir("checks") / f"{key}.json").read_bytes())["verdict"]
+    verdict = find()
+    with suppress(OSError, InputError):
+        data = json.dumps({"asked": asked, "verdict": verdict}).encode()
+        atomic_write(cache_dir("checks") / f"{key}.json", data)
+    return verdict
+
+
+def digest_of(strings: Iterable[bytes]) -> str:
+    """SHA-256 (hex) of a set of byte strings, whatever order they come in."""
+    content = hashlib.sha256()
+    for text in sorted(set(strings)):
+        content.update(len(text).to_bytes(8, "big") + text)
+    return content.hexdigest()
