@@ -1,4 +1,6 @@
-"""Default settings, in a module that imports nothing: the command line shows them without loading numpy."""
+"""Default settings, in a module that imports nothing: the command line shows them without loading
+numpy.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,6 @@ MODEL = "smollm2-135m"
 BEAM = 8
 THRESHOLD = 1e-4
 NODE_BUDGET = 1_000_000
-BATCH_TOKENS = 1024
+BATCH_TOKENS = 512
 BATCH_DOCUMENTS = 16
 TOP = 20

@@ -1,14 +1,14 @@
 """Lexicons: the tokens of a vocabulary ordered by what they emit from a sequential state.
 
-For a state s of the sequential machine, out_s(t) is the string of target symbols that token t emits.
-The distinct outputs form a trie; numbering the tokens in its depth-first order makes the tokens
-whose output has a given prefix one contiguous range, so the probability that the next token covers a
-given continuation is a sum over one range of the LM's row. The end of the string is one more token per
-EOS id, with output rho(s)·⊥ (design: "One formula for everything").
+For a state s of the sequential machine, out_s(t) is the string of target symbols that token t
+emits. The distinct outputs form a trie; numbering the tokens in its depth-first order makes the
+tokens whose output has a given prefix one contiguous range, so the probability that the next token
+covers a given continuation is a sum over one range of the LM's row. The end of the string is one
+more token per EOS id, with output rho(s)·⊥ (design: "One formula for everything").
 
-A lexicon is built by walking the byte trie of the vocabulary through the machine, one trie depth at a
-time, vectorised over the nodes of that depth. The state of a lexicon is a pair (decoder state of the
-vocabulary, state of the machine), interned by `Lexicons`.
+A lexicon is built by walking the byte trie of the vocabulary through the machine, one trie depth at
+a time, vectorised over the nodes of that depth. The state of a lexicon is a pair (decoder state of
+the vocabulary, state of the machine), interned by `Lexicons`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ class Lexicon:
 
     tokens, next: int32 [tokens]. The token ids in output order, and the lexicon state after each
         (-1 after an EOS). Tokens that no accepted string can contain here are left out.
-    low, own, high: int32 [nodes]. Trie node v stands for an output string; the tokens that emit exactly
-        it are tokens[low[v]:own[v]], those that emit it or more tokens[low[v]:high[v]]. Node 0 is ε.
+    low, own, high: int32 [nodes]. Trie node v stands for an output string; the tokens that emit
+    exactly
+        it are tokens[low[v]:own[v]], those that emit it or more tokens[low[v]:high[v]]. Node 0 is
+        ε.
     child_ptr: int32 [nodes + 1], symbol: int32 [nodes]. The children of v are the nodes
-        child_ptr[v] .. child_ptr[v+1]-1, in order of `symbol`, the last symbol of a node (END first).
+        child_ptr[v] .. child_ptr[v+1]-1, in order of `symbol`, the last symbol of a node (END
+        first).
+    depth: no token emits `depth` symbols or more.
     """
 
     tokens: IntArray
@@ -51,6 +55,7 @@ class Lexicon:
     high: IntArray
     child_ptr: IntArray
     symbol: IntArray
+    depth: int
 
     def child(self, node: int, symbol: int) -> int:
         """The child of `node` by `symbol`, or -1."""
@@ -59,7 +64,9 @@ class Lexicon:
         return at if at < last and self.symbol[at] == symbol else -1
 
     def walk(self, target: Sequence[int]) -> list[int]:
-        """The trie nodes of the prefixes of `target`, from ε to the longest that some token begins with."""
+        """The trie nodes of the prefixes of `target`, from ε to the longest that some token
+        begins with.
+        """
         path = [0]
         for symbol in target:
             node = self.child(path[-1], symbol)
@@ -166,6 +173,10 @@ class Lexicons:
             self._states.append(key)
         return self._ids[key]
 
+    def pair(self, state: int) -> tuple[int, int]:
+        """(decoder state, machine state) of a lexicon state."""
+        return self._states[state]
+
     def machine_state(self, state: int) -> int:
         """The machine state of a lexicon state."""
         return self._states[state][1]
@@ -235,7 +246,9 @@ class Lexicons:
         byte: NDArray[np.int64],
         nodes: list[WordArray],
     ) -> tuple[NDArray[np.int64], WordArray]:
-        """One byte further for all nodes of a depth; -1 marks nodes that no accepted string reaches."""
+        """One byte further for all nodes of a depth; -1 marks nodes that no accepted string
+        reaches.
+        """
         code = np.where(states >= 0, states * 256 + byte, -1)
         distinct, inverse = np.unique(code, return_inverse=True)
         steps = [self.machine.step(int(c) >> 8, int(c) & 255) if c >= 0 else None for c in distinct]
@@ -313,6 +326,7 @@ def _ordered(
         high=(low + total)[kept].astype(np.int32),
         child_ptr=child_ptr.astype(np.int32),
         symbol=symbol[order][kept].astype(np.int32),
+        depth=len(levels) - 1,
     )
 
 

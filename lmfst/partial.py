@@ -1,14 +1,15 @@
-"""Propagation for functions that reject some strings: probabilities given that the string is accepted.
+"""Propagation for functions that reject some strings, given that the string is accepted.
 
-With A(y) = Σ_{x accepted : f(x) ⪰ y} p_X(x), the model over the domain is P_Y(y) = A(y) / A(ε). A token that
-covers y proves nothing while the rest of the string may still be rejected, so a node stays open until it
-reaches a *universal* state, from which every continuation is accepted, or an accepted end (design,
-"One formula for everything"). Nodes are taken in order of their length in tokens and merged by
-(LM state, lexicon state, how much of the target they match); the sum stops when the open mass is
-below `OPEN_TOLERANCE` of what has been accepted.
+With A(y) = Σ_{x accepted : f(x) ⪰ y} p_X(x), the model over the domain is P_Y(y) = A(y) / A(ε). A
+token that covers y proves nothing while the rest of the string may still be rejected, so a node
+stays open until it reaches a *universal* state, from which every continuation is accepted, or an
+accepted end (design, "One formula for everything"). Nodes are taken in order of their length in
+tokens and merged by (LM state, lexicon state, how much of the target they match); the sum stops
+when the open mass is below `OPEN_TOLERANCE` of what has been accepted.
 
-This is exact and needs many rows: every token that may lead to a rejection is followed. It is meant for
-models with few contexts (n-gram models merge) or small vocabularies; the policy's node budget stops it.
+This is exact and needs many rows: every token that may lead to a rejection is followed. It is meant
+for models with few contexts (n-gram models merge) or small vocabularies; the policy's node budget
+stops it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ Node = tuple[int, int, int, int | None]
 
 
 class Domain:
-    """Which lexicon states are universal: every byte string over `alphabet` is accepted from there."""
+    """Which lexicon states are universal: every byte string over `alphabet` is accepted from
+    there.
+    """
 
     def __init__(self, lexicons: Lexicons, alphabet: bytes) -> None:
         self._lexicons = lexicons
@@ -53,7 +56,7 @@ class Domain:
         return self._known[machine.sources(first)]
 
     def _explore(self, machine: Determinised, first: int) -> None:
-        """Judge all sets of FST states reachable from `first`: bad ones spoil what leads to them."""
+        """Judge all sets of FST states reachable from `first`: bad ones spoil their ancestors."""
         seen = {machine.sources(first): first}
         into: dict[frozenset[int], set[frozenset[int]]] = {}
         bad: list[frozenset[int]] = []
@@ -167,16 +170,17 @@ def _wave(
         lse, _ = normalise(rows)
         probs = (rows.double() - lse[:, None]).exp().cpu().numpy()
         for key, row in zip(keys[block], probs, strict=True):
-            state, lexicon, *progress = key
+            state, lexicon, matched, beyond = key
             if lexicon not in outputs:
                 outputs[lexicon] = _outputs(lexicons[lexicon])
             moves = []
             for token, after, output in outputs[lexicon]:
                 mass = nodes[key] * float(row[token])
-                reached = _advance(target, (progress[0], progress[1]), output)
+                reached = _advance(target, (matched, beyond), output)
                 if mass == 0.0:
                     continue
-                # A node counts at once if it must be accepted and its progress can't change any more.
+                # A node counts at once if it must be accepted and its progress can't change any
+                # more.
                 if after < 0 or (reached[1] is not None and domain.universal(after)):
                     accepted.add(reached, mass)
                 else:

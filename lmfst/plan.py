@@ -1,10 +1,10 @@
-"""What one LM row has to give: range sums and child probabilities for a (lexicon state, offset) pair.
+"""What one LM row has to give, for a (lexicon state, offset) pair.
 
-For a known target y, every node in lexicon state s at offset o needs the same numbers of its row: the
-mass of the tokens whose output begins with y[o:o+k] (it covers offset o+k), and the probability of every
-token whose output is exactly y[o:o+k] (it makes a child node there). A `Plan` holds the token ranges once;
-`reduce_rows` applies it to rows. Sums run over disjoint segments of probabilities in float64: no difference
-of nearly equal numbers is ever taken.
+For a known target y, every node in lexicon state s at offset o needs the same numbers of its row:
+the mass of the tokens whose output begins with y[o:o+k] (it covers offset o+k), and the probability
+of every token whose output is exactly y[o:o+k] (it makes a child node there). A `Plan` holds the
+token ranges once; `reduce_rows` applies it to rows. Sums run over disjoint segments of
+probabilities in float64: no difference of nearly equal numbers is ever taken.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ class Split:
 class Plan:
     """Ranges of one (lexicon state, offset) pair, in places relative to `tokens`.
 
-    tokens: int64 [range]. Tokens whose probabilities are summed (those that begin with y[o]; all of them
+    tokens: int64 [range]. Tokens whose probabilities are summed (those that begin with y[o]; all of
+    them
         where the distribution at offset o itself is wanted).
-    starts, nested: segment starts [segments], and a 0/1 matrix [segments, depth]: row k-1's column sums
+    starts, nested: segment starts [segments], and a 0/1 matrix [segments, depth]: row k-1's column
+    sums
         the segments of the tokens that cover offset o + k.
     child_token, child_next, child_depth: int64 [children]. Tokens with output exactly y[o:o+depth].
     splits: next-symbol splits at the depths where a distribution is wanted.
@@ -167,6 +169,30 @@ class Reduced:
     child_logp: Floats
     splits: tuple[Floats, ...]
     removed: Floats
+
+    def rows(self) -> list[Reduced]:
+        """The same for single rows, each with n = 1."""
+        return [
+            Reduced(
+                self.mass[i : i + 1],
+                self.child_logp[i : i + 1],
+                tuple(split[i : i + 1] for split in self.splits),
+                self.removed[i : i + 1],
+            )
+            for i in range(len(self.removed))
+        ]
+
+    @staticmethod
+    def stack(parts: Sequence[Reduced]) -> Reduced:
+        """The rows of several, which have one plan, together."""
+        if len(parts) == 1:
+            return parts[0]
+        return Reduced(
+            np.concatenate([part.mass for part in parts]),
+            np.concatenate([part.child_logp for part in parts]),
+            tuple(np.concatenate(s) for s in zip(*(p.splits for p in parts), strict=True)),
+            np.concatenate([part.removed for part in parts]),
+        )
 
 
 def reduce_rows(rows: torch.Tensor, lse: torch.Tensor, removed: Floats, plan: Plan) -> Reduced:

@@ -1,10 +1,10 @@
 """Policies: which nodes of an offset are kept (design: "what to do when nodes multiply").
 
-Exact keeps all and stops with an error at a node budget. Beam keeps the K heaviest whose weight is at
-least tau times a reference, which is the larger of the heaviest node at the offset and the mass that is
-known to cover the target one symbol further; what it drops is added up, so that the true probability lies in
-[lower, lower + dropped]. Merging nodes that share their future is no policy: it loses nothing
-and is done before every decision.
+Exact keeps all and stops with an error at a node budget. Beam keeps the K heaviest whose weight is
+at least tau times a reference, which is the larger of the heaviest node at the offset and the mass
+that is known to cover the target one symbol further; what it drops is added up, so that the true
+probability lies in [lower, lower + dropped]. Merging nodes that share their future is no policy: it
+loses nothing and is done before every decision.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from lmfst import defaults
 from lmfst.errors import BudgetError, UsageError
 
 SILENT_TOLERANCE = 1e-16
-"""Tokens that emit nothing can follow each other for ever. The chain of such nodes at one offset ends
-where its weight is below this share of the prefix probability; the rest counts as dropped."""
+"""Where a chain of nodes at one offset ends, as a share of the prefix probability.
+
+Tokens that emit nothing can follow each other for ever; what is left counts as dropped.
+"""
 
 
 @dataclass(frozen=True)

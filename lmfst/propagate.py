@@ -5,17 +5,20 @@ The equation (design, "One formula for everything"; arXiv 2603.05193, sections 4
     P_Y(y) = Σ_{x : ω(x) ≺ y}  P_X(x) · Σ_{t : ω(x)·out(t) ⪰ y}  p_X(t | x)
 
 A node is a source prefix x whose emission ω(x) is a proper prefix of y. Nodes are taken in order of
-offset |ω(x)|; all nodes of an offset are merged and decided together, then one LM row of each kept node
-gives its share of every longer prefix of y and its child nodes. Tokens that emit nothing make children at
+offset |ω(x)|; all nodes of an offset are merged and decided together, then one LM row of each kept
+node gives its share of every longer prefix of y and its child nodes. Tokens that emit nothing make
+children at
 the same offset: the next *wave* there.
 
-`propagate` is a generator: it yields a `Request` for rows and is sent what they reduce to, so that a
-driver (`run_batch`) can serve many documents with one LM call. It assumes a total function; see
+`propagate` is a generator: it yields a `Request` for rows and is sent what they reduce to, so that
+a driver (`run_batch`) can serve many documents with one LM call. It assumes a total function; see
 `lmfst.partial` for functions that reject some strings.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
+from lmfst.lookahead import WHOLE, Continuation, Key, Lookahead
 from lmfst.plan import Floats, Ints, Normaliser, Plan, Reduced, make_plan, reduce_rows
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.sequential import END
@@ -35,7 +39,7 @@ RETAIN_EVERY = 64
 
 @dataclass(frozen=True)
 class Request:
-    """Rows that a document needs: LM states int64 [n], and for consecutive groups of them a plan."""
+    """Rows that a document needs: LM states int64 [n], and a plan for each group of them."""
 
     states: Ints
     groups: tuple[tuple[int, Plan], ...]
@@ -89,6 +93,29 @@ class _Wave:
         return _Wave(self.parent[index], self.token[index], self.lexicon[index], self.logw[index])
 
 
+@dataclass
+class _Nodes:
+    """Decided nodes of one offset, sorted by lexicon state.
+
+    states: int64 [nodes], LM states. kinds: the lexicon states; group i is bounds[i]:bounds[i+1].
+    """
+
+    offset: int
+    states: Ints
+    wave: _Wave
+    kinds: list[int]
+    bounds: list[int]
+
+    def groups(self) -> list[tuple[int, int, int]]:
+        """(lexicon state, begin, end) of every group."""
+        return list(zip(self.kinds, self.bounds[:-1], self.bounds[1:], strict=True))
+
+    def ids(self) -> list[Key]:
+        """What identifies the nodes' rows and plans."""
+        pairs = zip(self.states.tolist(), self.wave.lexicon.tolist(), strict=True)
+        return [(state, lexicon, self.offset) for state, lexicon in pairs]
+
+
 class _Run:
     """One document's propagation: the state between offsets."""
 
@@ -99,6 +126,7 @@ class _Run:
         policy: Policy,
         target: Sequence[int],
         wanted: Iterable[int],
+        source: Continuation | None = None,
     ) -> None:
         self.lexicons, self.session, self.policy = lexicons, session, policy
         self.target = [int(symbol) for symbol in target]
@@ -113,7 +141,9 @@ class _Run:
         self.rows, self.removed = 0, 0.0
         self.root = session.open()
         self.arrived: dict[int, list[_Wave]] = {0: [self._first_wave()]}
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[tuple[int, int], Plan] = {}
+        self._known: dict[Key, Reduced] = {}
+        self._ahead = None if source is None else Lookahead(lexicons, session, self.target, source)
 
     def _first_wave(self) -> _Wave:
         one = np.zeros(1, dtype=np.int64)
@@ -121,25 +151,31 @@ class _Run:
 
     def run(self) -> Generator[Request, Reply, Propagated]:
         for offset in range(self.last + 1):
-            self._plans = {}
             waves = self.arrived.pop(offset, [])
             first = True
             while waves:
-                states, wave = self._settle(_Wave.join(waves), offset, first=first)
+                nodes = self._settle(_Wave.join(waves), offset, first=first)
                 waves, first = [], False
-                if len(states):
-                    waves = yield from self._expand(states, wave, offset)
-            if offset % RETAIN_EVERY == RETAIN_EVERY - 1:
-                self.session.retain(self.root, self._live())
+                if len(nodes.states):
+                    self.rows = self.policy.spend(self.rows, len(nodes.states))
+                    waves = self._spread(nodes, (yield from self._replies(nodes)))
+            self._forget(offset)
         self.session.close(self.root)
         return self._result()
 
-    def _live(self) -> Ints:
+    def _forget(self, offset: int) -> None:
+        """Drop what was needed up to `offset` only."""
+        if offset % RETAIN_EVERY != RETAIN_EVERY - 1:
+            return
+        self._plans = {key: plan for key, plan in self._plans.items() if key[1] > offset}
+        self._known = {key: row for key, row in self._known.items() if key[2] > offset}
         parents = [wave.parent for waves in self.arrived.values() for wave in waves]
-        return np.unique(np.concatenate([np.array([self.root]), *parents]))
+        ahead = np.array([key[0] for key in self._known], dtype=np.int64)
+        live = np.unique(np.concatenate([np.array([self.root]), ahead, *parents]))
+        self.session.retain(self.root, live)
 
-    def _settle(self, wave: _Wave, offset: int, *, first: bool) -> tuple[Ints, _Wave]:
-        """Merge and decide the nodes of a wave. Returns the LM states of the kept ones, and them."""
+    def _settle(self, wave: _Wave, offset: int, *, first: bool) -> _Nodes:
+        """Merge and decide the nodes of a wave. Returns the kept ones, by lexicon state."""
         states = np.zeros(0, dtype=np.int64)
         if self.session.merges:
             states = self._states(wave)
@@ -158,10 +194,10 @@ class _Run:
             states = states[kept] if self.session.merges else states
         if not self.session.merges:
             states = self._states(wave)
-        return states, wave
+        return self._grouped(states, wave, offset)
 
     def _reference(self, wave: _Wave, offset: int) -> float:
-        """What node weights are compared with: the mass that is known to go on, or the heaviest node.
+        """What weights are compared with: the mass that is known to go on, or the heaviest node.
 
         The prefix probability itself would be a poor yardstick where the text leaves a likely token
         in the middle: mass that is about to die would crowd out the nodes that go on.
@@ -173,38 +209,98 @@ class _Run:
     def _states(self, wave: _Wave) -> Ints:
         if (wave.token < 0).any():
             return wave.parent
-        return self.session.step(wave.parent, wave.token)
+        states = self.session.step(wave.parent, wave.token)
+        if self._ahead is not None:
+            self._ahead.place(wave.parent, wave.token, states)
+        return states
 
-    def _expand(
-        self, states: Ints, wave: _Wave, offset: int
-    ) -> Generator[Request, Reply, list[_Wave]]:
-        """Ask for the rows of kept nodes and spread their mass. Returns the next wave at `offset`."""
-        self.rows = self.policy.spend(self.rows, len(states))
+    def _grouped(self, states: Ints, wave: _Wave, offset: int) -> _Nodes:
         order = np.argsort(wave.lexicon, kind="stable")
         states, wave = states[order], wave.at(order)
         kinds, begins = np.unique(wave.lexicon, return_index=True)
         bounds = [*begins.tolist(), len(states)]
-        plans = [self._plan(int(kind), offset) for kind in kinds]
-        groups = tuple((bounds[i + 1] - bounds[i], plan) for i, plan in enumerate(plans))
-        replies = yield Request(states, groups)
+        return _Nodes(offset, states, wave, kinds.tolist(), bounds)
+
+    def _replies(self, nodes: _Nodes) -> Generator[Request, Reply, Reply]:
+        """What the rows of nodes reduce to, from the LM or from what lookahead has asked for."""
+        if self._ahead is None:
+            groups = tuple(
+                (end - begin, self._plan(kind, nodes.offset)) for kind, begin, end in nodes.groups()
+            )
+            return (yield Request(nodes.states, groups))
+        if any(key not in self._known for key in nodes.ids()):
+            keys = self._speculate(nodes, self._ahead)
+            plans = [(lexicon, offset) for _, lexicon, offset in keys]
+            runs = [(plan, len(list(run))) for plan, run in itertools.groupby(plans)]
+            groups = tuple((size, self._plan(*plan)) for plan, size in runs)
+            replies = yield Request(np.array([key[0] for key in keys]), groups)
+            rows = (row for reply in replies for row in reply.rows())
+            self._known.update(zip(keys, rows, strict=True))
+        known = [self._known[key] for key in nodes.ids()]
+        return [Reduced.stack(known[begin:end]) for _, begin, end in nodes.groups()]
+
+    def _speculate(self, nodes: _Nodes, ahead: Lookahead) -> list[Key]:
+        """The nodes to ask for now: the missing ones, and those that a simulation says are next."""
+        ghost = copy.copy(self)
+        ghost.log_prefix = self.log_prefix.copy()
+        ghost.log_dropped_at = self.log_dropped_at.copy()
+        ghost.arrived = {offset: list(waves) for offset, waves in self.arrived.items()}
+        ghost.splits = {k: [] for k in self.wanted}
+        missing: dict[Key, int] = {}
+        waves = ghost._spread_known(nodes, missing, ahead)
+        for offset in range(nodes.offset, self.last + 1):
+            first = offset > nodes.offset
+            waves = ghost.arrived.pop(offset, []) if first else waves
+            while waves:
+                waves = ghost._spread_known(
+                    ghost._settle(_Wave.join(waves), offset, first=first), missing, ahead
+                )
+                first = False
+        keys = dict.fromkeys(missing)
+        for key, reach in missing.items():
+            keys.update(dict.fromkeys(ahead.extend(key, reach)))
+        return sorted((key for key in keys if key not in self._known), key=lambda k: (k[2], k[1]))
+
+    def _spread_known(
+        self, nodes: _Nodes, missing: dict[Key, int], ahead: Lookahead
+    ) -> list[_Wave]:
+        """In a simulation: spread the nodes whose rows are known, note the others in `missing`."""
+        known = []
+        for i, key in enumerate(nodes.ids()):
+            if key in self._known:
+                known.append(i)
+            elif nodes.wave.token[i] < 0:
+                missing[key] = WHOLE
+            else:
+                missing[key] = ahead.reach(int(nodes.wave.parent[i]), int(nodes.wave.token[i]))
+        if not known:
+            return []
+        index = np.array(known)
+        kept = self._grouped(nodes.states[index], nodes.wave.at(index), nodes.offset)
+        rows = [self._known[key] for key in kept.ids()]
+        return self._spread(kept, [Reduced.stack(rows[b:e]) for _, b, e in kept.groups()])
+
+    def _spread(self, nodes: _Nodes, replies: Reply) -> list[_Wave]:
+        """Spread the mass of nodes. Returns the next wave at their offset."""
         silent: list[_Wave] = []
-        for i, (plan, reply) in enumerate(zip(plans, replies, strict=True)):
-            part = slice(bounds[i], bounds[i + 1])
-            self._cover(plan, reply, wave.logw[part], offset)
-            silent += self._spawn(plan, reply, states[part], wave.logw[part], offset)
+        for (kind, begin, end), reply in zip(nodes.groups(), replies, strict=True):
+            plan = self._plan(kind, nodes.offset)
+            logw = nodes.wave.logw[begin:end]
+            self._cover(plan, reply, logw, nodes.offset)
+            silent += self._spawn(plan, reply, nodes.states[begin:end], logw, nodes.offset)
         return silent
 
     def _plan(self, lexicon: int, offset: int) -> Plan:
-        if lexicon not in self._plans:
-            rest = self.target[offset:]
-            self._plans[lexicon] = make_plan(
-                self.lexicons[lexicon],
-                rest,
+        if (lexicon, offset) not in self._plans:
+            found = self.lexicons[lexicon]
+            self._plans[lexicon, offset] = make_plan(
+                found,
+                self.target[offset : offset + found.depth],
                 useful=lambda state, depth: self._useful(state, offset + depth),
                 wanted=[k - offset for k in self.wanted if k >= offset],
                 children_to=self.last - offset,
             )
-        return self._plans[lexicon]
+        return self._plans[lexicon, offset]
 
     def _useful(self, lexicon: int, offset: int) -> bool:
         """Whether a node there can still contribute to anything that is asked for."""
@@ -306,13 +402,17 @@ def propagate(
     *,
     end: bool = True,
     wanted: Iterable[int] = (),
+    source: Continuation | None = None,
 ) -> Generator[Request, Reply, Propagated]:
     """Prefix probabilities of `target`, followed by ⊥ if `end`; see `Propagated`.
 
     wanted: positions (0 .. number of symbols) where the next-symbol distribution is asked for.
+    source: the canonical tokens of a source text, for lookahead; the result doesn't depend on it.
     """
     symbols = [*target, END] if end else list(target)
-    return _Run(lexicons, session, policy, symbols, wanted).run()
+    if session.merges:
+        source = None
+    return _Run(lexicons, session, policy, symbols, wanted, source).run()
 
 
 def run_batch(
@@ -356,16 +456,5 @@ def _serve(requests: list[Request], session: Session, normalise: Normaliser) -> 
             part = slice(at - block.start, until - block.start)
             pieces[g].append(reduce_rows(rows[part], lse[part], removed[part], groups[g][1]))
             at, g = until, g + 1
-    reduced = iter([_joined(parts) for parts in pieces])
+    reduced = iter([Reduced.stack(parts) for parts in pieces])
     return [[next(reduced) for _ in request.groups] for request in requests]
-
-
-def _joined(parts: list[Reduced]) -> Reduced:
-    if len(parts) == 1:
-        return parts[0]
-    return Reduced(
-        np.concatenate([part.mass for part in parts]),
-        np.concatenate([part.child_logp for part in parts]),
-        tuple(np.concatenate(split) for split in zip(*(p.splits for p in parts), strict=True)),
-        np.concatenate([part.removed for part in parts]),
-    )

@@ -45,9 +45,10 @@ def bits(logp: float) -> float:
 class Scored:
     """One scored document.
 
-    target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the whole
-    string last (⊥ included). dropped: weight dropped in all, a probability. specials: nats by which
-    leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows used.
+    target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the
+    whole string last (⊥ included). dropped: weight dropped in all, a probability. specials: nats by
+    which leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows
+    used.
     """
 
     id: str

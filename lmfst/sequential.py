@@ -2,11 +2,13 @@
 
 A sequential machine reads bytes one at a time. Reading byte b in state s emits out_s(b), a tuple of
 target symbols, and moves to next_s(b); a state may end the string with the final output rho(s).
-`Identity` and `Utf8` are written out by hand; `Determinised` makes any functional `Fst` sequential on
+`Identity` and `Utf8` are written out by hand; `Determinised` makes any functional `Fst` sequential
+on
 demand: a state is a set of (FST state, pending output) pairs whose pendings have no common prefix
 left (Mohri 1997, "Finite-state transducers in language and speech processing", section 3).
 
-Outputs are first pushed towards the start of the FST, so that a symbol is emitted as soon as the input
+Outputs are first pushed towards the start of the FST, so that a symbol is emitted as soon as the
+input
 read so far determines it: early emission makes fewer and lighter hypotheses, never other numbers.
 
 What this module does not do: decide whether an FST is functional or total (see `lmfst.fst.check`).
@@ -53,7 +55,9 @@ class Sequential(Protocol):
         ...
 
     def describe(self, state: int) -> str:
-        """A content description of the state: the same text means the same state in every process."""
+        """A content description of the state: the same text means the same state in every
+        process.
+        """
         ...
 
 
@@ -62,7 +66,8 @@ def run(machine: Sequential, data: bytes) -> Output:
 
     Raises InputError with the position of the first byte that no accepted string has there.
     """
-    state, out = machine.start, []
+    state = machine.start
+    out: list[int] = []
     for at, byte in enumerate(data):
         step = machine.step(state, byte)
         if step is None:
@@ -104,12 +109,16 @@ class Identity:
     def describe(self, state: int) -> str:
         return "identity"
 
+    def source(self, target: Sequence[int]) -> bytes:
+        """The only byte string with this output."""
+        return bytes(symbol for symbol in target if symbol != END)
+
 
 class Utf8:
-    """UTF-8 decoding as a total function: code points, and CODE_POINTS + b for a byte b that is no UTF-8.
+    """UTF-8 decoding as a total function to code points; CODE_POINTS + b for a byte b that is none.
 
-    The result is that of Python's `bytes.decode("utf-8", "surrogateescape")`. A state is the beginning
-    of a character whose end hasn't been read yet (at most three bytes).
+    The result is that of Python's `bytes.decode("utf-8", "surrogateescape")`. A state is the
+    beginning of a character whose end hasn't been read yet (at most three bytes).
     """
 
     start = 0
@@ -152,9 +161,21 @@ class Utf8:
     def describe(self, state: int) -> str:
         return self._pending[state].hex()
 
+    def source(self, target: Sequence[int]) -> bytes:
+        """The only byte string with this output, if there is one."""
+        return b"".join(
+            bytes([symbol - CODE_POINTS])
+            if symbol >= CODE_POINTS
+            else chr(symbol).encode("utf-8", "surrogatepass")
+            for symbol in target
+            if symbol != END
+        )
+
 
 def _incomplete_tail(data: bytes) -> bytes:
-    """The longest suffix of `data` that is a proper beginning of a UTF-8 character, at a boundary."""
+    """The longest suffix of `data` that is a proper beginning of a UTF-8 character, at a
+    boundary.
+    """
     for at in range(len(data)):
         try:
             data[at:].decode("utf-8")
@@ -197,7 +218,8 @@ class Determinised:
         self._states: list[tuple[tuple[int, Output], ...]] = []
         self._ids: dict[tuple[tuple[int, Output], ...], int] = {}
         self._steps: dict[tuple[int, int], Step | None] = {}
-        # What is pushed to the very start stays pending there: nothing is emitted before a byte is read.
+        # What is pushed to the very start stays pending there: nothing is emitted before a byte is
+        # read.
         self._intern(self._closure([(fst.start, pushed[fst.start])]))
 
     @property
@@ -236,7 +258,9 @@ class Determinised:
         return False
 
     def sources(self, state: int) -> frozenset[int]:
-        """The FST states in a sequential state: all that decides which continuations are accepted."""
+        """The FST states in a sequential state: all that decides which continuations are
+        accepted.
+        """
         return frozenset(source for source, _ in self._states[state])
 
     def describe(self, state: int) -> str:
@@ -265,7 +289,7 @@ class Determinised:
         if self._bytes > self._max_bytes:
             raise BudgetError(
                 f"the sequential form of the transducer has more than {len(self._states)} states "
-                f"({self._max_bytes >> 20} MiB): its output may depend on input arbitrarily far ahead",
+                f"({self._max_bytes >> 20} MiB): its output may depend on input far ahead",
                 hint="bound the lookahead of the transducer, or raise the state memory limit",
             )
         self._ids[key] = len(self._states)
@@ -298,8 +322,8 @@ Epsilons = list[list[tuple[int, Output]]]
 def _pushed_arcs(fst: Fst) -> tuple[Arcs, Epsilons, list[Output]]:
     """Arcs by state and byte, input-epsilon arcs by state, and what is pushed out of each state.
 
-    With lambda(q) the longest common prefix of the outputs of all paths from q to an end, the pushed
-    output of an arc q → r is lambda(q)⁻¹ · out · lambda(r) (Mohri 1997, section 3.7).
+    With lambda(q) the longest common prefix of the outputs of all paths from q to an end, the
+    pushed output of an arc q → r is lambda(q)⁻¹ · out · lambda(r) (Mohri 1997, section 3.7).
     """
     size = fst.n_states
     raw: list[list[tuple[int, int, Output]]] = [[] for _ in range(size)]
@@ -348,7 +372,7 @@ def _future_prefixes(raw: list[list[tuple[int, int, Output]]], final: list[bool]
 
 
 def _first_symbols(arcs: Arcs, epsilons: Epsilons, final: list[bool]) -> list[frozenset[int]]:
-    """Per state, the symbols (or END) that a path from it can emit first, by a least fixed point."""
+    """Per state, the symbols (or END) that a path from it can emit first: a least fixed point."""
     direct: list[set[int]] = [{END} if end else set() for end in final]
     silent: list[set[int]] = [set() for _ in arcs]
     for source in range(len(arcs)):

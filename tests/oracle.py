@@ -1,7 +1,7 @@
 """A brute-force oracle and random instances: tiny models, tiny functional FSTs.
 
-The models end every string after at most `depth` tokens, so that enumerating all token strings is exact.
-Nothing here uses lmfst's sequential form, lexicon or propagation.
+The models end every string after at most `depth` tokens, so that enumerating all token strings is
+exact. Nothing here uses lmfst's sequential form, lexicon or propagation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ ALPHABET = b"ab\0"
 def make_vocab(
     tokens: Sequence[bytes], *, first: Sequence[bytes] | None = None, eos: int = 1, extra: int = 0
 ) -> Vocab:
-    """A vocabulary: the tokens, `eos` end ids, `extra` specials. first: what ids spell as first token."""
+    """A vocabulary: the tokens, `eos` end ids, `extra` specials. first: what ids spell as first
+    token.
+    """
     size = len(tokens) + eos + extra
     rest = [*tokens, *[None] * (eos + extra)]
     ends = tuple(range(len(tokens), len(tokens) + eos))
@@ -141,8 +143,9 @@ def random_fst(seed: int, alphabet: bytes = ALPHABET, *, partial: bool = False) 
     """A random functional FST with lookahead.
 
     A left automaton reads forwards, a right one backwards; the output at a byte depends on the
-    state of both (a bimachine), so the FST guesses the right states and is unambiguous. Outputs are empty,
-    one symbol or two, some states emit at the end of the string. partial: some moves are missing.
+    state of both (a bimachine), so the FST guesses the right states and is unambiguous. Outputs are
+    empty, one symbol or two, some states emit at the end of the string. partial: some moves are
+    missing.
     """
     rng = np.random.default_rng(seed)
     lefts, rights = int(rng.integers(1, 4)), int(rng.integers(1, 3))

@@ -1,4 +1,6 @@
-"""The main promise: every probability equals brute-force enumeration, whatever the model and the FST."""
+"""The main promise: every probability equals brute-force enumeration, whatever the model and the
+FST.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,16 @@ from lmfst.score import TransducedLM
 from lmfst.sequential import Identity, Utf8, run
 from lmfst.target import Target, fst_target
 from lmfst.units import Units
-from tests.oracle import END, Oracle, TableLM, fst_function, make_vocab, random_fst
+from tests.oracle import END, Oracle, TableLM, fst_function, make_vocab, random_fst, strings
 
 TOLERANCE = 1e-9
 
 
 @st.composite
 def models(draw: st.DrawFn, alphabet: bytes = b"ab\0") -> TableLM:
-    """A table model: zero-byte tokens, tokens with equal bytes, first-token rules, specials, two EOS."""
+    """A table model: zero-byte tokens, tokens with equal bytes, first-token rules, specials, two
+    EOS.
+    """
     word = st.lists(st.sampled_from(list(alphabet)), min_size=0, max_size=3).map(bytes)
     size = draw(st.integers(1, 5))
     tokens = draw(st.lists(word, min_size=size, max_size=size))
@@ -132,6 +136,21 @@ def test_beam_bounds_hold_the_true_value(
             true = oracle.prefix(y[:size])
             assert math.exp(bounds.lower) <= true * (1 + TOLERANCE) + 1e-300
             assert true <= math.exp(bounds.upper) * (1 + TOLERANCE) + 1e-300
+
+
+@settings(max_examples=150)
+@given(models(), st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([0.0, 1e-3, 0.1]))
+def test_lookahead_changes_nothing(lm: TableLM, seed: int, size: int, threshold: float) -> None:
+    lm.merges = False
+    target = fst_target(random_fst(seed), "random")
+    policy = Beam(size=size, threshold=threshold)
+    texts = list(strings(lm))[::3][:6]
+    plain = TransducedLM(lm, target, policy, lookahead=False).score(texts)
+    ahead = TransducedLM(lm, target, policy).score(texts)
+    for one, other in zip(plain, ahead, strict=True):
+        assert one.nodes == other.nodes
+        assert one.dropped == pytest.approx(other.dropped, rel=1e-12)
+        np.testing.assert_allclose(one.log_prefix, other.log_prefix, atol=1e-12)
 
 
 def test_scores_agree_with_single_strings_and_do_not_depend_on_the_batch() -> None:

@@ -1,4 +1,6 @@
-"""A second oracle: an ARPA model as a weighted acceptor, composed with the FST and summed by OpenFst."""
+"""A second oracle: an ARPA model as a weighted acceptor, composed with the FST and summed by
+OpenFst.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ def sum_of(source, function, y: tuple[int, ...], *, prefix: bool) -> float:
     if prefix:
         arcs += [(len(y), s, s, 0.0, len(y)) for s in (120, 121, 122)]
     target = log64(arcs, {len(y): 0.0}, 0)
-    joint = pynini.compose(pynini.compose(source, function.arcsort("ilabel")).arcsort("olabel"), target)
+    joint = pynini.compose(
+        pynini.compose(source, function.arcsort("ilabel")).arcsort("olabel"), target
+    )
     distance = pynini.shortestdistance(joint, reverse=True, delta=1e-10)
     return -float(distance[joint.start()]) if joint.start() >= 0 else -math.inf
 

@@ -31,14 +31,18 @@ FAMILIES = {
     "llama": transformers.LlamaConfig(**SMALL),
     "qwen2": transformers.Qwen2Config(**SMALL),
     "mistral-sliding": transformers.MistralConfig(**SMALL, sliding_window=4, head_dim=4),
-    "gemma2": transformers.Gemma2Config(**SMALL, head_dim=4, sliding_window=4, query_pre_attn_scalar=4),
+    "gemma2": transformers.Gemma2Config(
+        **SMALL, head_dim=4, sliding_window=4, query_pre_attn_scalar=4
+    ),
     "gpt2": transformers.GPT2Config(
-        vocab_size=SIZE, n_positions=64, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=1
+        vocab_size=SIZE, n_positions=64, n_embd=16, n_layer=2, n_head=2,
+        bos_token_id=0, eos_token_id=1,
     ),
     "neox": transformers.GPTNeoXConfig(**{k: v for k, v in SMALL.items() if "key" not in k}),
     "opt": transformers.OPTConfig(
         vocab_size=SIZE, hidden_size=16, ffn_dim=24, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=64, word_embed_proj_dim=16, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        max_position_embeddings=64, word_embed_proj_dim=16,
+        bos_token_id=0, eos_token_id=1, pad_token_id=1,
     ),
 }  # fmt: skip
 UNFIT = {
@@ -168,6 +172,7 @@ def test_forgetting_dead_states_changes_nothing_and_frees_their_slots() -> None:
     roots = [state for state, context in nodes if not context]
     rows_of(session, [state for state, _ in nodes])
     used = session._store._used
+    session.compact_above = 0
     live = [nodes[12], nodes[9]]
     session.retain(roots[0], np.array([state for state, _ in live]))
     assert len(session._documents[roots[0]]) < 13

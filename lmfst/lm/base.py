@@ -1,10 +1,11 @@
 """What lmfst asks of a source language model.
 
 An `LM` has one required method, `next_logp`: the next-token log-probabilities after each of several
-contexts. Everything else has a default that is right, if not fast. Propagation sees a model through a
-`Session`: an automaton whose states are ints, with the moves `open`, `step` and `rows`. Two contexts
-with one state add up (merge); a model whose future depends on the whole past has one state a context,
-an n-gram model one state a history, which makes sums over exponentially many strings polynomial.
+contexts. Everything else has a default that is right, if not fast. Propagation sees a model through
+a `Session`: an automaton whose states are ints, with the moves `open`, `step` and `rows`. Two
+contexts with one state add up (merge); a model whose future depends on the whole past has one state
+a context, an n-gram model one state a history, which makes sums over exponentially many strings
+polynomial.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ class LM(ABC):
         """What the future depends on: contexts with equal keys must have equal futures."""
         return context
 
+    def encode(self, data: bytes) -> Sequence[int] | None:
+        """The canonical tokens of a byte string, or None. Only the speed of scoring depends on
+        it.
+        """
+        return self.vocab.encode_any(data)
+
     def session(self) -> Session:
         """A fresh session for a batch of documents."""
         return ContextSession(self)
@@ -76,10 +83,12 @@ class Session(ABC):
         overwritten by the caller and is not kept by the session.
         """
 
-    def retain(self, root: int, live: States) -> None:
+    def retain(  # noqa: B027 (forgetting is optional)
+        self, root: int, live: States
+    ) -> None:
         """Forget what a document no longer needs: of its states only `live` will be asked again."""
 
-    def close(self, root: int) -> None:
+    def close(self, root: int) -> None:  # noqa: B027 (as above)
         """Forget a document."""
 
 

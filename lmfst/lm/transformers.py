@@ -1,9 +1,9 @@
 """Language models of the transformers library as source models.
 
 Any causal model that transformers loads (a folder or a hub name; safetensors or GGUF). Where the
-architecture takes a custom attention function, contexts are evaluated as token trees (`lmfst.lm.tree`);
-loading checks that route against the plain one on a small tree, and a model that can't take it is read
-whole contexts at a time, with a warning.
+architecture takes a custom attention function, contexts are evaluated as token trees
+(`lmfst.lm.tree`); loading checks that route against the plain one on a small tree, and a model that
+can't take it is read whole contexts at a time, with a warning.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lmfst import defaults
-from lmfst.errors import ModelError, UsageError
+from lmfst.errors import InputError, ModelError, UsageError
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.tree import ATTENTION, Call, KeyValueStore, TreeSession, attend
 from lmfst.vocab import Vocab
@@ -35,7 +35,8 @@ class TransformersLM(LM):
 
     model: a loaded model in evaluation mode. vocab: its vocabulary. bos: the id that every document
     begins with, or None: then the first token is uniform over the support, since such a model says
-    nothing about it. facts: provenance for `describe`.
+    nothing about it. tokenizer: for canonical tokens; only speed depends on it. facts: provenance
+    for `describe`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TransformersLM(LM):
         bos: int | None,
         batch_tokens: int = defaults.BATCH_TOKENS,
         context_length: int | None = None,
+        tokenizer: Any = None,
         facts: dict[str, Any] | None = None,
         warn: Warn = lambda message: None,
     ) -> None:
@@ -55,12 +57,24 @@ class TransformersLM(LM):
         self.bos = bos
         self.batch_tokens = batch_tokens
         self._model = model
+        self._tokenizer = tokenizer
         self._facts = facts or {}
         self.device = model.device
         self.context_length = context_length or _context_length(model.config)
         self.stride = max(1, self.context_length // 2)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.tree = self._try_tree(warn)
+
+    def encode(self, data: bytes) -> Sequence[int] | None:
+        if self._tokenizer is not None:
+            try:
+                ids = self._tokenizer(data.decode(), add_special_tokens=False)["input_ids"]
+                if self.vocab.decode(ids) == data:
+                    return list(ids)
+            except (UnicodeDecodeError, InputError):
+                # Not text, or tokens outside the support: any spelling serves.
+                pass
+        return self.vocab.encode_any(data)
 
     # Contexts longer than the model's: the rule of lmfst.lm.tree.
 
@@ -153,7 +167,7 @@ class TransformersLM(LM):
             return logits if self._keeps_rows else logits.index_select(0, where)
 
     def _try_tree(self, warn: Warn) -> bool:
-        """Switch to the tree attention if the model takes it and gives the plain route's numbers."""
+        """Switch to the tree attention if the model takes it and its numbers agree."""
         import torch
         from transformers import AttentionInterface
 
@@ -198,7 +212,9 @@ class TransformersLM(LM):
         return contexts if self.bos is None else [[], *contexts]
 
     def _plain_rows(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
-        """Rows by reading every context whole, padded on the right (which a causal model never sees)."""
+        """Rows by reading every context whole, padded on the right (which a causal model never
+        sees).
+        """
         import torch
 
         cut = [self._window_tokens(list(context)) for context in contexts]

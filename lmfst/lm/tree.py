@@ -1,15 +1,15 @@
 """Evaluating any set of nodes of token trees in one call of a transformers model.
 
-Every document of a session is a tree of tokens below its BOS. A call of the model takes the new nodes
-of any set of documents, packed into one sequence [1, T]; a node's position is its depth, and its
-attention is restricted to its ancestors. The keys and values of all evaluated nodes are kept once, in a
-pool of slots shared by the documents (`KeyValueStore`). Linear layers thus see no padding; only the
-attention itself is padded to [documents, heads, nodes, slots].
+Every document of a session is a tree of tokens below its BOS. A call of the model takes the new
+nodes of any set of documents, packed into one sequence [1, T]; a node's position is its depth, and
+its attention is restricted to its ancestors. The keys and values of all evaluated nodes are kept
+once, in a pool of slots shared by the documents (`KeyValueStore`). Linear layers thus see no
+padding; only the attention itself is padded to [documents, heads, nodes, slots].
 
-Contexts longer than the model's are cut by a rule that depends on depth alone. With context length L and
-stride H = L // 2, a node of depth d ≥ L is read in window w = ceil((d - L + 1) / H): BOS, then the tokens of
-depth w·H + 1 … d, so between L/2 and L of the last tokens. A node can therefore be evaluated in two
-windows; an evaluated (node, window) pair is called an entry.
+Contexts longer than the model's are cut by a rule that depends on depth alone. With context length
+L and stride H = L // 2, a node of depth d ≥ L is read in window w = ceil((d - L + 1) / H): BOS,
+then the tokens of depth w·H + 1 … d, so between L/2 and L of the last tokens. A node can therefore
+be evaluated in two windows; an evaluated (node, window) pair is called an entry.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ATTENTION = "lmfst_tree"
 
 
 class KeyValueStore:
-    """Keys and values of all entries of a session: per layer [key-value heads, slots, head size]."""
+    """Keys and values of a session's entries: per layer [key-value heads, slots, head size]."""
 
     def __init__(self) -> None:
         self._keys: dict[int, torch.Tensor] = {}
@@ -96,8 +96,9 @@ class Call:
 
     slots: int64 [T], where the new entries go. place: int64 [T], their place in the padded
     [D * width] queries. width: new entries of the document that has most.
-    context: int64 [D, n] slots that the documents attend to. mask: float [D, 1, width, n], 0 where an
-    entry may look and -inf elsewhere. distance: int64 [D, 1, width, n], positions from query to key.
+    context: int64 [D, n] slots that the documents attend to. mask: float [D, 1, width, n], 0 where
+    an entry may look and -inf elsewhere. distance: int64 [D, 1, width, n], positions from query to
+    key.
     """
 
     store: KeyValueStore
@@ -121,9 +122,12 @@ def attend(
     lmfst_call: Call | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """An attention function for transformers' interface: [1, heads, T, head size] in, [1, T, heads, …] out.
+    """An attention function for transformers' interface.
 
-    Raises NotImplementedError for variants it doesn't know; the backend then falls back to whole contexts.
+    Takes [1, heads, T, head size] of packed entries, returns [1, T, heads, head size].
+
+    Raises NotImplementedError for variants it doesn't know; the backend then falls back to whole
+    contexts.
     """
     if lmfst_call is None:
         raise NotImplementedError("the model doesn't hand its keyword arguments to the attention")
@@ -225,7 +229,12 @@ class _Document:
 
 
 class TreeSession(Session):
-    """Token trees of a batch of documents over one transformers model. States are tree nodes."""
+    """Token trees of a batch of documents over one transformers model. States are tree nodes.
+
+    compact_above: entries that a document may have before dead ones are dropped.
+    """
+
+    compact_above = 1024
 
     def __init__(self, lm: TransformersLM) -> None:
         self._lm = lm
@@ -277,7 +286,9 @@ class TreeSession(Session):
         return node, self._lm.window(self._depth[node])
 
     def _next_call(self, nodes: list[int], begin: int) -> tuple[int, dict[tuple[int, int], None]]:
-        """The entries of one call: as many of nodes[begin:] as the token budget allows, at least one."""
+        """The entries of one call: as many of nodes[begin:] as the token budget allows, at least
+        one.
+        """
         entries: dict[tuple[int, int], None] = {}
         end = begin
         while end < len(nodes) and self._token[nodes[end]] >= 0:
@@ -301,7 +312,9 @@ class TreeSession(Session):
         return found[::-1]
 
     def _above(self, entry: tuple[int, int]) -> tuple[int, int] | None:
-        """The entry that `entry` follows: its parent in the same window, BOS at the window's start."""
+        """The entry that `entry` follows: its parent in the same window, BOS at the window's
+        start.
+        """
         node, window = entry
         parent = self._parent[node]
         if parent < 0:
@@ -378,6 +391,8 @@ class TreeSession(Session):
 
     def retain(self, root: int, live: States) -> None:
         document = self._documents[root]
+        if len(document) <= self.compact_above:
+            return
         keep: set[int] = set()
         for node in live.tolist():
             entry: tuple[int, int] | None = self._entry(node)
