@@ -3,6 +3,7 @@
 #   make test    the tests
 #   make check   style, types, tests, and whether the documentation is up to date
 #   make bench   the measurements (minutes)
+#   make fuzz    malformed grammars for ten minutes
 #   make docs    rewrite the command reference in README.md
 #   make clean   remove everything that make and the tools made
 # PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip.
@@ -13,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench fuzz docs clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -31,6 +32,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python scripts/bench.py
+
+fuzz: $(READY)
+	$(BIN)/python scripts/fuzz_grammar.py --seconds 600
 
 docs: $(READY)
 	$(BIN)/python scripts/sync_docs.py
