@@ -1,8 +1,8 @@
 """Lookahead: which nodes a document will probably need, so that few large LM calls suffice.
 
 A known target and its source text tell what comes. The first call of a document evaluates the
-canonical tokenization of the whole text. Whenever propagation then meets a kept node that has not
-been evaluated, it is simulated to the end with the numbers there are; all nodes that the simulation
+canonical tokenization of the whole text (of a long one, its beginning). Whenever propagation then meets a kept node that has not
+been evaluated, it is simulated on with the numbers there are; all nodes that the simulation
 keeps and lacks are
 asked for in one call, each with the beginning of its canonical continuation: 1 token for a new
 branch, then 2, 4, 8 … for one that survives. Lookahead only fills a cache. Decisions are taken
@@ -24,8 +24,10 @@ Encode = Callable[[bytes], Sequence[int] | None]
 Key = tuple[int, int, int]
 """(LM state, lexicon state, offset)"""
 
-LONGEST_REACH = 64
-WHOLE = 1 << 60
+LONGEST_REACH = 1024
+"""Tokens that a continuation may add at once; the first one of a document adds as many."""
+HORIZON = 4096
+"""Symbols that a simulation goes ahead: what it asks for must fit into memory."""
 
 
 class Continuation:

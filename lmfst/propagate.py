@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
-from lmfst.lookahead import WHOLE, Continuation, Key, Lookahead
+from lmfst.lookahead import HORIZON, LONGEST_REACH, Continuation, Key, Lookahead
 from lmfst.plan import Floats, Ints, Normaliser, Plan, Reduced, make_plan, reduce_rows
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.sequential import END
@@ -248,7 +248,7 @@ class _Run:
         ghost.splits = {k: [] for k in self.wanted}
         missing: dict[Key, int] = {}
         waves = ghost._spread_known(nodes, missing, ahead)
-        for offset in range(nodes.offset, self.last + 1):
+        for offset in range(nodes.offset, min(self.last, nodes.offset + HORIZON) + 1):
             first = offset > nodes.offset
             waves = ghost.arrived.pop(offset, []) if first else waves
             while waves:
@@ -270,7 +270,7 @@ class _Run:
             if key in self._known:
                 known.append(i)
             elif nodes.wave.token[i] < 0:
-                missing[key] = WHOLE
+                missing[key] = LONGEST_REACH
             else:
                 missing[key] = ahead.reach(int(nodes.wave.parent[i]), int(nodes.wave.token[i]))
         if not known:

@@ -6,7 +6,7 @@ Bits exist only here. `surprisal` = -logp / ln 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,28 +80,23 @@ class Scored:
             return self.logp
         return min(0.0, float(np.logaddexp(self.logp, math.log(self.dropped))))
 
-    def unit_rows(self) -> list[Row]:
+    def unit_rows(self) -> Iterator[Row]:
         """One row a unit, and the last one for ⊥."""
         spans = self.units.spans(self.target)
         size = len(self.target)
         names = [self.units.text(self.target[begin:end]) for begin, end in spans]
-        rows = []
-        for index, ((begin, end), name) in enumerate(
-            zip([*spans, (size, size + 1)], [*names, END_NAME], strict=True)
-        ):
+        units = zip([*spans, (size, size + 1)], [*names, END_NAME], strict=True)
+        for index, ((begin, end), name) in enumerate(units):
             logp = _difference(float(self.log_prefix[end]), float(self.log_prefix[begin]))
-            rows.append(
-                {
-                    "id": self.id,
-                    "index": index,
-                    "unit": name,
-                    "start": begin,
-                    "end": min(end, size),
-                    "logp": logp,
-                    "surprisal": bits(logp),
-                }
-            )
-        return rows
+            yield {
+                "id": self.id,
+                "index": index,
+                "unit": name,
+                "start": begin,
+                "end": min(end, size),
+                "logp": logp,
+                "surprisal": bits(logp),
+            }
 
     def text_row(self) -> Row:
         """One row for the document."""

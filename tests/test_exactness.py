@@ -164,7 +164,7 @@ def test_scores_agree_with_single_strings_and_do_not_depend_on_the_batch() -> No
         assert scored.target == target
         assert np.allclose(alone.log_prefix, scored.log_prefix, atol=1e-12)
         assert scored.logp == pytest.approx(model.logp(target), abs=1e-12)
-        rows = scored.unit_rows()
+        rows = list(scored.unit_rows())
         assert math.fsum(row["logp"] for row in rows) == pytest.approx(scored.logp, abs=1e-9)
         assert rows[-1]["unit"] == "⊥" and len(rows) == len(target) + 1
 

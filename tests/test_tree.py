@@ -159,6 +159,7 @@ def test_long_contexts_are_cut_by_the_documented_rule(bos: int | None) -> None:
     found = rows_of(session, states)
     contexts = [text[: i + 1] for i in range(len(text))]
     np.testing.assert_allclose(found, reference(lm, contexts), atol=2e-4)
+    assert [m for m in lm.messages if "context of 8 tokens" in m]  # type: ignore[attr-defined]
     for depth in range(1, 31):
         kept = depth - lm.window(depth) * lm.stride
         assert kept + 1 <= 8

@@ -58,6 +58,7 @@ class TransformersLM(LM):
         self.batch_tokens = batch_tokens
         self._model = model
         self._tokenizer = tokenizer
+        self._warn = warn
         self._facts = facts or {}
         self.device = model.device
         self.context_length = context_length or _context_length(model.config)
@@ -82,6 +83,13 @@ class TransformersLM(LM):
         """The window in which a node of this depth is read."""
         beyond = depth - self.context_length + 1
         return max(0, -(-beyond // self.stride))
+
+    def warn_of_length(self) -> None:
+        """Say that a text is longer than the model's context, and what is done."""
+        self._warn(
+            f"a text is longer than the model's context of {self.context_length} tokens: from there "
+            f"on every token is read after the last {self.stride} to {self.context_length - 1} ones"
+        )
 
     def position(self, depth: int, window: int) -> int:
         """The position of a token of this depth in a window."""
@@ -233,6 +241,8 @@ class TransformersLM(LM):
 
     def _window_tokens(self, context: list[int]) -> list[int]:
         start = self.window(len(context)) * self.stride
+        if start:
+            self.warn_of_length()
         return ([] if self.bos is None else [self.bos]) + context[start:]
 
 

@@ -245,6 +245,7 @@ class TreeSession(Session):
         self._root: list[int] = []
         self._ids: dict[tuple[int, int], int] = {}
         self._documents: dict[int, _Document] = {}
+        self._long: set[int] = set()
 
     def _node(self, parent: int, token: int, depth: int, root: int) -> int:
         node = len(self._parent)
@@ -283,7 +284,12 @@ class TreeSession(Session):
             begin = end
 
     def _entry(self, node: int) -> tuple[int, int]:
-        return node, self._lm.window(self._depth[node])
+        window = self._lm.window(self._depth[node])
+        root = self._root[node]
+        if window and root not in self._long:
+            self._long.add(root)
+            self._lm.warn_of_length()
+        return node, window
 
     def _next_call(self, nodes: list[int], begin: int) -> tuple[int, dict[tuple[int, int], None]]:
         """The entries of one call: as many of nodes[begin:] as the token budget allows, at least
