@@ -1,13 +1,15 @@
 """The next unit after a prefix: p(unit | prefix), most probable units first.
 
-Where every symbol is a unit, this is the next-symbol distribution. Where units are separated (words),
-strings of symbols are expanded best first: a string weighs P_Y(prefix · string) / P_Y(prefix), and the
-unit is complete where the separator or the end ⊥ follows, with the mass of both. A string weighs at
-least as much as what it is extended to, so units come out in order of probability.
+Where every symbol is a unit, this is the next-symbol distribution. Where units are separated
+(words), strings of symbols are expanded best first: a string weighs P_Y(prefix · string) /
+P_Y(prefix), and the unit is complete where the separator or the end ⊥ follows, with the mass of
+both. A string weighs at least as much as what it is extended to, so units come out in order of
+probability.
 """
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from lmfst.errors import InputError, UsageError
+from lmfst.lm.remembering import RememberingLM
 from lmfst.score import TransducedLM
 from lmfst.sequential import END
 from lmfst.units import END_NAME
@@ -70,13 +73,14 @@ def emitted(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:
     """
     data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     machine = model.target.machine
-    state, out = machine.start, []
+    state = machine.start
+    out: list[int] = []
     for at, byte in enumerate(data):
         step = machine.step(state, byte)
         if step is None:
             raise InputError(
-                f"{model.target.name} accepts no string that begins with the first {at + 1} bytes of "
-                f"the prefix (byte {byte:#04x} at offset {at})"
+                f"{model.target.name} accepts no string that begins with the first {at + 1} bytes "
+                f"of the prefix (byte {byte:#04x} at offset {at})"
             )
         state = step[0]
         out += step[1]
@@ -92,6 +96,9 @@ def separated_units(
 ) -> list[Unit]:
     """Best-first expansion; see the module and `following`. After `MAX_EXPANSIONS` strings it warns
     and gives what there is."""
+    model = copy.copy(model)
+    # The strings share their prefixes: each is read by the model once.
+    model.lm = RememberingLM(model.lm)
     units = model.target.units
     spans = units.spans(prefix)
     begun = list(prefix[spans[-1][0] :]) if spans and prefix[-1] != units.separator else []

@@ -1,9 +1,10 @@
 """Targets: what `--to` names, made ready and checked against a vocabulary.
 
-`bytes` and `chars` are built in; `FILE.fst` is an OpenFst file, `FILE.grm` or `FILE.grm:RULE` a grammar, and
-`words`, `amino:TABLE11` and the like are grammars that come with lmfst. Before an FST is used with a model it
-is checked: functional, no output on an input-epsilon cycle, and total over the strings that the model's
-tokens can spell (or a domain to condition on). Verdicts on large FSTs are kept, see `lmfst.verdicts`.
+`bytes` and `chars` are built in; `FILE.fst` is an OpenFst file, `FILE.grm` or `FILE.grm:RULE` a
+grammar, and `words`, `amino:TABLE11` and the like are grammars that come with lmfst. Before an FST
+is used with a model it is checked: functional, no output on an input-epsilon cycle, and total over
+the strings that the model's tokens can spell (or a domain to condition on). Verdicts on large FSTs
+are kept, see `lmfst.verdicts`.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ def load_target(
     timeout: float | None = None,
     warn: Warn = lambda message: None,
 ) -> Target:
-    """The target that `to` names: bytes, chars, FILE.fst, FILE.grm[:RULE], a shipped grammar, an `Fst`.
+    """The target that `to` names: bytes, chars, FILE.fst, FILE.grm[:RULE], a shipped grammar.
 
-    include, max_states, timeout: for grammars, see `lmfst.grammar.compile_file`; None: its defaults.
+    include, max_states, timeout: for grammars, see `lmfst.grammar.compile_file`; None: as there.
 
-    Raises UsageError for an unknown name, GrammarError for a grammar that doesn't compile, BudgetError
-    beyond its limits, FstError for an FST that is empty, not functional or that emits output
-    without end on one input.
+    Raises UsageError for an unknown name, GrammarError for a grammar that doesn't compile,
+    BudgetError beyond its limits, FstError for an FST that is empty, not functional or that emits
+    output without end on one input.
     """
     if isinstance(to, Fst):
         return fst_target(to, "FST")
@@ -150,8 +151,8 @@ def fst_target(fst: Fst, name: str) -> Target:
         text, *outputs = two
         shown = [" ".join(map(fst.symbols.name, out)) or "nothing" for out in outputs]
         raise FstError(
-            f"{name} is not functional: the input {show_bytes(bytes.fromhex(text))} has the outputs "
-            f"{shown[0]!r} and {shown[1]!r}",
+            f"{name} is not functional: the input {show_bytes(bytes.fromhex(text))} has the "
+            f"outputs {shown[0]!r} and {shown[1]!r}",
             hint="make rewriting obligatory, or remove the ambiguity",
         )
     return Target(name, Determinised(fst), Units.of(fst.symbols), fst)
@@ -190,8 +191,8 @@ def support_of(target: Target, vocab: Vocab, warn: Warn, *, drop_nul: bool) -> N
         if with_nul:
             support[sorted(with_nul)] = False
             warn(
-                f"{target.name} has no arc that reads the byte NUL (label 256): {len(with_nul)} tokens "
-                "that contain it are left out of the support"
+                f"{target.name} has no arc that reads the byte NUL (label 256): {len(with_nul)} "
+                "tokens that contain it are left out of the support"
             )
     support[list(vocab.eos)] = True
     return support
@@ -227,8 +228,8 @@ def require_total(target: Target, vocab: Vocab, support: NDArray[np.bool_]) -> N
     witness = rejected_string(target, vocab, support)
     if witness is not None:
         raise FstError(
-            f"{target.name} is not total: it rejects {show_bytes(witness)}, which the model's tokens "
-            "can spell",
+            f"{target.name} is not total: it rejects {show_bytes(witness)}, which the model's "
+            "tokens can spell",
             hint="extend the FST to accept every string, or normalise over its domain with "
             "--partial condition",
         )

@@ -1,8 +1,9 @@
 """Units: how target symbols are grouped and shown in records.
 
-Most targets have one unit a symbol. Where the output alphabet has a generated symbol named SEP, units are
-what it separates (words): a unit then ends with its separator, so that its probability includes the
-event that the word is complete; the last unit of a string has none, and ⊥ completes it.
+Most targets have one unit a symbol. Where the output alphabet has a generated symbol named SEP,
+units are what it separates (words): a unit then ends with its separator, so that its probability
+includes the event that the word is complete; the last unit of a string has none, and ⊥ completes
+it.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ class Units:
     def text(self, unit: Sequence[int]) -> str:
         """The unit as one line of text, without its separator; distinct units have distinct texts.
 
-        Runs of bytes are decoded as UTF-8. A backslash is doubled; control characters, and bytes that
-        are no UTF-8, are written \\t \\n \\r \\xNN \\uNNNN; generated symbols of several characters in brackets.
+        Runs of bytes are decoded as UTF-8. A backslash is doubled; control characters, and bytes
+        that are no UTF-8, are written \\t \\n \\r \\xNN \\uNNNN; generated symbols in brackets
+        where they aren't the whole unit.
         """
         kept = [symbol for symbol in unit if symbol != self.separator]
         if self.symbols.kind != "bytes":
@@ -124,11 +126,12 @@ def parse_target_text(data: bytes, symbols: Symbols) -> tuple[int, ...]:
     """The target string that `data` writes; the inverse of `target_text`.
 
     [NAME] is a generated symbol where the alphabet has one of that name, otherwise it is itself.
-    Among characters a byte that is no UTF-8 is that symbol if there is one; \\xNN is four characters.
+    Among characters a byte that is no UTF-8 is that symbol, if there is one; \\xNN is four
+    characters.
 
     Raises InputError for a name, or a byte, that is no symbol of the alphabet.
     """
-    labels = {name: label for label, name in reversed(symbols.names.items())}
+    labels = {name: label for label, name in reversed(list(symbols.names.items()))}
     if symbols.kind == "symbols":
         return tuple(_named(name, labels) for name in _text(data).split(" ") if name)
     generated = [name for name in labels if not _is_byte(name, symbols)]

@@ -1,7 +1,7 @@
 """Verdicts of checks on large FSTs, kept in the user's cache folder so that a later start is fast.
 
-A verdict is a JSON value under a key made of the check's name, what it was asked about (digests) and the
-versions of lmfst and of this format. A verdict that can't be read or kept is found again.
+A verdict is a JSON value under a key made of the check's name, what it was asked about (digests)
+and the versions of lmfst and of this format. A verdict that can't be read or kept is found again.
 """
 
 from __future__ import annotations

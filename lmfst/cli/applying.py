@@ -29,7 +29,7 @@ def apply(
     doc: str,
     terminal: Terminal,
 ) -> None:
-    """Write the output of every document as a line, or all its outputs, a line `id TAB output` each."""
+    """Write the output of every document as a line, or all outputs as lines `id TAB output`."""
     require_files(paths)
     out = sys.stdout.buffer
     outputs = _relation(to, grammar, terminal, invert=invert, every=every, limit=limit)

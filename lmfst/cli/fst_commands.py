@@ -30,7 +30,7 @@ def apply(
         bool,
         typer.Option(
             "--all",
-            help="All outputs, shorter ones first: lines `id TAB output`; need no function.",
+            help="All outputs, shorter ones first, as lines `id TAB output`.",
         ),
     ] = False,
     invert: Annotated[
@@ -166,7 +166,7 @@ def draw(
     timeout: o.Timeout = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """A drawing in the dot language; `lmfst draw F.fst | dot -Tsvg > F.svg` makes a picture of it."""
+    """A drawing in the dot language: `lmfst draw F.fst | dot -Tsvg > F.svg` makes a picture."""
     from lmfst.cli import machines
 
     machines.draw(

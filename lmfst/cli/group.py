@@ -1,7 +1,7 @@
 """The typer application: the group of commands, and how every command ends.
 
-Errors that lmfst raises on purpose become a line on stderr and an exit code; a reader that closes the
-pipe ends a command quietly; an interrupt gives 130.
+Errors that lmfst raises on purpose become a line on stderr and an exit code; a reader that closes
+the pipe ends a command quietly; an interrupt gives 130.
 """
 
 from __future__ import annotations

@@ -236,6 +236,6 @@ MODEL = defaults.MODEL
 
 
 def grammar_options(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `lmfst.grammar.compile_file` that were given, out of a command's parameters."""
+    """Those options of `lmfst.grammar.compile_file` that a command's parameters give."""
     names = ("include", "max_states", "timeout")
     return {name: params[name] for name in names if params[name] not in (None, (), [])}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -28,7 +28,6 @@ from lmfst.records import (
 )
 from lmfst.score import TransducedLM
 from lmfst.target import load_target
-
 
 LOAD_OPTIONS = ("revision", "bos", "specials", "dtype", "device", "batch_tokens")
 
@@ -114,7 +113,7 @@ def convert(
             writer.write(summary_row(texts))
 
 
-def _rows(scored: Scored, level: str, texts: list[Row]) -> list[Row]:
+def _rows(scored: Scored, level: str, texts: list[Row]) -> Iterable[Row]:
     if level == "unit":
         return scored.unit_rows()
     if level == "text":

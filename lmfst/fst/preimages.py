@@ -1,9 +1,9 @@
 """The inputs of a transducer that have a given output: `lmfst apply --invert`.
 
-A pair (state, symbols of the output written so far) is a node of a lattice; an arc that writes nothing or
-the next symbol leads on. Inputs are strings over this lattice, found shortest first by a search over
-sets of nodes (Hart, Nilsson and Raphael 1968, A*), with the exact number of bytes that are still
-needed as its estimate; so nothing is expanded that doesn't lead to an input.
+A pair (state, symbols of the output written so far) is a node of a lattice; an arc that writes
+nothing or the next symbol leads on. Inputs are strings over this lattice, found shortest first by a
+search over sets of nodes (Hart, Nilsson and Raphael 1968, A*), with the exact number of bytes that
+are still needed as its estimate; so nothing is expanded that doesn't lead to an input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Node = tuple[int, int]
 
 
 def preimages(fst: Fst, target: Sequence[int], *, max_nodes: int = 1_000_000) -> Iterator[bytes]:
-    """The distinct inputs that can be written as `target`, shorter ones first; perhaps infinitely many.
+    """The distinct inputs that can be written as `target`, shorter ones first; perhaps without end.
 
     BudgetError if lattice and search take more than `max_nodes` nodes.
     """

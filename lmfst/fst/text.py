@@ -1,8 +1,8 @@
 """OpenFst's text format → an OpenFst object, with errors that name the line.
 
 A line is an arc `source target input output [weight]` or a final state `state [weight]`; acceptors
-have one label an arc. Fields are separated by blanks or tabs, the first state named is the start, and
-states are numbered in order of appearance, as fstcompile does. A symbol table has a line
+have one label an arc. Fields are separated by blanks or tabs, the first state named is the start,
+and states are numbered in order of appearance, as fstcompile does. A symbol table has a line
 `symbol number` an entry. Labels are numbers where no table is given.
 """
 
