@@ -148,6 +148,11 @@ class TransducedLM:
         possible = logp > -np.inf
         return symbols[possible], logp[possible]
 
+    def next_at_all(self, y: Symbols) -> Propagated:
+        """Next-symbol distributions after every prefix of y, in one propagation."""
+        target = self.symbols(y)
+        return self._propagate(target, end=False, wanted=range(len(target) + 1))
+
     def _propagate(
         self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
     ) -> Propagated:

@@ -35,13 +35,15 @@ def load_lm(
     device: str = "cpu",
     revision: str | None = None,
     batch_tokens: int | None = None,
+    tree: bool = True,
     warn: Warn = lambda message: None,
     note: Warn = lambda message: None,
 ) -> LM:
     """Load a language model.
 
     bos: "auto" (the model's own begin token), "none", or a token. specials: what special tokens
-    are, see `lmfst.vocab`. warn, note: called with warnings and progress notes.
+    are, see `lmfst.vocab`. tree: evaluate contexts as token trees where the model can. warn, note:
+    called with warnings and progress notes.
 
     Raises ModelError if it can't be loaded, UsageError for a setting outside its range.
     """
@@ -69,6 +71,7 @@ def load_lm(
         bos=_bos(tokenizer, bos, name),
         batch_tokens=defaults.BATCH_TOKENS if batch_tokens is None else batch_tokens,
         tokenizer=tokenizer,
+        tree=tree,
         facts={"model": name, "revision": revision or getattr(model.config, "_commit_hash", None)},
         warn=warn,
     )

@@ -35,8 +35,8 @@ class TransformersLM(LM):
 
     model: a loaded model in evaluation mode. vocab: its vocabulary. bos: the id that every document
     begins with, or None: then the first token is uniform over the support, since such a model says
-    nothing about it. tokenizer: for canonical tokens; only speed depends on it. facts: provenance
-    for `describe`.
+    nothing about it. tokenizer: for canonical tokens; only speed depends on it. tree: use the
+    token-tree route if the model takes it. facts: provenance for `describe`.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class TransformersLM(LM):
         batch_tokens: int = defaults.BATCH_TOKENS,
         context_length: int | None = None,
         tokenizer: Any = None,
+        tree: bool = True,
         facts: dict[str, Any] | None = None,
         warn: Warn = lambda message: None,
     ) -> None:
@@ -64,7 +65,7 @@ class TransformersLM(LM):
         self.context_length = context_length or _context_length(model.config)
         self.stride = max(1, self.context_length // 2)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self.tree = self._try_tree(warn)
+        self.tree = tree and self._try_tree(warn)
 
     def encode(self, data: bytes) -> Sequence[int] | None:
         if self._tokenizer is not None:
@@ -87,8 +88,8 @@ class TransformersLM(LM):
     def warn_of_length(self) -> None:
         """Say that a text is longer than the model's context, and what is done."""
         self._warn(
-            f"a text is longer than the model's context of {self.context_length} tokens: from there "
-            f"on every token is read after the last {self.stride} to {self.context_length - 1} ones"
+            f"a text is longer than the model's context of {self.context_length} tokens: from "
+            f"there on every token is read after the last {self.stride} to {self.context_length - 1} ones"
         )
 
     def position(self, depth: int, window: int) -> int:
