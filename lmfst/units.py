@@ -40,7 +40,7 @@ class Units:
         cuts = [i + 1 for i, symbol in enumerate(target) if symbol == self.separator]
         if len(target) and (not cuts or cuts[-1] < len(target)):
             cuts.append(len(target))
-        return list(zip([0, *cuts[:-1]], cuts, strict=True))
+        return list(zip([0, *cuts], cuts, strict=False))
 
     def text(self, unit: Sequence[int]) -> str:
         """The unit as one line of text, without its separator; distinct units have distinct texts.

@@ -1,0 +1,126 @@
+"""The next unit: best-first expansion against sums of prefix probabilities."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmfst.errors import InputError, UsageError
+from lmfst.fst import EPS, Fst, Symbols, identity_bytes
+from lmfst.lm.load import load_lm
+from lmfst.lm.remembering import RememberingLM
+from lmfst.next_units import REST, emitted, following
+from lmfst.policy import Exact
+from lmfst.score import TransducedLM
+from lmfst.target import fst_target, load_target
+
+ARPA = r"""
+\data\
+ngram 1=6
+ngram 2=5
+
+\1-grams:
+-99 <s> -0.3
+-0.6 </s>
+-0.6 a -0.2
+-0.7 b -0.1
+-0.9 ab
+-0.5 c -0.4
+
+\2-grams:
+-0.4 <s> a
+-0.3 a c
+-0.8 a b
+-0.5 c ab
+-0.6 b b
+
+\end\
+"""
+SEP = 0xF0000
+# c separates words; the last of several is dropped only if the text ends there.
+WORDS = Fst.from_arcs(
+    [(0, 97, 97, 0), (0, 98, 98, 0), (0, 99, SEP, 0)],
+    0,
+    [0],
+    Symbols("bytes", {SEP: "SEP"}),
+)
+
+
+@pytest.fixture(scope="module")
+def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("arpa") / "m.arpa"
+    path.write_text(ARPA)
+    return path
+
+
+@pytest.fixture(scope="module")
+def words(arpa: Path) -> TransducedLM:
+    return TransducedLM(load_lm(str(arpa)), fst_target(WORDS, "words"), Exact())
+
+
+@pytest.mark.parametrize("prefix", [b"", b"ab[SEP]", b"ab[SEP]b", b"[SEP]"])
+def test_units_have_the_mass_of_their_separator_or_the_end(
+    words: TransducedLM, prefix: bytes
+) -> None:
+    y = words.symbols(prefix)
+    begun = prefix.rpartition(b"]")[2].decode()
+    base = words.prefix_logp(y)
+    expected = {}
+    for size in range(5):
+        for unit in itertools.product(b"ab", repeat=size):
+            whole = (*y, *unit)
+            ends = -math.inf if not unit and not begun else words.logp(whole)
+            mass = np.logaddexp(words.prefix_logp((*whole, SEP)), ends) - base
+            expected[begun + bytes(unit).decode()] = float(mass)
+    if not begun:
+        expected["⊥"] = words.logp(y) - base
+    found = following(words, prefix, top=8)
+    assert [name for name, _ in found[:-1]] == sorted(expected, key=lambda u: -expected[u])[:8]
+    for name, logp in found[:-1]:
+        assert logp == pytest.approx(expected[name], abs=1e-9)
+    rest = 1.0 - sum(math.exp(logp) for _, logp in found[:-1])
+    assert found[-1][0] == REST
+    assert math.exp(found[-1][1]) == pytest.approx(rest, abs=1e-12)
+
+
+def test_separated_units_need_a_number(words: TransducedLM) -> None:
+    with pytest.raises(UsageError, match="no end"):
+        following(words, b"", top=0)
+
+
+def test_symbol_units_are_the_next_symbol_distribution(arpa: Path) -> None:
+    model = TransducedLM(load_lm(str(arpa)), load_target("bytes"), Exact())
+    found = following(model, b"a", top=0)
+    assert dict(found) == model.next_logp(b"a")
+    assert [logp for _, logp in found] == sorted((logp for _, logp in found), reverse=True)
+    assert math.fsum(math.exp(logp) for _, logp in found) == pytest.approx(1.0, abs=1e-9)
+    assert following(model, b"a", top=2) == found[:2]
+
+
+def test_a_source_prefix_is_what_it_has_emitted_for_certain(arpa: Path) -> None:
+    # a before b is x; a before the end or anything else is a: the output waits for what follows.
+    arcs = [(0, 97, EPS, 1), (1, 98, 120, 0), (0, 98, 98, 0), (0, 99, 99, 0)]
+    arcs += [(0, 97, 97, 2), (2, 99, 99, 0), (2, 97, 97, 2), (2, 97, EPS, 1)]
+    fst = Fst.from_arcs(arcs, 0, [0, 2])
+    model = TransducedLM(load_lm(str(arpa)), fst_target(fst, "wait"), Exact())
+    assert emitted(model, b"ca") == tuple(b"c")
+    assert emitted(model, b"cab") == tuple(b"cx")
+    assert following(model, b"ca", given="source") == following(model, b"c", given="target")
+    with pytest.raises(InputError, match="first 2 bytes of the prefix"):
+        emitted(model, b"cd")
+    with pytest.raises(UsageError, match="--given"):
+        following(model, b"", given="both")
+
+
+def test_a_remembering_model_has_the_same_numbers(arpa: Path) -> None:
+    lm = load_lm(str(arpa))
+    target = fst_target(identity_bytes(), "id")
+    plain = TransducedLM(lm, target, Exact())
+    for limit in (0, 1 << 20):
+        kept = TransducedLM(RememberingLM(lm, max_bytes=limit), target, Exact())
+        for text in (b"", b"abc", b"abca", b"abcab"):
+            assert kept.next_logp(text) == pytest.approx(plain.next_logp(text), abs=1e-12)
