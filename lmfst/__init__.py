@@ -1,8 +1,69 @@
 """lmfst: exact language models over other units, by finite-state transduction.
 
-The public Python API is re-exported lazily, so that `import lmfst` stays cheap.
+The public Python API is re-exported lazily, so that `import lmfst` stays cheap: a name is imported
+from its module when it is first used.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmfst.errors import (
+        BudgetError,
+        FstError,
+        GrammarError,
+        InputError,
+        LmfstError,
+        ModelError,
+        UsageError,
+    )
+    from lmfst.fst import Fst
+    from lmfst.lm.base import LM
+    from lmfst.policy import Beam, Exact
+    from lmfst.score import TransducedLM, load
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "LM",
+    "Beam",
+    "BudgetError",
+    "Exact",
+    "Fst",
+    "FstError",
+    "GrammarError",
+    "InputError",
+    "LmfstError",
+    "ModelError",
+    "TransducedLM",
+    "UsageError",
+    "__version__",
+    "load",
+]
+
+_HOMES = {
+    "LM": "lmfst.lm.base",
+    "Beam": "lmfst.policy",
+    "Exact": "lmfst.policy",
+    "Fst": "lmfst.fst",
+    "TransducedLM": "lmfst.score",
+    "load": "lmfst.score",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, from the module that defines it; AttributeError for any other."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lmfst' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES.get(name, "lmfst.errors")), name)
+    # Kept, so that the next use is an ordinary look-up.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """What tab completion offers: the public names before they are imported, too."""
+    return sorted({*globals(), *__all__})
