@@ -215,6 +215,8 @@ class _Run:
         return states
 
     def _grouped(self, states: Ints, wave: _Wave, offset: int) -> _Nodes:
+        if len(states) == 1 or (len(states) and (wave.lexicon == wave.lexicon[0]).all()):
+            return _Nodes(offset, states, wave, [int(wave.lexicon[0])], [0, len(states)])
         order = np.argsort(wave.lexicon, kind="stable")
         states, wave = states[order], wave.at(order)
         kinds, begins = np.unique(wave.lexicon, return_index=True)
@@ -330,16 +332,14 @@ class _Run:
     ) -> list[_Wave]:
         """File the child nodes under their offsets. Returns those that stay at `offset`."""
         silent = []
-        for depth in np.unique(plan.child_depth).tolist():
-            columns = np.flatnonzero(plan.child_depth == depth)
-            weights = (logw[:, None] + reply.child_logp[:, columns]).ravel()
-            wave = _Wave(
-                np.repeat(states, len(columns)),
-                np.tile(plan.child_token[columns], len(states)),
-                np.tile(plan.child_next[columns], len(states)),
-                weights,
-            )
-            wave = wave.at(np.flatnonzero(weights > -np.inf))
+        for depth, begin, end in plan.levels:
+            weights = (logw[:, None] + reply.child_logp[:, begin:end]).ravel()
+            token, after = plan.child_token[begin:end], plan.child_next[begin:end]
+            if len(states) > 1:
+                token, after = np.tile(token, len(states)), np.tile(after, len(states))
+            wave = _Wave(np.repeat(states, end - begin), token, after, weights)
+            if weights.min() == -np.inf:
+                wave = wave.at(np.flatnonzero(weights > -np.inf))
             if not len(wave.logw):
                 continue
             if depth == 0:

@@ -87,9 +87,10 @@ class TransformersLM(LM):
 
     def warn_of_length(self) -> None:
         """Say that a text is longer than the model's context, and what is done."""
+        most = self.context_length - 1
         self._warn(
             f"a text is longer than the model's context of {self.context_length} tokens: from "
-            f"there on every token is read after the last {self.stride} to {self.context_length - 1} ones"
+            f"there on every token is read after the last {self.stride} to {most} ones"
         )
 
     def position(self, depth: int, window: int) -> int:
