@@ -1,9 +1,9 @@
 """Lookahead: which nodes a document will probably need, so that few large LM calls suffice.
 
 A known target and its source text tell what comes. The first call of a document evaluates the
-canonical tokenization of the whole text (of a long one, its beginning). Whenever propagation then meets a kept node that has not
-been evaluated, it is simulated on with the numbers there are; all nodes that the simulation
-keeps and lacks are
+canonical tokenization of the whole text (of a long one, its beginning). Whenever propagation then
+meets a kept node that has not been evaluated, it is simulated on with the numbers there are; all
+nodes that the simulation keeps and lacks are
 asked for in one call, each with the beginning of its canonical continuation: 1 token for a new
 branch, then 2, 4, 8 … for one that survives. Lookahead only fills a cache. Decisions are taken
 offset by offset by the real run, from the same numbers as without it.

@@ -40,7 +40,8 @@ def open_rows(
     """
     if fmt not in ("tsv", "jsonl"):
         raise UsageError(f"expected the format tsv or jsonl, found {fmt!r}")
-    return RowWriter(_Stdout() if path is None or path == "-" else _place(path), fmt, columns)
+    sink = _Stdout() if path is None or path == "-" else _place(path)
+    return RowWriter(sink, fmt, columns, escaped)
 
 
 class RowWriter:
