@@ -14,7 +14,7 @@ def cache_dir(sub: str = "") -> Path:
     """The user's cache folder for `sub` (say `grammars`), created if needed.
 
     `$LMFST_CACHE` if it is set, else the platform's place: `$XDG_CACHE_HOME/lmfst` or
-    `~/.cache/lmfst` on Linux, `~/Library/Caches/lmfst` on macOS, and on Windows `%LOCALAPPDATA%\\lmfst`.
+    `~/.cache/lmfst` on Linux, `~/Library/Caches/lmfst` on macOS, `%LOCALAPPDATA%` on Windows.
     InputError if the folder can't be made.
     """
     path = _base() / sub if sub else _base()
