@@ -16,7 +16,8 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- cli:begin -->", "<!-- cli:end -->"
 # A plain terminal of fixed width, so that everyone gets the same text. typer also looks for signs
 # of a build service and of a forced terminal and would then use colours.
-PLAIN = {"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "100", "TERMINAL_WIDTH": "100"}
+PLAIN = {"TERM": "dumb", "NO_COLOR": "1"}
+WIDTH = 120
 FORCING = ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS")
 
 
@@ -35,7 +36,7 @@ def help_texts() -> dict[str, str]:
     names = [name for name, command in getattr(group, "commands", {}).items() if not command.hidden]
     texts = {}
     for name in names:
-        result = CliRunner().invoke(app, [name, "--help"], prog_name="lmfst")
+        result = CliRunner().invoke(app, [name, "--help"], prog_name="lmfst", terminal_width=WIDTH)
         if result.exit_code != 0:
             raise SystemExit(f"lmfst {name} --help failed: {result.output}")
         texts[name] = "\n".join(line.rstrip() for line in result.output.split("\n")).strip("\n")
