@@ -640,5 +640,6 @@ def test_the_default_model() -> None:
     assert "".join(row["unit"] for row in rows) == text.decode().strip() + "⊥"
     (whole,) = call("convert", "--to", "bytes", "--level", "text", input=text).rows()
     parts = math.fsum(float(row["logp"]) for row in rows)
-    assert float(whole["logp"]) == pytest.approx(parts, abs=1e-6)
+    # Two runs of a float32 model: sums inside one run agree to 1e-9, see test_exactness.
+    assert float(whole["logp"]) == pytest.approx(parts, abs=1e-4)
     assert float(whole["lower"]) <= float(whole["upper"])

@@ -166,7 +166,7 @@ Threshold = Annotated[
     typer.Option(
         "--threshold",
         metavar="T",
-        help="Drop hypotheses below T times the prefix probability.",
+        help="Drop hypotheses below T times the heaviest one, or the mass that goes on.",
         rich_help_panel=_POLICY,
     ),
 ]
