@@ -24,8 +24,12 @@ Encode = Callable[[bytes], Sequence[int] | None]
 Key = tuple[int, int, int]
 """(LM state, lexicon state, offset)"""
 
-LONGEST_REACH = 1024
-"""Tokens that a continuation may add at once; the first one of a document adds as many."""
+TRUNK = 1024
+"""Tokens that the first continuation of a document adds, and those that go on from its end."""
+LONGEST_REACH = 64
+"""Tokens that the continuation of a branch may add at once."""
+REQUEST = 512
+"""Missing nodes after which a simulation ends; continuations may add as many again."""
 HORIZON = 4096
 """Symbols that a simulation goes ahead: what it asks for must fit into memory."""
 
@@ -97,7 +101,11 @@ class Lookahead:
         """
         on = self.continuation.token(self.position.get(parent, 0))
         if parent in self.tip and on is not None and on[0] == token:
-            return min(LONGEST_REACH, 2 * self.tip[parent])
+            return (
+                self.tip[parent]
+                if self.tip[parent] > LONGEST_REACH
+                else min(LONGEST_REACH, 2 * self.tip[parent])
+            )
         return 1
 
     def extend(self, key: Key, reach: int) -> list[Key]:

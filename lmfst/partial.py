@@ -4,8 +4,8 @@ With A(y) = Σ_{x accepted : f(x) ⪰ y} p_X(x), the model over the domain is P_
 token that covers y proves nothing while the rest of the string may still be rejected, so a node
 stays open until it reaches a *universal* state, from which every continuation is accepted, or an
 accepted end (design, "One formula for everything"). Nodes are taken in order of their length in
-tokens and merged by (LM state, lexicon state, how much of the target they match); the sum stops
-when the open mass is below `OPEN_TOLERANCE` of what has been accepted.
+tokens and merged by (LM state, lexicon state, how much of the target they match); a node is
+left when its mass is below `OPEN_TOLERANCE` of what is accepted for the prefixes it can count for.
 
 This is exact and needs many rows: every token that may lead to a rejection is followed. It is meant
 for models with few contexts (n-gram models merge) or small vocabularies; the policy's node budget
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lmfst.errors import FstError
+from lmfst.errors import BudgetError, FstError
 from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lm.base import Session
 from lmfst.plan import Normaliser
@@ -28,6 +28,7 @@ from lmfst.propagate import Propagated
 from lmfst.sequential import END, Determinised
 
 OPEN_TOLERANCE = 1e-13
+SMALLEST = 1e-290
 
 Progress = tuple[int, int | None]
 """(symbols of the target matched, the first symbol beyond them or None while none was emitted)."""
@@ -141,7 +142,8 @@ def propagate_partial(
     open_: dict[Node, float] = {(root, lexicons.start, 0, None): 1.0}
     accepted, rows = _Accepted(), 0
     outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]] = {}
-    while open_ and math.fsum(open_.values()) > OPEN_TOLERANCE * accepted.total():
+    left: dict[int, float] = {}
+    while open_ := _still_open(open_, accepted, left, len(symbols)):
         rows = policy.spend(rows, len(open_))
         open_ = _wave(lexicons, domain, session, normalise, symbols, open_, accepted, outputs)
     session.close(root)
@@ -150,7 +152,36 @@ def propagate_partial(
             "the model spells no string that the transducer accepts",
             hint="check that the transducer reads the bytes that the model's tokens spell",
         )
-    return _result(symbols, accepted, math.fsum(open_.values()), rows, wanted)
+    return _result(symbols, accepted, left, rows, wanted)
+
+
+def _still_open(
+    nodes: dict[Node, float], accepted: _Accepted, left: dict[int, float], size: int
+) -> dict[Node, float]:
+    """The nodes that can still change a result; the others' mass goes to `left`.
+
+    A node whose output has left the target counts for the prefixes it matches; one that still
+    follows the target may count for all of them.
+    """
+    reached = [0.0] * (size + 2)
+    for (matched, _), parts in accepted.mass.items():
+        reached[matched] += math.fsum(parts)
+    for at in range(size - 1, -1, -1):
+        reached[at] += reached[at + 1]
+    following: dict[Node, float] = {}
+    for node, mass in nodes.items():
+        most = node[2] if node[3] is not None else size
+        if mass > OPEN_TOLERANCE * reached[most] / max(1, len(nodes)):
+            if mass < SMALLEST:
+                raise BudgetError(
+                    f"a hypothesis fell below {SMALLEST:g}: the text is too long or too improbable "
+                    "for --partial condition",
+                    hint="split the text into shorter documents",
+                )
+            following[node] = mass
+        else:
+            left[most] = left.get(most, 0.0) + mass
+    return following
 
 
 def _wave(
@@ -194,7 +225,11 @@ def _wave(
 
 
 def _result(
-    target: Sequence[int], accepted: _Accepted, left: float, rows: int, wanted: Iterable[int]
+    target: Sequence[int],
+    accepted: _Accepted,
+    left: dict[int, float],
+    rows: int,
+    wanted: Iterable[int],
 ) -> Propagated:
     size, total = len(target), accepted.total()
     reaches = [
@@ -203,7 +238,8 @@ def _result(
     ]
     with np.errstate(divide="ignore"):
         log_prefix = np.log(np.array(reaches) / total)
-        log_dropped = np.full(size + 1, np.log(left / total))
+        lost = [math.fsum(m for at, m in left.items() if at >= n) for n in range(size + 1)]
+        log_dropped = np.log(np.array(lost) / total)
     nexts = {}
     for at in wanted:
         found: dict[int, float] = {}

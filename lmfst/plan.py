@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfst.errors import ModelError
 from lmfst.lexicon import Lexicon
 
 if TYPE_CHECKING:
@@ -242,15 +243,30 @@ class Normaliser:
         import torch
 
         if not len(self._outside):
-            return _logsumexp(rows), np.zeros(rows.shape[0])
+            return _checked(_logsumexp(rows)), np.zeros(rows.shape[0])
         if rows.device not in self._on_device:
             self._on_device[rows.device] = torch.from_numpy(self._outside).to(rows.device)
         ids = self._on_device[rows.device]
         left_out = _logsumexp(rows.index_select(1, ids))
         rows.index_fill_(1, ids, float("-inf"))
-        lse = _logsumexp(rows)
+        lse = _checked(_logsumexp(rows))
         removed = torch.logaddexp(lse, left_out) - lse
         return lse, removed.cpu().numpy()
+
+
+def _checked(lse: torch.Tensor) -> torch.Tensor:
+    """Normalisers that are numbers. ModelError otherwise: nothing true could follow from them."""
+    if lse.isnan().any() or lse.isposinf().any():
+        raise ModelError(
+            "the model's output is not a number (NaN or infinite)",
+            hint="its weights may be damaged, or too large for --dtype: try float32",
+        )
+    if lse.isneginf().any():
+        raise ModelError(
+            "after some context the model gives probability zero to every token in its support",
+            hint="its mass may lie on special or unknown tokens; try --specials text",
+        )
+    return lse
 
 
 def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
@@ -262,7 +278,7 @@ def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
         return torch.logsumexp(rows, dim=1)
     highest = rows.amax(dim=1, keepdim=True)
     shift = torch.where(torch.isfinite(highest), highest, torch.zeros_like(highest))
-    terms = (rows - shift).float().exp_()
+    terms = (rows.float() - shift.float()).exp_()
     whole = terms.shape[1] // _BLOCK * _BLOCK
     total = terms[:, whole:].sum(dim=1, dtype=torch.float64)
     total += terms[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2).sum(dim=1, dtype=torch.float64)

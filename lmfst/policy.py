@@ -28,7 +28,7 @@ Tokens that emit nothing can follow each other for ever; what is left counts as 
 
 @dataclass(frozen=True)
 class Policy:
-    """Base of the policies. `node_budget`: LM rows that one document may ask for, at most."""
+    """Base of the policies. `node_budget`: LM rows that one document may ask for under `Exact`."""
 
     node_budget: int = defaults.NODE_BUDGET
 
@@ -79,6 +79,10 @@ class Beam(Policy):
             raise UsageError(f"--beam must be at least 1, not {self.size}")
         if not 0 <= self.threshold < 1:
             raise UsageError(f"--threshold must be at least 0 and below 1, not {self.threshold}")
+
+    def spend(self, used: int, more: int) -> int:
+        """A beam bounds the rows of an offset itself; no budget is needed."""
+        return used + more
 
     def keep(self, logw: NDArray[np.float64], log_reference: float) -> NDArray[np.intp]:
         least = log_reference + math.log(self.threshold) if self.threshold > 0 else -math.inf

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
-from lmfst.lookahead import HORIZON, LONGEST_REACH, Continuation, Key, Lookahead
+from lmfst.lookahead import HORIZON, REQUEST, TRUNK, Continuation, Key, Lookahead
 from lmfst.plan import Floats, Ints, Normaliser, Plan, Reduced, make_plan, reduce_rows
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.sequential import END
@@ -251,6 +251,8 @@ class _Run:
         missing: dict[Key, int] = {}
         waves = ghost._spread_known(nodes, missing, ahead)
         for offset in range(nodes.offset, min(self.last, nodes.offset + HORIZON) + 1):
+            if len(missing) >= REQUEST:
+                break
             first = offset > nodes.offset
             waves = ghost.arrived.pop(offset, []) if first else waves
             while waves:
@@ -260,6 +262,8 @@ class _Run:
                 first = False
         keys = dict.fromkeys(missing)
         for key, reach in missing.items():
+            if len(keys) >= 2 * REQUEST:
+                break
             keys.update(dict.fromkeys(ahead.extend(key, reach)))
         return sorted((key for key in keys if key not in self._known), key=lambda k: (k[2], k[1]))
 
@@ -272,7 +276,7 @@ class _Run:
             if key in self._known:
                 known.append(i)
             elif nodes.wave.token[i] < 0:
-                missing[key] = LONGEST_REACH
+                missing[key] = TRUNK
             else:
                 missing[key] = ahead.reach(int(nodes.wave.parent[i]), int(nodes.wave.token[i]))
         if not known:
@@ -316,14 +320,11 @@ class _Run:
         weight = np.exp(logw - top)
         if plan.depth:
             span = slice(offset + 1, offset + 1 + plan.depth)
-            with np.errstate(divide="ignore"):
-                share = np.log(weight @ reply.mass) + top
+            share = _log_weighted(weight, top, logw, reply.mass)
             self.log_prefix[span] = np.logaddexp(self.log_prefix[span], share)
         for split, probs in zip(plan.splits, reply.splits, strict=True):
-            with np.errstate(divide="ignore"):
-                self.splits[offset + split.depth].append(
-                    (split.symbols, np.log(weight @ probs) + top)
-                )
+            share = _log_weighted(weight, top, logw, probs)
+            self.splits[offset + split.depth].append((split.symbols, share))
         share_of_prefix = math.exp(min(0.0, top - float(self.log_prefix[offset])))
         self.removed += share_of_prefix * float(weight @ reply.removed)
 
@@ -372,6 +373,18 @@ def _merged(states: Ints, wave: _Wave) -> tuple[Ints, _Wave]:
     merged = wave.at(first)
     merged.logw = np.log(total) + top
     return states[first], merged
+
+
+def _log_weighted(weight: Floats, top: float, logw: Floats, probs: Floats) -> Floats:
+    """log Σ_i exp(logw_i) probs[i, :]. weight: exp(logw - top), which may underflow.
+
+    Columns where only underflown nodes have a probability are summed again, in the log domain.
+    """
+    with np.errstate(divide="ignore"):
+        share = np.log(weight @ probs) + top
+        for column in np.flatnonzero((share == -np.inf) & (probs > 0).any(axis=0)):
+            share[column] = _logsumexp(logw + np.log(probs[:, column]))
+    return share
 
 
 def _logsumexp(values: Floats) -> float:

@@ -46,7 +46,7 @@ class Scored:
     """One scored document.
 
     target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the
-    whole string last (⊥ included). dropped: weight dropped in all, a probability. specials: nats by
+    whole string last (⊥ included). log_dropped: log of the weight dropped in all. specials: nats by
     which leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows
     used.
     """
@@ -54,7 +54,7 @@ class Scored:
     id: str
     target: tuple[int, ...]
     log_prefix: np.ndarray
-    dropped: float
+    log_dropped: float
     specials: float
     nodes: int
     units: Units
@@ -63,10 +63,15 @@ class Scored:
     @staticmethod
     def of(id: str, target: Sequence[int], found: Propagated, units: Units) -> Scored:
         """The record of a propagation over `target` and ⊥."""
-        dropped = math.exp(float(found.log_dropped[-1]))
+        dropped = float(found.log_dropped[-1])
         return Scored(
             id, tuple(target), found.log_prefix, dropped, found.removed, found.rows, units
         )
+
+    @property
+    def dropped(self) -> float:
+        """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`."""
+        return math.exp(self.log_dropped)
 
     @property
     def logp(self) -> float:
@@ -76,9 +81,7 @@ class Scored:
     @property
     def upper(self) -> float:
         """log of the upper bound p_Y(y) + dropped, nats (never above 0)."""
-        if self.dropped == 0.0:
-            return self.logp
-        return min(0.0, float(np.logaddexp(self.logp, math.log(self.dropped))))
+        return max(self.logp, min(0.0, float(np.logaddexp(self.logp, self.log_dropped))))
 
     def unit_rows(self) -> Iterator[Row]:
         """One row a unit, and the last one for ⊥."""

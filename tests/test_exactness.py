@@ -5,6 +5,7 @@ FST.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lmfst.fst import Symbols
+from lmfst.lm.base import LM
 from lmfst.policy import Beam, Exact
 from lmfst.score import TransducedLM
 from lmfst.sequential import Identity, Utf8, run
-from lmfst.target import Target, fst_target
+from lmfst.target import Target, fst_target, load_target
 from lmfst.units import Units
 from tests.oracle import END, Oracle, TableLM, fst_function, make_vocab, random_fst, strings
 
@@ -167,6 +169,30 @@ def test_scores_agree_with_single_strings_and_do_not_depend_on_the_batch() -> No
         rows = list(scored.unit_rows())
         assert math.fsum(row["logp"] for row in rows) == pytest.approx(scored.logp, abs=1e-9)
         assert rows[-1]["unit"] == "⊥" and len(rows) == len(target) + 1
+
+
+class Steep(LM):
+    """Token 0 with probability almost 1e-2 at first, so that weights underflow in 400 symbols."""
+
+    def __init__(self) -> None:
+        self.vocab = make_vocab([b"a", b"aa", b"b"])
+
+    def next_logp(self, contexts: Sequence[Sequence[int]]) -> np.ndarray:
+        row = np.log(np.array([0.01, 0.001, 0.9, 0.089]))
+        return np.stack([row for _ in contexts])
+
+
+def test_bounds_hold_where_probabilities_underflow() -> None:
+    target = load_target("bytes")
+    text = b"a" * 400
+    pruned = TransducedLM(Steep(), target, Beam(size=1, threshold=0)).score([text])[0]
+    # The exact value by recursion: one or two bytes a token.
+    log = [0.0, math.log(0.01)]
+    for _ in range(399):
+        log.append(np.logaddexp(log[-1] + math.log(0.01), log[-2] + math.log(0.001)))
+    exact = log[400] + math.log(0.089)
+    assert pruned.logp <= exact <= pruned.upper
+    assert pruned.upper > pruned.logp
 
 
 def test_the_machines_compute_the_fst() -> None:

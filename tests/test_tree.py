@@ -10,8 +10,10 @@ import pytest
 import torch
 import transformers
 
+from lmfst.errors import ModelError
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.tree import KeyValueStore, TreeSession
+from lmfst.plan import Normaliser
 from tests.oracle import make_vocab
 
 SIZE = 40
@@ -196,3 +198,39 @@ def test_slots_are_reused() -> None:
     store.free([1, 3])
     assert store._used == 3
     assert sorted(store.allocate(3)) == [1, 3, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_use_the_tree(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    config = deepcopy(FAMILIES["llama"])
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    lm = TransformersLM(model, vocab(), bos=0)
+    assert lm.tree
+    found = np.asarray(lm.next_logp([[3, 4], [5]]))
+    assert found.dtype == np.float32 and np.isfinite(found).all()
+
+
+def test_windows_that_only_the_mask_knows_are_not_read_as_trees() -> None:
+    config = transformers.PhimoeConfig(
+        **SMALL, sliding_window=8, num_local_experts=2, num_experts_per_tok=1
+    )
+    lm = make(config)
+    assert not lm.tree and "sliding window" in lm.messages[0]  # type: ignore[attr-defined]
+
+
+def test_models_that_see_the_future_are_refused() -> None:
+    config = transformers.BertConfig(
+        vocab_size=SIZE, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=2, is_decoder=False,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="no causal language model"):
+        make(config)
+
+
+def test_rows_that_are_no_numbers_are_an_error() -> None:
+    normalise = Normaliser(np.array([0]))
+    with pytest.raises(ModelError, match="not a number"):
+        normalise(torch.tensor([[0.0, float("nan"), 1.0]]))
+    with pytest.raises(ModelError, match="probability zero"):
+        normalise(torch.tensor([[0.0, float("-inf"), float("-inf")]]))

@@ -175,7 +175,7 @@ NodeBudget = Annotated[
     typer.Option(
         "--node-budget",
         metavar="N",
-        help="Model rows a document may need before an error stops it.",
+        help="Model rows a document may need under --exact before an error stops it.",
         rich_help_panel=_POLICY,
     ),
 ]

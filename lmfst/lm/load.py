@@ -174,9 +174,20 @@ def _load_model(name: str, where: dict[str, Any], dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        return AutoModelForCausalLM.from_pretrained(**where, dtype=getattr(torch, dtype))
+        model, report = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=getattr(torch, dtype), output_loading_info=True
+        )
     except Exception as error:  # as above: whatever the loader raised, the model can't be used
         raise _not_loaded(f"the model {name}", error) from error
+    absent = sorted({*report["missing_keys"], *map(str, report["mismatched_keys"])})
+    if absent:
+        # transformers would fill them with random numbers.
+        raise ModelError(
+            f"the weights of {name} lack {len(absent)} tensors that its configuration asks for: "
+            f"{absent[0]}, …",
+            hint="the files may be incomplete or belong to another model: copy or save them again",
+        )
+    return model
 
 
 def _not_loaded(what: str, error: Exception) -> ModelError:

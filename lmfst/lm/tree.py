@@ -37,6 +37,8 @@ class KeyValueStore:
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
         self.capacity = 0
+        self.windows: set[int | None] = set()
+        """The sliding windows that the model's layers asked for (None: the whole past)."""
         self._free: list[int] = []
         self._used = 0
 
@@ -139,6 +141,7 @@ def attend(
     keys, values = call.store.read(module.layer_idx, call.context, in_order=call.in_order)
     mask = call.mask
     window = options.get("sliding_window")
+    call.store.windows.add(window)
     if window is not None:
         mask = mask.masked_fill(call.distance >= window, float("-inf"))
     packed = _padded(query[0], call)
