@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 _BLOCK = 512
+_FEW = 64
 Ints = NDArray[np.int64]
 
 
@@ -276,6 +277,13 @@ def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
 
     if rows.dtype == torch.float64:
         return torch.logsumexp(rows, dim=1)
+    # A few rows at a time: what is computed in between then stays in the processor's cache.
+    return torch.cat([_few_logsumexp(part) for part in rows.split(_FEW)])
+
+
+def _few_logsumexp(rows: torch.Tensor) -> torch.Tensor:
+    import torch
+
     highest = rows.amax(dim=1, keepdim=True)
     shift = torch.where(torch.isfinite(highest), highest, torch.zeros_like(highest))
     terms = (rows.float() - shift.float()).exp_()
