@@ -177,10 +177,6 @@ class Lexicons:
         """(decoder state, machine state) of a lexicon state."""
         return self._states[state]
 
-    def machine_state(self, state: int) -> int:
-        """The machine state of a lexicon state."""
-        return self._states[state][1]
-
     def viable(self, state: int, symbol: int) -> bool:
         """False only if nothing that follows in lexicon state `state` can begin with `symbol`."""
         return self.machine.viable(self._states[state][1], symbol)

@@ -3,10 +3,10 @@
 A known target and its source text tell what comes. The first call of a document evaluates the
 canonical tokenization of the whole text (of a long one, its beginning). Whenever propagation then
 meets a kept node that has not been evaluated, it is simulated on with the numbers there are; all
-nodes that the simulation keeps and lacks are
-asked for in one call, each with the beginning of its canonical continuation: 1 token for a new
-branch, then 2, 4, 8 … for one that survives. Lookahead only fills a cache. Decisions are taken
-offset by offset by the real run, from the same numbers as without it.
+nodes that the simulation keeps and lacks are asked for in one call, each with the beginning of its
+canonical continuation: 1 token for a new branch, then 2, 4, 8 … for one that survives. Lookahead
+only fills a cache. Decisions are taken offset by offset by the real run, from the same numbers as
+without it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Continuation:
     def __init__(self, text: bytes, vocab: Vocab, encode: Encode) -> None:
         self._text, self._vocab, self._encode = text, vocab, encode
         self._next: dict[int, tuple[int, int]] = {}
-        self._boundaries: list[int] = []
         self._lay(0, len(text))
         self._boundaries = sorted(self._next)
 
@@ -96,22 +95,15 @@ class Lookahead:
                 self.position[state] = before + self.continuation.size(token, before == 0)
 
     def reach(self, parent: int, token: int) -> int:
-        """How many tokens to add to a node that is asked for: twice its branch's last reach, else
-        1.
-        """
+        """Tokens to add to a node that is asked for: twice its branch's last reach, else 1."""
         on = self.continuation.token(self.position.get(parent, 0))
         if parent in self.tip and on is not None and on[0] == token:
-            return (
-                self.tip[parent]
-                if self.tip[parent] > LONGEST_REACH
-                else min(LONGEST_REACH, 2 * self.tip[parent])
-            )
+            # Only the trunk reaches further than a branch may, and goes on so.
+            return max(self.tip[parent], min(LONGEST_REACH, 2 * self.tip[parent]))
         return 1
 
     def extend(self, key: Key, reach: int) -> list[Key]:
-        """The nodes of the canonical continuation of a node, at most `reach`, while they fit the
-        target.
-        """
+        """The nodes of a node's canonical continuation, at most `reach`, that fit the target."""
         state, lexicon, offset = key
         found: list[Key] = []
         position = self.position.setdefault(state, 0)
@@ -128,9 +120,7 @@ class Lookahead:
         return found
 
     def _read(self, lexicon: int, offset: int, token: int) -> tuple[int, int] | None:
-        """Lexicon state and offset after a token, or None if it leaves the target or reaches its
-        end.
-        """
+        """Lexicon state and offset after a token; None if it leaves the target or ends it."""
         decoder, state = self.lexicons.pair(lexicon)
         spelled = self.lexicons.vocab.token_bytes[decoder][token]
         if spelled is None:

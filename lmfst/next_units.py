@@ -18,8 +18,8 @@ import numpy as np
 
 from lmfst.errors import InputError, UsageError
 from lmfst.lm.remembering import RememberingLM
-from lmfst.score import TransducedLM
-from lmfst.sequential import END
+from lmfst.score import TransducedLM, as_bytes
+from lmfst.sequential import END, emit
 from lmfst.units import END_NAME
 
 Warn = Callable[[str], None]
@@ -71,19 +71,13 @@ def emitted(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:
 
     InputError with the place where the function accepts no continuation.
     """
-    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    machine = model.target.machine
-    state = machine.start
-    out: list[int] = []
-    for at, byte in enumerate(data):
-        step = machine.step(state, byte)
-        if step is None:
-            raise InputError(
-                f"{model.target.name} accepts no string that begins with the first {at + 1} bytes "
-                f"of the prefix (byte {byte:#04x} at offset {at})"
-            )
-        state = step[0]
-        out += step[1]
+    data = as_bytes(text)
+    _, out, read = emit(model.target.machine, data)
+    if read < len(data):
+        raise InputError(
+            f"{model.target.name} accepts no string that begins with the first {read + 1} bytes "
+            f"of the prefix (byte {data[read]:#04x} at offset {read})"
+        )
     return tuple(out)
 
 

@@ -37,9 +37,7 @@ Node = tuple[int, int, int, int | None]
 
 
 class Domain:
-    """Which lexicon states are universal: every byte string over `alphabet` is accepted from
-    there.
-    """
+    """Which lexicon states are universal: they accept every byte string over `alphabet`."""
 
     def __init__(self, lexicons: Lexicons, alphabet: bytes) -> None:
         self._lexicons = lexicons
@@ -51,7 +49,7 @@ class Domain:
         machine = self._lexicons.machine
         if not isinstance(machine, Determinised):
             return True
-        first = self._lexicons.machine_state(state)
+        _, first = self._lexicons.pair(state)
         if machine.sources(first) not in self._known:
             self._explore(machine, first)
         return self._known[machine.sources(first)]
@@ -83,17 +81,18 @@ class Domain:
                 bad += into.get(here, ())
 
 
-class _Accepted:
-    """The accepted mass by progress."""
+Accepted = dict[Progress, float]
+"""The accepted mass by progress."""
 
-    def __init__(self) -> None:
-        self.mass: dict[Progress, list[float]] = {}
 
-    def add(self, progress: Progress, mass: float) -> None:
-        self.mass.setdefault(progress, []).append(mass)
-
-    def total(self) -> float:
-        return math.fsum(part for parts in self.mass.values() for part in parts)
+def _reaching(accepted: Accepted, size: int) -> list[float]:
+    """Per position 0 .. size, the accepted mass that matches the target so far at least."""
+    mass = [0.0] * (size + 1)
+    for (matched, _), part in accepted.items():
+        mass[matched] += part
+    for at in range(size - 1, -1, -1):
+        mass[at] += mass[at + 1]
+    return mass
 
 
 def _outputs(lexicon: Lexicon) -> list[tuple[int, int, tuple[int, ...]]]:
@@ -140,14 +139,15 @@ def propagate_partial(
     symbols = [*target, END] if end else list(target)
     root = session.open()
     open_: dict[Node, float] = {(root, lexicons.start, 0, None): 1.0}
-    accepted, rows = _Accepted(), 0
+    accepted: Accepted = {}
+    rows = 0
     outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]] = {}
     left: dict[int, float] = {}
     while open_ := _still_open(open_, accepted, left, len(symbols)):
         rows = policy.spend(rows, len(open_))
         open_ = _wave(lexicons, domain, session, normalise, symbols, open_, accepted, outputs)
     session.close(root)
-    if accepted.total() == 0:
+    if not accepted:
         raise FstError(
             "the model spells no string that the transducer accepts",
             hint="check that the transducer reads the bytes that the model's tokens spell",
@@ -156,18 +156,14 @@ def propagate_partial(
 
 
 def _still_open(
-    nodes: dict[Node, float], accepted: _Accepted, left: dict[int, float], size: int
+    nodes: dict[Node, float], accepted: Accepted, left: dict[int, float], size: int
 ) -> dict[Node, float]:
     """The nodes that can still change a result; the others' mass goes to `left`.
 
     A node whose output has left the target counts for the prefixes it matches; one that still
     follows the target may count for all of them.
     """
-    reached = [0.0] * (size + 2)
-    for (matched, _), parts in accepted.mass.items():
-        reached[matched] += math.fsum(parts)
-    for at in range(size - 1, -1, -1):
-        reached[at] += reached[at + 1]
+    reached = _reaching(accepted, size)
     following: dict[Node, float] = {}
     for node, mass in nodes.items():
         most = node[2] if node[3] is not None else size
@@ -191,7 +187,7 @@ def _wave(
     normalise: Normaliser,
     target: Sequence[int],
     nodes: dict[Node, float],
-    accepted: _Accepted,
+    accepted: Accepted,
     outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]],
 ) -> dict[Node, float]:
     """Read one more token everywhere. Returns the nodes that are open afterwards."""
@@ -213,7 +209,7 @@ def _wave(
                 # A node counts at once if it must be accepted and its progress can't change any
                 # more.
                 if after < 0 or (reached[1] is not None and domain.universal(after)):
-                    accepted.add(reached, mass)
+                    accepted[reached] = accepted.get(reached, 0.0) + mass
                 else:
                     moves.append((token, after, reached, mass))
             tokens = np.array([move[0] for move in moves], dtype=np.int64)
@@ -226,16 +222,14 @@ def _wave(
 
 def _result(
     target: Sequence[int],
-    accepted: _Accepted,
+    accepted: Accepted,
     left: dict[int, float],
     rows: int,
     wanted: Iterable[int],
 ) -> Propagated:
-    size, total = len(target), accepted.total()
-    reaches = [
-        math.fsum(m for (matched, _), parts in accepted.mass.items() if matched >= n for m in parts)
-        for n in range(size + 1)
-    ]
+    size = len(target)
+    reaches = _reaching(accepted, size)
+    total = reaches[0]
     with np.errstate(divide="ignore"):
         log_prefix = np.log(np.array(reaches) / total)
         lost = [math.fsum(m for at, m in left.items() if at >= n) for n in range(size + 1)]
@@ -243,10 +237,10 @@ def _result(
     nexts = {}
     for at in wanted:
         found: dict[int, float] = {}
-        for (matched, beyond), parts in accepted.mass.items():
+        for (matched, beyond), part in accepted.items():
             symbol = target[at] if matched > at else beyond
             if matched >= at and symbol is not None:
-                found[symbol] = found.get(symbol, 0.0) + math.fsum(parts)
+                found[symbol] = found.get(symbol, 0.0) + part
         names = np.array(sorted(found), dtype=np.int64)
         mass = np.array([found[symbol] for symbol in sorted(found)])
         nexts[at] = names, np.log(mass / reaches[at])

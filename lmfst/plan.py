@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     import torch
 
 Floats = NDArray[np.float64]
-_BLOCK = 512
-_FEW = 64
 Ints = NDArray[np.int64]
+
+_BLOCK = 512
+"""float32 terms that are added up in float32."""
+_FEW = 64
+"""Rows whose intermediate results fit into a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,12 @@ class Split:
 class Plan:
     """Ranges of one (lexicon state, offset) pair, in places relative to `tokens`.
 
-    tokens: int64 [range]. Tokens whose probabilities are summed (those that begin with y[o]; all of
-    them
-        where the distribution at offset o itself is wanted).
-    starts, nested: segment starts [segments], and a 0/1 matrix [segments, depth]: row k-1's column
-    sums
-        the segments of the tokens that cover offset o + k.
-    child_token, child_next, child_depth: int64 [children]. Tokens with output exactly y[o:o+depth].
+    tokens: int64 [range]. Tokens whose probabilities are summed: those that begin with y[o], or all
+        of them where the distribution at offset o itself is wanted.
+    starts, nested: segment starts [segments], and a 0/1 matrix [segments, depth] whose column k - 1
+        picks the segments of the tokens that cover offset o + k. segment_end: where the last ends.
+    child_token, child_next: int64 [children]. Tokens with output exactly y[o:o+depth], in order of
+        depth, and the lexicon states after them.
     levels: (depth, begin, end) of the children of each depth.
     splits: next-symbol splits at the depths where a distribution is wanted.
     """
@@ -61,25 +63,18 @@ class Plan:
     segment_end: int
     child_token: Ints
     child_next: Ints
-    child_depth: Ints
+    levels: tuple[tuple[int, int, int], ...]
     splits: tuple[Split, ...]
-    levels: tuple[tuple[int, int, int], ...] = ()
-    on_device: dict[Any, torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
+    _on_device: dict[Any, torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
 
-    def device_tokens(self, device: torch.device) -> torch.Tensor:
+    def ids(self, which: Literal["tokens", "child_token"], device: torch.device) -> torch.Tensor:
+        """The token ids `tokens` or `child_token` on a device."""
         import torch
 
-        if device not in self.on_device:
-            self.on_device[device] = torch.from_numpy(self.tokens).to(device)
-        return self.on_device[device]
-
-    def device_children(self, device: torch.device) -> torch.Tensor:
-        import torch
-
-        key = ("children", device)
-        if key not in self.on_device:
-            self.on_device[key] = torch.from_numpy(self.child_token).to(device)
-        return self.on_device[key]
+        key = (which, device)
+        if key not in self._on_device:
+            self._on_device[key] = torch.from_numpy(getattr(self, which)).to(device)
+        return self._on_device[key]
 
 
 def make_plan(
@@ -111,7 +106,6 @@ def make_plan(
         segment_end=segment_end,
         child_token=child_token,
         child_next=child_next,
-        child_depth=child_depth,
         levels=_levels(child_depth),
         splits=tuple(_split(lexicon, path[k], k, begin) for k in wanted if k < len(path)),
     )
@@ -213,14 +207,14 @@ def reduce_rows(rows: torch.Tensor, lse: torch.Tensor, removed: Floats, plan: Pl
     count = rows.shape[0]
     probs = np.zeros((count, 0))
     if len(plan.tokens):
-        chosen = rows.index_select(1, plan.device_tokens(device)).double()
+        chosen = rows.index_select(1, plan.ids("tokens", device)).double()
         probs = chosen.sub_(lse[:, None]).exp_().cpu().numpy()
     mass = np.zeros((count, plan.depth))
     if len(plan.starts):
         mass = np.add.reduceat(probs[:, : plan.segment_end], plan.starts, axis=1) @ plan.nested
     child_logp = np.zeros((count, 0))
     if len(plan.child_token):
-        chosen = rows.index_select(1, plan.device_children(device)).double()
+        chosen = rows.index_select(1, plan.ids("child_token", device)).double()
         child_logp = chosen.sub_(lse[:, None]).cpu().numpy()
     splits = tuple(
         np.add.reduceat(probs[:, s.first : s.last], s.starts, axis=1)

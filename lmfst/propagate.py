@@ -7,8 +7,7 @@ The equation (design, "One formula for everything"; arXiv 2603.05193, sections 4
 A node is a source prefix x whose emission ω(x) is a proper prefix of y. Nodes are taken in order of
 offset |ω(x)|; all nodes of an offset are merged and decided together, then one LM row of each kept
 node gives its share of every longer prefix of y and its child nodes. Tokens that emit nothing make
-children at
-the same offset: the next *wave* there.
+children at the same offset: the next *wave* there.
 
 `propagate` is a generator: it yields a `Request` for rows and is sent what they reduce to, so that
 a driver (`run_batch`) can serve many documents with one LM call. It assumes a total function; see

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ def bits(logp: float) -> float:
     return -logp / math.log(2.0) + 0.0
 
 
+def upper_bound(logp: float, log_dropped: float) -> float:
+    """log of what a probability is at most, nats, if weight was dropped; never above 0."""
+    return max(logp, min(0.0, float(np.logaddexp(logp, log_dropped))))
+
+
 @dataclass(frozen=True)
 class Scored:
     """One scored document.
@@ -58,7 +63,6 @@ class Scored:
     specials: float
     nodes: int
     units: Units
-    context: tuple[str, ...] = field(default=())
 
     @staticmethod
     def of(id: str, target: Sequence[int], found: Propagated, units: Units) -> Scored:
@@ -81,7 +85,7 @@ class Scored:
     @property
     def upper(self) -> float:
         """log of the upper bound p_Y(y) + dropped, nats (never above 0)."""
-        return max(self.logp, min(0.0, float(np.logaddexp(self.logp, self.log_dropped))))
+        return upper_bound(self.logp, self.log_dropped)
 
     def unit_rows(self) -> Iterator[Row]:
         """One row a unit, and the last one for ⊥."""

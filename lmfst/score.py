@@ -24,7 +24,7 @@ from lmfst.partial import Domain, propagate_partial
 from lmfst.plan import Normaliser
 from lmfst.policy import Beam, Exact, Policy
 from lmfst.propagate import Propagated, propagate, run_batch
-from lmfst.records import Scored
+from lmfst.records import Scored, upper_bound
 from lmfst.sequential import END, Identity, Utf8, run
 from lmfst.target import Target, load_target, rejected_string, require_total, support_of
 from lmfst.units import parse_target_text
@@ -34,6 +34,11 @@ Warn = Callable[[str], None]
 Symbols = Sequence[int] | Sequence[str] | str | bytes
 
 POLICIES: dict[str, Callable[[], Policy]] = {"beam": Beam, "exact": Exact}
+
+
+def as_bytes(text: str | bytes) -> bytes:
+    """A text as bytes: UTF-8, lone surrogates standing for bytes that are no UTF-8."""
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
 def _default_warn(message: str) -> None:
@@ -100,16 +105,13 @@ class TransducedLM:
         Raises InputError for text that names no symbol, FstError for a name in a list that doesn't.
         """
         alphabet = self.target.machine.symbols
-        if isinstance(y, str):
-            y = y.encode("utf-8", "surrogateescape")
-        if isinstance(y, bytes):
-            return parse_target_text(y, alphabet)
+        if isinstance(y, str | bytes):
+            return parse_target_text(as_bytes(y), alphabet)
         return tuple(alphabet.label(s) if isinstance(s, str) else int(s) for s in y)
 
     def transduce(self, text: str | bytes) -> tuple[int, ...]:
         """f(text), as symbol numbers. Raises InputError where f rejects it."""
-        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        return run(self.target.machine, data)
+        return run(self.target.machine, as_bytes(text))
 
     # Probabilities of single strings.
 
@@ -156,9 +158,18 @@ class TransducedLM:
     def _propagate(
         self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
     ) -> Propagated:
-        if self._domain is not None:
-            return self._partial(target, end=end, wanted=wanted)
         session = self.lm.session()
+        if self._domain is not None:
+            return propagate_partial(
+                self.lexicons,
+                self._domain,
+                session,
+                self.policy,
+                self._normalise,
+                target,
+                end=end,
+                wanted=wanted,
+            )
         generator = propagate(
             self.lexicons,
             session,
@@ -179,38 +190,17 @@ class TransducedLM:
             text = machine.source(target)
         return None if text is None else Continuation(text, self.lm.vocab, self.lm.encode)
 
-    def _partial(
-        self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
-    ) -> Propagated:
-        if self._domain is None:
-            raise UsageError("the target is total: there is no domain to condition on")
-        return propagate_partial(
-            self.lexicons,
-            self._domain,
-            self.lm.session(),
-            self.policy,
-            self._normalise,
-            target,
-            end=end,
-            wanted=wanted,
-        )
-
     @staticmethod
     def _bounds(found: Propagated) -> Bounds:
         logp = float(found.log_prefix[-1])
-        upper = min(0.0, float(np.logaddexp(logp, found.log_dropped[-1])))
-        return Bounds(logp, logp, max(logp, upper))
+        return Bounds(logp, logp, upper_bound(logp, float(found.log_dropped[-1])))
 
     # Documents.
 
     def score(self, texts: Iterable[str | bytes], *, given: Given = "source") -> list[Scored]:
         """Score texts; see `Scored`. given: whether they are in source or in target form."""
         documents = (
-            Document(
-                id=str(i),
-                text=t.encode("utf-8", "surrogateescape") if isinstance(t, str) else t,
-                origin=f"text {i}",
-            )
+            Document(id=str(i), text=as_bytes(t), origin=f"text {i}")
             for i, t in enumerate(texts, start=1)
         )
         return list(self.score_documents(documents, given=given))
@@ -246,7 +236,7 @@ class TransducedLM:
         self, batch: list[tuple[Document, tuple[int, ...]]], given: Given
     ) -> list[Scored]:
         if self._domain is not None:
-            found = [self._partial(target, end=True) for _, target in batch]
+            found = [self._propagate(target, end=True) for _, target in batch]
         else:
             session = self.lm.session()
             runs = [

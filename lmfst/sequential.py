@@ -54,11 +54,22 @@ class Sequential(Protocol):
         """False only if the next symbol emitted after `state` can never be `symbol` (or END)."""
         ...
 
-    def describe(self, state: int) -> str:
-        """A content description of the state: the same text means the same state in every
-        process.
-        """
-        ...
+
+def emit(machine: Sequential, data: bytes) -> tuple[int, list[int], int]:
+    """Read `data` as far as some accepted string goes on so.
+
+    Returns the state reached, the symbols emitted, and the number of bytes read: len(data), unless
+    no accepted string goes on with the byte there.
+    """
+    state = machine.start
+    out: list[int] = []
+    for at, byte in enumerate(data):
+        step = machine.step(state, byte)
+        if step is None:
+            return state, out, at
+        state = step[0]
+        out += step[1]
+    return state, out, len(data)
 
 
 def run(machine: Sequential, data: bytes) -> Output:
@@ -66,18 +77,13 @@ def run(machine: Sequential, data: bytes) -> Output:
 
     Raises InputError with the position of the first byte that no accepted string has there.
     """
-    state = machine.start
-    out: list[int] = []
-    for at, byte in enumerate(data):
-        step = machine.step(state, byte)
-        if step is None:
-            raise InputError(
-                f"the transducer accepts no string that begins with the first {at + 1} bytes of "
-                f"the text (byte {byte:#04x} at offset {at})",
-                hint="extend the transducer to accept this input, or remove it from the text",
-            )
-        state = step[0]
-        out += step[1]
+    state, out, read = emit(machine, data)
+    if read < len(data):
+        raise InputError(
+            f"the transducer accepts no string that begins with the first {read + 1} bytes of "
+            f"the text (byte {data[read]:#04x} at offset {read})",
+            hint="extend the transducer to accept this input, or remove it from the text",
+        )
     last = machine.final(state)
     if last is None:
         raise InputError(
@@ -105,9 +111,6 @@ class Identity:
 
     def viable(self, state: int, symbol: int) -> bool:
         return True
-
-    def describe(self, state: int) -> str:
-        return "identity"
 
     def source(self, target: Sequence[int]) -> bytes:
         """The only byte string with this output."""
@@ -157,9 +160,6 @@ class Utf8:
         if symbol >= CODE_POINTS:
             return symbol == CODE_POINTS + pending[0]
         return chr(symbol).encode().startswith(pending)
-
-    def describe(self, state: int) -> str:
-        return self._pending[state].hex()
 
     def source(self, target: Sequence[int]) -> bytes:
         """The only byte string with this output, if there is one."""
@@ -262,9 +262,6 @@ class Determinised:
         accepted.
         """
         return frozenset(source for source, _ in self._states[state])
-
-    def describe(self, state: int) -> str:
-        return ";".join(f"{q}:{','.join(map(str, out))}" for q, out in self._states[state])
 
     def _closure(self, pairs: list[tuple[int, Output]]) -> list[tuple[int, Output]]:
         """Follow input epsilons; keep the pairs that can read a byte or end the string."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmfst.grammar.labels import BOS, EOS, FIRST_GENERATED, NUL, Labels
+from lmfst.grammar.labels import BOS, EOS, FIRST_GENERATED, NUL, Labels, used_labels
 from lmfst.grammar.values import ASCII, BYTE, UTF8, Alphabets, Table, Value
 
 Warn = Callable[[str], None]
@@ -23,7 +23,7 @@ def finished(value: Value, labels: Labels, warn: Warn) -> tuple[Any, dict[int, s
         _check(side, alphabets, warn)
     if not value.both - {ASCII, BYTE}:
         return fst, {}
-    used = _used(fst)
+    used = used_labels(fst)
     named = dict(labels.names) | {BOS: "BOS", EOS: "EOS"}
     generated = {label: named[label] for label in sorted(used[0] | used[1]) if label in named}
     for alphabets, side_used, attach in (
@@ -44,16 +44,6 @@ def _check(side: str, alphabets: Alphabets, warn: Warn) -> None:
         )
     elif BYTE in alphabets and UTF8 in alphabets:
         warn(f"the {side} side mixes bytes above 127 with utf8 code points; use one mode for both")
-
-
-def _used(fst: Any) -> tuple[set[int], set[int]]:
-    inputs: set[int] = set()
-    outputs: set[int] = set()
-    for state in fst.states():
-        for arc in fst.arcs(state):
-            inputs.add(arc.ilabel)
-            outputs.add(arc.olabel)
-    return inputs - {0}, outputs - {0}
 
 
 def _table(alphabets: Alphabets, used: set[int], generated: Mapping[int, str], warn: Warn) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from lmfst.grammar.source import RuleError, printable
 
@@ -204,3 +205,14 @@ def _integer(text: str) -> int:
 def pynini_text(labels: list[int]) -> str:
     """Labels written so that pynini's string compiler gives exactly these, whatever the mode."""
     return "".join(map("[{}]".format, labels))
+
+
+def used_labels(fst: Any) -> tuple[set[int], set[int]]:
+    """The input and the output labels on the arcs of a pynini FST, epsilon apart."""
+    inputs: set[int] = set()
+    outputs: set[int] = set()
+    for state in fst.states():
+        for arc in fst.arcs(state):
+            inputs.add(arc.ilabel)
+            outputs.add(arc.olabel)
+    return inputs - {0}, outputs - {0}

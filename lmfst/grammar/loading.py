@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmfst.errors import FstError
-from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels
+from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels, used_labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
 
@@ -96,7 +96,7 @@ def adopt(fst: Any, names: Mapping[int, str], labels: Labels, warn: Warn, what: 
     fst = _standard(fst)
     sides = []
     pairs = []
-    used = _used_labels(fst)
+    used = used_labels(fst)
     for symbols, side_labels in zip((fst.input_symbols(), fst.output_symbols()), used, strict=True):
         alphabets, relabel = _side(symbols, side_labels, dict(names), labels, what)
         sides.append(alphabets)
@@ -129,16 +129,6 @@ def _standard(fst: Any) -> Any:
         return pynini.arcmap(fst, map_type="to_standard")
     except (pynini.FstOpError, pynini.FstArgError) as error:
         raise RuleError(f"an FST with arcs of type {fst.arc_type()} can't be used") from error
-
-
-def _used_labels(fst: Any) -> tuple[set[int], set[int]]:
-    inputs: set[int] = set()
-    outputs: set[int] = set()
-    for state in fst.states():
-        for arc in fst.arcs(state):
-            inputs.add(arc.ilabel)
-            outputs.add(arc.olabel)
-    return inputs - {0}, outputs - {0}
 
 
 def _read_table(symbols: Any, what: str) -> Any:

@@ -197,18 +197,15 @@ class TransformersLM(LM):
             self._model.set_attn_implementation(ATTENTION)
             if self._model.config._attn_implementation != ATTENTION:
                 raise NotImplementedError("it has an attention of its own")
-            self.tree = True
             session = TreeSession(self)
             found = torch.as_tensor(self._tree_rows(session, contexts)).float().log_softmax(1)
             self._check_windows(session)
-            likely = expected.topk(min(CHECK_TOKENS, expected.shape[1]), dim=1).indices
-            worst = float((found.gather(1, likely) - expected.gather(1, likely)).abs().max())
+            worst = _worst_difference(expected, found)
             if worst <= self._tolerance():
                 return True
             reason = f"its log-probabilities differ by {worst:.2g}"
         except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        self.tree = False
         self._model.set_attn_implementation(before)
         warn(
             f"{type(self._model).__name__} can't be evaluated as a token tree ({reason}); every "
@@ -221,8 +218,7 @@ class TransformersLM(LM):
 
     def _check_windows(self, session: TreeSession) -> None:
         """NotImplementedError if layers look back less far than they tell `attend`."""
-        config = self._model.config
-        text = config.get_text_config() if hasattr(config, "get_text_config") else config
+        text = _text_config(self._model.config)
         if getattr(text, "attention_chunk_size", None) is not None:
             raise NotImplementedError("it reads its context in chunks")
         window = getattr(text, "sliding_window", None)
@@ -242,8 +238,7 @@ class TransformersLM(LM):
                 .log_softmax(0)
                 for ids in (context, context[:1])
             )
-        likely = begun.topk(min(CHECK_TOKENS, len(begun))).indices
-        if float((whole[likely] - begun[likely]).abs().max()) > self._tolerance():
+        if _worst_difference(begun[None], whole[None]) > self._tolerance():
             raise ModelError(
                 f"{type(self._model).__name__} is no causal language model: later tokens change "
                 "the probabilities of earlier ones",
@@ -289,8 +284,18 @@ class TransformersLM(LM):
         return ([] if self.bos is None else [self.bos]) + context[start:]
 
 
+def _worst_difference(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """The largest difference of log-probabilities [n, V], nats, for the likeliest of `expected`."""
+    likely = expected.topk(min(CHECK_TOKENS, expected.shape[1]), dim=1).indices
+    return float((found.gather(1, likely) - expected.gather(1, likely)).abs().max())
+
+
+def _text_config(config: Any) -> Any:
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
 def _context_length(config: Any) -> int:
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    text = _text_config(config)
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         value = getattr(text, name, None)
         if isinstance(value, int) and value > 1:

@@ -295,9 +295,7 @@ class TreeSession(Session):
         return node, window
 
     def _next_call(self, nodes: list[int], begin: int) -> tuple[int, dict[tuple[int, int], None]]:
-        """The entries of one call: as many of nodes[begin:] as the token budget allows, at least
-        one.
-        """
+        """The entries of one call: as many of nodes[begin:] as the budget allows, at least one."""
         entries: dict[tuple[int, int], None] = {}
         end = begin
         while end < len(nodes) and self._token[nodes[end]] >= 0:
@@ -321,9 +319,7 @@ class TreeSession(Session):
         return found[::-1]
 
     def _above(self, entry: tuple[int, int]) -> tuple[int, int] | None:
-        """The entry that `entry` follows: its parent in the same window, BOS at the window's
-        start.
-        """
+        """What `entry` follows: its parent in the same window, BOS at the window's start."""
         node, window = entry
         parent = self._parent[node]
         if parent < 0:
