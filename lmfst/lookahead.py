@@ -1,17 +1,20 @@
 """Lookahead: which nodes a document will probably need, so that few large LM calls suffice.
 
-A known target and its source text tell what comes. The first call of a document evaluates the
+A known target and its source text tell what comes. The first request of a document evaluates the
 canonical tokenization of the whole text (of a long one, its beginning). Whenever propagation then
-meets a kept node that has not been evaluated, it is simulated on with the numbers there are; all
-nodes that the simulation keeps and lacks are asked for in one call, each with the beginning of its
-canonical continuation: 1 token for a new branch, then 2, 4, 8 … for one that survives. Lookahead
-only fills a cache. Decisions are taken offset by offset by the real run, from the same numbers as
-without it.
+meets a kept node that has not been evaluated, it is simulated on: a node without a row is taken to
+behave like an evaluated one that has read the same text, which differs in older tokens only. What
+the simulation keeps is asked for at once; so the branches that are likely to be kept come with all
+of their likely continuations. Where nothing has been evaluated at a place, the canonical tokens go
+on from there, until they meet a place where something has.
+
+Lookahead only fills a cache. Decisions are taken offset by offset by the real run, from the same
+numbers as without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,16 +25,12 @@ from lmfst.vocab import Vocab
 
 Encode = Callable[[bytes], Sequence[int] | None]
 Key = tuple[int, int, int]
-"""(LM state, lexicon state, offset)"""
+"""(LM state, lexicon state, position in the batch)"""
 
 TRUNK = 1024
-"""Tokens that the first continuation of a document adds, and those that go on from its end."""
-LONGEST_REACH = 64
-"""Tokens that the continuation of a branch may add at once."""
-REQUEST = 512
-"""Missing nodes after which a simulation ends; continuations may add as many again."""
-HORIZON = 4096
-"""Symbols that a simulation goes ahead: what it asks for must fit into memory."""
+"""Tokens that a continuation adds at most."""
+REQUEST = 4096
+"""Missing nodes after which a simulation ends: their keys and values must fit into memory."""
 
 
 class Continuation:
@@ -72,10 +71,9 @@ class Continuation:
 
 @dataclass
 class Lookahead:
-    """The lookahead of one document: where its nodes are in the source, and how far branches reach.
+    """The lookahead of one document: where its nodes are in the source.
 
-    position: LM state → bytes of the source read. tip: LM state at the end of a continuation that
-    was asked for → its length.
+    position: LM state → bytes of the source read.
     """
 
     lexicons: Lexicons
@@ -83,40 +81,34 @@ class Lookahead:
     target: Sequence[int]
     continuation: Continuation
     position: dict[int, int] = field(default_factory=dict)
-    tip: dict[int, int] = field(default_factory=dict)
 
     def place(self, parents: np.ndarray, tokens: np.ndarray, states: np.ndarray) -> None:
         """Note the source positions of new nodes."""
         for parent, token, state in zip(
             parents.tolist(), tokens.tolist(), states.tolist(), strict=True
         ):
-            if state not in self.position:
+            if state not in self.position and token >= 0:
                 before = self.position.get(parent, 0)
                 self.position[state] = before + self.continuation.size(token, before == 0)
 
-    def reach(self, parent: int, token: int) -> int:
-        """Tokens to add to a node that is asked for: twice its branch's last reach, else 1."""
-        on = self.continuation.token(self.position.get(parent, 0))
-        if parent in self.tip and on is not None and on[0] == token:
-            # Only the trunk reaches further than a branch may, and goes on so.
-            return max(self.tip[parent], min(LONGEST_REACH, 2 * self.tip[parent]))
-        return 1
+    def extend(self, key: Key, base: int, known: Container[tuple[int, int]]) -> list[Key]:
+        """The nodes of a node's canonical continuation that fit the target, at most `TRUNK`.
 
-    def extend(self, key: Key, reach: int) -> list[Key]:
-        """The nodes of a node's canonical continuation, at most `reach`, that fit the target."""
-        state, lexicon, offset = key
+        base: the document's first position in the batch. known: places (lexicon state, position)
+        at which the continuation ends.
+        """
+        state, lexicon, offset = key[0], key[1], key[2] - base
         found: list[Key] = []
         position = self.position.setdefault(state, 0)
-        while len(found) < reach:
+        while len(found) < TRUNK:
             on = self.continuation.token(position)
             moved = None if on is None else self._read(lexicon, offset, on[0])
-            if on is None or moved is None:
+            if on is None or moved is None or (moved[0], moved[1] + base) in known:
                 break
             lexicon, offset = moved
             state = int(self.session.step(np.array([state]), np.array([on[0]]))[0])
             position = self.position.setdefault(state, on[1])
-            found.append((state, lexicon, offset))
-        self.tip[state] = len(found) or 1
+            found.append((state, lexicon, offset + base))
         return found
 
     def _read(self, lexicon: int, offset: int, token: int) -> tuple[int, int] | None:

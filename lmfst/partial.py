@@ -22,9 +22,9 @@ import numpy as np
 from lmfst.errors import BudgetError, FstError
 from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lm.base import Session
-from lmfst.plan import Normaliser
 from lmfst.policy import Policy
 from lmfst.propagate import Propagated
+from lmfst.rows import Normaliser
 from lmfst.sequential import END, Determinised
 
 OPEN_TOLERANCE = 1e-13

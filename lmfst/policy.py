@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from lmfst import defaults
 from lmfst.errors import BudgetError, UsageError
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
 SILENT_TOLERANCE = 1e-16
 """Where a chain of nodes at one offset ends, as a share of the prefix probability.
 
@@ -36,12 +39,18 @@ class Policy:
         if self.node_budget < 1:
             raise UsageError(f"--node-budget must be at least 1, not {self.node_budget}")
 
-    def keep(self, logw: NDArray[np.float64], log_reference: float) -> NDArray[np.intp]:
-        """Indices of the nodes to keep. logw: float64 [nodes], nats.
+    def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
+        """Which nodes are kept, bool [nodes].
 
-        log_reference: log of the weight that thresholds are relative to.
+        logw: float64 [nodes], nats; the nodes of an offset follow each other. first: int64
+        [offsets], where each offset's begin. log_reference: float64 [offsets], log of the weight
+        that thresholds are relative to.
         """
         raise NotImplementedError
+
+    def floor(self, log_reference: Floats) -> Floats | float:
+        """Log weights that are below this for a lower bound of the reference are never kept."""
+        return -math.inf
 
     def spend(self, used: int, more: int) -> int:
         """Rows used after `more` further ones; BudgetError above the budget."""
@@ -62,8 +71,8 @@ class Policy:
 class Exact(Policy):
     """Keep every node. Chains of silent tokens end at `SILENT_TOLERANCE`."""
 
-    def keep(self, logw: NDArray[np.float64], log_reference: float) -> NDArray[np.intp]:
-        return np.arange(len(logw))
+    def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
+        return np.ones(len(logw), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,15 @@ class Beam(Policy):
         """A beam bounds the rows of an offset itself; no budget is needed."""
         return used + more
 
-    def keep(self, logw: NDArray[np.float64], log_reference: float) -> NDArray[np.intp]:
-        least = log_reference + math.log(self.threshold) if self.threshold > 0 else -math.inf
-        heavy = np.flatnonzero(logw >= least)
-        if len(heavy) > self.size:
+    def floor(self, log_reference: Floats) -> Floats | float:
+        return log_reference + math.log(self.threshold) if self.threshold > 0 else -math.inf
+
+    def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
+        sizes = np.diff(first, append=len(logw))
+        heavy = logw >= np.repeat(np.broadcast_to(self.floor(log_reference), len(sizes)), sizes)
+        if (np.add.reduceat(heavy, first, dtype=np.int64) > self.size).any():
             # A stable sort makes ties fall to the node that arrived first, in every run.
-            heavy = np.sort(heavy[np.argsort(-logw[heavy], kind="stable")[: self.size]])
+            offset = np.repeat(np.arange(len(sizes)), sizes)
+            order = np.lexsort((-np.where(heavy, logw, -np.inf), offset))
+            heavy[order[np.arange(len(logw)) - first[offset] >= self.size]] = False
         return heavy

@@ -1,4 +1,4 @@
-"""Propagation: prefix probabilities of a target string by summing over its nodes.
+"""Propagation: prefix probabilities of target strings by summing over their nodes.
 
 The equation (design, "One formula for everything"; arXiv 2603.05193, sections 4 and 5):
 
@@ -9,17 +9,18 @@ offset |ω(x)|; all nodes of an offset are merged and decided together, then one
 node gives its share of every longer prefix of y and its child nodes. Tokens that emit nothing make
 children at the same offset: the next *wave* there.
 
-`propagate` is a generator: it yields a `Request` for rows and is sent what they reduce to, so that
-a driver (`run_batch`) can serve many documents with one LM call. It assumes a total function; see
-`lmfst.partial` for functions that reject some strings.
+A batch of documents runs in step: each step takes the nodes of one offset of every document, in one
+array. Where lookahead is on, rows are evaluated ahead: a document stops at the first node without a
+row, a simulation says which further rows are probably needed (`_Batch._ghost`), all of them are
+asked for in one request, and the document goes on. Decisions are the real run's alone.
+
+A total function is assumed; see `lmfst.partial` for functions that reject some strings.
 """
 
 from __future__ import annotations
 
-import copy
-import itertools
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,24 +28,38 @@ from numpy.typing import NDArray
 
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
-from lmfst.lookahead import HORIZON, REQUEST, TRUNK, Continuation, Key, Lookahead
-from lmfst.plan import Floats, Ints, Normaliser, Plan, Reduced, make_plan, reduce_rows
+from lmfst.lookahead import REQUEST, Continuation, Key, Lookahead
+from lmfst.plan import Floats, Ints, Plan, make_plan
 from lmfst.policy import SILENT_TOLERANCE, Policy
-from lmfst.sequential import END
+from lmfst.rows import Group, Normaliser, RowTable, ragged
+from lmfst.wave import Pool, Wave, merged, sorted_by_position
 
+Next = dict[int, tuple[Ints, Floats]]
+
+TRUST = 4
+"""Nodes that a branch is simulated on for, per row that it has had (see `_Batch._trusted`)."""
 RETAIN_EVERY = 64
-"""Offsets between two calls that let the session forget dead states."""
+"""Steps between two calls that let the session forget dead states."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """Rows that a document needs: LM states int64 [n], and a plan for each group of them."""
+class Job:
+    """A target to propagate: symbols int [N], ⊥ (END) included if it is asked for.
 
-    states: Ints
-    groups: tuple[tuple[int, Plan], ...]
+    wanted: positions 0 .. N at which the distribution of the next symbol is asked for. source: the
+    canonical tokens of a source text, for lookahead; None for no lookahead. The result doesn't
+    depend on it.
+    """
 
+    target: tuple[int, ...]
+    wanted: frozenset[int] = frozenset()
+    source: Continuation | None = None
 
-Reply = list[Reduced]
+    @property
+    def last(self) -> int:
+        """Nodes stand up to this offset: after the last symbol only if what follows is wanted."""
+        size = len(self.target)
+        return size if size in self.wanted else size - 1
 
 
 @dataclass
@@ -56,417 +71,417 @@ class Propagated:
     log_dropped: float64 [N + 1]. log of the weight dropped before each prefix was covered;
         P_Y lies in [exp log_prefix, exp log_prefix + exp log_dropped].
     next: position → (symbols int64, logp float64) of the next symbol after target[:position].
-    rows: LM rows asked for. removed: nats by which renormalising without the specials raised logp,
-        averaged over the nodes of each offset by weight and summed over offsets.
+    rows: nodes that were kept. removed: nats by which renormalising without the specials raised
+        logp, averaged over the nodes of each offset by weight and summed over offsets.
     """
 
     log_prefix: Floats
     log_dropped: Floats
-    next: dict[int, tuple[Ints, Floats]] = field(default_factory=dict)
+    next: Next = field(default_factory=dict)
     rows: int = 0
     removed: float = 0.0
-
-
-@dataclass
-class _Wave:
-    """Nodes that reached an offset: parents (LM states), tokens read there (-1: none), lexicon
-    states, log weights; all [nodes]."""
-
-    parent: Ints
-    token: Ints
-    lexicon: Ints
-    logw: Floats
-
-    @staticmethod
-    def join(waves: Sequence[_Wave]) -> _Wave:
-        if len(waves) == 1:
-            return waves[0]
-        return _Wave(
-            *(
-                np.concatenate([getattr(wave, name) for wave in waves])
-                for name in ("parent", "token", "lexicon", "logw")
-            )
-        )
-
-    def at(self, index: NDArray[np.intp]) -> _Wave:
-        return _Wave(self.parent[index], self.token[index], self.lexicon[index], self.logw[index])
-
-
-@dataclass
-class _Nodes:
-    """Decided nodes of one offset, sorted by lexicon state.
-
-    states: int64 [nodes], LM states. kinds: the lexicon states; group i is bounds[i]:bounds[i+1].
-    """
-
-    offset: int
-    states: Ints
-    wave: _Wave
-    kinds: list[int]
-    bounds: list[int]
-
-    def groups(self) -> list[tuple[int, int, int]]:
-        """(lexicon state, begin, end) of every group."""
-        return list(zip(self.kinds, self.bounds[:-1], self.bounds[1:], strict=True))
-
-    def ids(self) -> list[Key]:
-        """What identifies the nodes' rows and plans."""
-        pairs = zip(self.states.tolist(), self.wave.lexicon.tolist(), strict=True)
-        return [(state, lexicon, self.offset) for state, lexicon in pairs]
-
-
-class _Run:
-    """One document's propagation: the state between offsets."""
-
-    def __init__(
-        self,
-        lexicons: Lexicons,
-        session: Session,
-        policy: Policy,
-        target: Sequence[int],
-        wanted: Iterable[int],
-        source: Continuation | None = None,
-    ) -> None:
-        self.lexicons, self.session, self.policy = lexicons, session, policy
-        self.target = [int(symbol) for symbol in target]
-        self.size = len(self.target)
-        self.wanted = frozenset(wanted)
-        # Nodes stand before the last symbol; after it only where a distribution is wanted there.
-        self.last = self.size if self.size in self.wanted else self.size - 1
-        self.log_prefix = np.full(self.size + 1, -np.inf)
-        self.log_prefix[0] = 0.0
-        self.log_dropped_at = np.full(self.size + 2, -np.inf)
-        self.splits: dict[int, list[tuple[Ints, Floats]]] = {k: [] for k in self.wanted}
-        self.rows, self.removed = 0, 0.0
-        self.root = session.open()
-        self.arrived: dict[int, list[_Wave]] = {0: [self._first_wave()]}
-        self._plans: dict[tuple[int, int], Plan] = {}
-        self._known: dict[Key, Reduced] = {}
-        self._ahead = None if source is None else Lookahead(lexicons, session, self.target, source)
-
-    def _first_wave(self) -> _Wave:
-        one = np.zeros(1, dtype=np.int64)
-        return _Wave(one + self.root, one - 1, one + self.lexicons.start, np.zeros(1))
-
-    def run(self) -> Generator[Request, Reply, Propagated]:
-        for offset in range(self.last + 1):
-            waves = self.arrived.pop(offset, [])
-            first = True
-            while waves:
-                nodes = self._settle(_Wave.join(waves), offset, first=first)
-                waves, first = [], False
-                if len(nodes.states):
-                    self.rows = self.policy.spend(self.rows, len(nodes.states))
-                    waves = self._spread(nodes, (yield from self._replies(nodes)))
-            self._forget(offset)
-        self.session.close(self.root)
-        return self._result()
-
-    def _forget(self, offset: int) -> None:
-        """Drop what was needed up to `offset` only."""
-        if offset % RETAIN_EVERY != RETAIN_EVERY - 1:
-            return
-        self._plans = {key: plan for key, plan in self._plans.items() if key[1] > offset}
-        self._known = {key: row for key, row in self._known.items() if key[2] > offset}
-        parents = [wave.parent for waves in self.arrived.values() for wave in waves]
-        ahead = np.array([key[0] for key in self._known], dtype=np.int64)
-        live = np.unique(np.concatenate([np.array([self.root]), ahead, *parents]))
-        self.session.retain(self.root, live)
-
-    def _settle(self, wave: _Wave, offset: int, *, first: bool) -> _Nodes:
-        """Merge and decide the nodes of a wave. Returns the kept ones, by lexicon state."""
-        states = np.zeros(0, dtype=np.int64)
-        if self.session.merges:
-            states = self._states(wave)
-            states, wave = _merged(states, wave)
-        log_prefix = float(self.log_prefix[offset])
-        kept = self.policy.keep(wave.logw, self._reference(wave, offset))
-        total = _logsumexp(wave.logw)
-        if total == -math.inf or (not first and total < log_prefix + math.log(SILENT_TOLERANCE)):
-            kept = kept[:0]
-        if len(kept) < len(wave.logw):
-            gone = np.ones(len(wave.logw), dtype=bool)
-            gone[kept] = False
-            lost = _logsumexp(wave.logw[gone])
-            self.log_dropped_at[offset] = np.logaddexp(self.log_dropped_at[offset], lost)
-            wave = wave.at(kept)
-            states = states[kept] if self.session.merges else states
-        if not self.session.merges:
-            states = self._states(wave)
-        return self._grouped(states, wave, offset)
-
-    def _reference(self, wave: _Wave, offset: int) -> float:
-        """What weights are compared with: the mass that is known to go on, or the heaviest node.
-
-        The prefix probability itself would be a poor yardstick where the text leaves a likely token
-        in the middle: mass that is about to die would crowd out the nodes that go on.
-        """
-        if offset >= self.size:
-            return float(self.log_prefix[offset])
-        return max(float(self.log_prefix[offset + 1]), float(wave.logw.max(initial=-np.inf)))
-
-    def _states(self, wave: _Wave) -> Ints:
-        if (wave.token < 0).any():
-            return wave.parent
-        states = self.session.step(wave.parent, wave.token)
-        if self._ahead is not None:
-            self._ahead.place(wave.parent, wave.token, states)
-        return states
-
-    def _grouped(self, states: Ints, wave: _Wave, offset: int) -> _Nodes:
-        if len(states) == 1 or (len(states) and (wave.lexicon == wave.lexicon[0]).all()):
-            return _Nodes(offset, states, wave, [int(wave.lexicon[0])], [0, len(states)])
-        order = np.argsort(wave.lexicon, kind="stable")
-        states, wave = states[order], wave.at(order)
-        kinds, begins = np.unique(wave.lexicon, return_index=True)
-        bounds = [*begins.tolist(), len(states)]
-        return _Nodes(offset, states, wave, kinds.tolist(), bounds)
-
-    def _replies(self, nodes: _Nodes) -> Generator[Request, Reply, Reply]:
-        """What the rows of nodes reduce to, from the LM or from what lookahead has asked for."""
-        if self._ahead is None:
-            groups = tuple(
-                (end - begin, self._plan(kind, nodes.offset)) for kind, begin, end in nodes.groups()
-            )
-            return (yield Request(nodes.states, groups))
-        if any(key not in self._known for key in nodes.ids()):
-            keys = self._speculate(nodes, self._ahead)
-            plans = [(lexicon, offset) for _, lexicon, offset in keys]
-            runs = [(plan, len(list(run))) for plan, run in itertools.groupby(plans)]
-            groups = tuple((size, self._plan(*plan)) for plan, size in runs)
-            replies = yield Request(np.array([key[0] for key in keys]), groups)
-            rows = (row for reply in replies for row in reply.rows())
-            self._known.update(zip(keys, rows, strict=True))
-        known = [self._known[key] for key in nodes.ids()]
-        return [Reduced.stack(known[begin:end]) for _, begin, end in nodes.groups()]
-
-    def _speculate(self, nodes: _Nodes, ahead: Lookahead) -> list[Key]:
-        """The nodes to ask for now: the missing ones, and those that a simulation says are next."""
-        ghost = copy.copy(self)
-        ghost.log_prefix = self.log_prefix.copy()
-        ghost.log_dropped_at = self.log_dropped_at.copy()
-        ghost.arrived = {offset: list(waves) for offset, waves in self.arrived.items()}
-        ghost.splits = {k: [] for k in self.wanted}
-        missing: dict[Key, int] = {}
-        waves = ghost._spread_known(nodes, missing, ahead)
-        for offset in range(nodes.offset, min(self.last, nodes.offset + HORIZON) + 1):
-            if len(missing) >= REQUEST:
-                break
-            first = offset > nodes.offset
-            waves = ghost.arrived.pop(offset, []) if first else waves
-            while waves:
-                waves = ghost._spread_known(
-                    ghost._settle(_Wave.join(waves), offset, first=first), missing, ahead
-                )
-                first = False
-        keys = dict.fromkeys(missing)
-        for key, reach in missing.items():
-            if len(keys) >= 2 * REQUEST:
-                break
-            keys.update(dict.fromkeys(ahead.extend(key, reach)))
-        return sorted((key for key in keys if key not in self._known), key=lambda k: (k[2], k[1]))
-
-    def _spread_known(
-        self, nodes: _Nodes, missing: dict[Key, int], ahead: Lookahead
-    ) -> list[_Wave]:
-        """In a simulation: spread the nodes whose rows are known, note the others in `missing`."""
-        known = []
-        for i, key in enumerate(nodes.ids()):
-            if key in self._known:
-                known.append(i)
-            elif nodes.wave.token[i] < 0:
-                missing[key] = TRUNK
-            else:
-                missing[key] = ahead.reach(int(nodes.wave.parent[i]), int(nodes.wave.token[i]))
-        if not known:
-            return []
-        index = np.array(known)
-        kept = self._grouped(nodes.states[index], nodes.wave.at(index), nodes.offset)
-        rows = [self._known[key] for key in kept.ids()]
-        return self._spread(kept, [Reduced.stack(rows[b:e]) for _, b, e in kept.groups()])
-
-    def _spread(self, nodes: _Nodes, replies: Reply) -> list[_Wave]:
-        """Spread the mass of nodes. Returns the next wave at their offset."""
-        silent: list[_Wave] = []
-        for (kind, begin, end), reply in zip(nodes.groups(), replies, strict=True):
-            plan = self._plan(kind, nodes.offset)
-            logw = nodes.wave.logw[begin:end]
-            self._cover(plan, reply, logw, nodes.offset)
-            silent += self._spawn(plan, reply, nodes.states[begin:end], logw, nodes.offset)
-        return silent
-
-    def _plan(self, lexicon: int, offset: int) -> Plan:
-        if (lexicon, offset) not in self._plans:
-            found = self.lexicons[lexicon]
-            self._plans[lexicon, offset] = make_plan(
-                found,
-                self.target[offset : offset + found.depth],
-                useful=lambda state, depth: self._useful(state, offset + depth),
-                wanted=[k - offset for k in self.wanted if k >= offset],
-                children_to=self.last - offset,
-            )
-        return self._plans[lexicon, offset]
-
-    def _useful(self, lexicon: int, offset: int) -> bool:
-        """Whether a node there can still contribute to anything that is asked for."""
-        if offset in self.wanted or offset >= self.size:
-            return True
-        return self.lexicons.viable(lexicon, self.target[offset])
-
-    def _cover(self, plan: Plan, reply: Reduced, logw: Floats, offset: int) -> None:
-        """Add the nodes' share to the prefixes that their next token covers."""
-        top = float(logw.max())
-        weight = np.exp(logw - top)
-        if plan.depth:
-            span = slice(offset + 1, offset + 1 + plan.depth)
-            share = _log_weighted(weight, top, logw, reply.mass)
-            self.log_prefix[span] = np.logaddexp(self.log_prefix[span], share)
-        for split, probs in zip(plan.splits, reply.splits, strict=True):
-            share = _log_weighted(weight, top, logw, probs)
-            self.splits[offset + split.depth].append((split.symbols, share))
-        share_of_prefix = math.exp(min(0.0, top - float(self.log_prefix[offset])))
-        self.removed += share_of_prefix * float(weight @ reply.removed)
-
-    def _spawn(
-        self, plan: Plan, reply: Reduced, states: Ints, logw: Floats, offset: int
-    ) -> list[_Wave]:
-        """File the child nodes under their offsets. Returns those that stay at `offset`."""
-        silent = []
-        for depth, begin, end in plan.levels:
-            weights = (logw[:, None] + reply.child_logp[:, begin:end]).ravel()
-            token, after = plan.child_token[begin:end], plan.child_next[begin:end]
-            if len(states) > 1:
-                token, after = np.tile(token, len(states)), np.tile(after, len(states))
-            wave = _Wave(np.repeat(states, end - begin), token, after, weights)
-            if weights.min() == -np.inf:
-                wave = wave.at(np.flatnonzero(weights > -np.inf))
-            if not len(wave.logw):
-                continue
-            if depth == 0:
-                silent.append(wave)
-            else:
-                self.arrived.setdefault(offset + depth, []).append(wave)
-        return silent
-
-    def _result(self) -> Propagated:
-        lost = np.logaddexp.accumulate(self.log_dropped_at)[: self.size]
-        nexts = {k: _combined(parts, float(self.log_prefix[k])) for k, parts in self.splits.items()}
-        return Propagated(
-            log_prefix=self.log_prefix,
-            log_dropped=np.concatenate([[-np.inf], lost]),
-            next=nexts,
-            rows=self.rows,
-            removed=self.removed,
-        )
-
-
-def _merged(states: Ints, wave: _Wave) -> tuple[Ints, _Wave]:
-    """Add up nodes with one LM state and one lexicon state."""
-    code = states * (int(wave.lexicon.max()) + 1) + wave.lexicon
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    if len(first) == len(code):
-        return states, wave
-    top = np.full(len(first), -np.inf)
-    np.maximum.at(top, inverse, wave.logw)
-    total = np.bincount(inverse, np.exp(wave.logw - top[inverse]), minlength=len(first))
-    merged = wave.at(first)
-    merged.logw = np.log(total) + top
-    return states[first], merged
-
-
-def _log_weighted(weight: Floats, top: float, logw: Floats, probs: Floats) -> Floats:
-    """log Σ_i exp(logw_i) probs[i, :]. weight: exp(logw - top), which may underflow.
-
-    Columns where only underflown nodes have a probability are summed again, in the log domain.
-    """
-    with np.errstate(divide="ignore"):
-        share = np.log(weight @ probs) + top
-        for column in np.flatnonzero((share == -np.inf) & (probs > 0).any(axis=0)):
-            share[column] = _logsumexp(logw + np.log(probs[:, column]))
-    return share
-
-
-def _logsumexp(values: Floats) -> float:
-    top = float(values.max(initial=-math.inf))
-    return top + math.log(float(np.exp(values - top).sum())) if top > -math.inf else top
-
-
-def _combined(parts: list[tuple[Ints, Floats]], log_prefix: float) -> tuple[Ints, Floats]:
-    """Sum the shares of each next symbol, relative to the prefix probability."""
-    if not parts or log_prefix == -math.inf:
-        return np.zeros(0, np.int64), np.zeros(0)
-    symbols = np.concatenate([part[0] for part in parts])
-    logp = np.concatenate([part[1] for part in parts]) - log_prefix
-    distinct, inverse = np.unique(symbols, return_inverse=True)
-    top = np.full(len(distinct), -np.inf)
-    np.maximum.at(top, inverse, logp)
-    shift = np.where(np.isfinite(top), top, 0.0)
-    total = np.bincount(inverse, np.exp(logp - shift[inverse]), minlength=len(distinct))
-    with np.errstate(divide="ignore"):
-        return distinct, np.log(total) + shift
 
 
 def propagate(
     lexicons: Lexicons,
     session: Session,
     policy: Policy,
-    target: Sequence[int],
-    *,
-    end: bool = True,
-    wanted: Iterable[int] = (),
-    source: Continuation | None = None,
-) -> Generator[Request, Reply, Propagated]:
-    """Prefix probabilities of `target`, followed by ⊥ if `end`; see `Propagated`.
-
-    wanted: positions (0 .. number of symbols) where the next-symbol distribution is asked for.
-    source: the canonical tokens of a source text, for lookahead; the result doesn't depend on it.
-    """
-    symbols = [*target, END] if end else list(target)
-    if session.merges:
-        source = None
-    return _Run(lexicons, session, policy, symbols, wanted, source).run()
-
-
-def run_batch(
-    generators: Sequence[Generator[Request, Reply, Propagated]],
-    session: Session,
     normalise: Normaliser,
+    jobs: Sequence[Job],
 ) -> list[Propagated]:
-    """Drive documents together: every round serves one request of each with shared LM calls."""
-    results: list[Propagated | None] = [None] * len(generators)
-    requests: dict[int, Request] = {}
-
-    def advance(i: int, reply: Reply | None) -> None:
-        try:
-            requests[i] = generators[i].send(reply) if reply is not None else next(generators[i])
-        except StopIteration as stop:
-            requests.pop(i, None)
-            results[i] = stop.value
-
-    for i in range(len(generators)):
-        advance(i, None)
-    while requests:
-        order = list(requests)
-        replies = _serve([requests[i] for i in order], session, normalise)
-        for i, reply in zip(order, replies, strict=True):
-            advance(i, reply)
-    return [result for result in results if result is not None]
+    """Prefix probabilities of every target; the documents share LM calls. See `Propagated`."""
+    if not jobs:
+        return []
+    return _Batch(lexicons, session, policy, normalise, jobs).run()
 
 
-def _serve(requests: list[Request], session: Session, normalise: Normaliser) -> list[Reply]:
-    """The replies to several requests, by blocks of rows."""
-    states = np.concatenate([request.states for request in requests])
-    groups = [group for request in requests for group in request.groups]
-    pieces: list[list[Reduced]] = [[] for _ in groups]
-    ends = np.cumsum([size for size, _ in groups])
-    for block, rows in session.rows(states):
-        lse, removed = normalise(rows)
-        at, last = block.start, block.start + rows.shape[0]
-        g = int(np.searchsorted(ends, at, side="right"))
-        while at < last:
-            until = min(int(ends[g]), last)
-            part = slice(at - block.start, until - block.start)
-            pieces[g].append(reduce_rows(rows[part], lse[part], removed[part], groups[g][1]))
-            at, g = until, g + 1
-    reduced = iter([Reduced.stack(parts) for parts in pieces])
-    return [[next(reduced) for _ in request.groups] for request in requests]
+class _State:
+    """Where a batch stands. Arrays over positions hold offset o of document d at base[d] + o.
+
+    offset: int64 [documents], the offset whose nodes are next. wave: int64 [documents], waves taken
+    there. log_prefix, log_dropped, best (the heaviest node that arrived): float64 [positions].
+    pool: nodes that have arrived at offsets to come.
+    """
+
+    def __init__(self, documents: int, positions: int) -> None:
+        self.offset = np.zeros(documents, dtype=np.int64)
+        self.wave = np.zeros(documents, dtype=np.int64)
+        self.log_prefix = np.full(positions, -np.inf)
+        self.log_dropped = np.full(positions, -np.inf)
+        self.best = np.full(positions, -np.inf)
+        self.pool = Pool()
+
+    def copy(self) -> _State:
+        """The same for a simulation, which changes none of this."""
+        other = _State(0, 0)
+        other.offset, other.wave = self.offset.copy(), self.wave.copy()
+        other.log_prefix, other.log_dropped = self.log_prefix.copy(), self.log_dropped.copy()
+        other.best, other.pool = self.best.copy(), self.pool.copy()
+        return other
+
+
+class _Batch:
+    """The propagation of a batch of documents."""
+
+    def __init__(
+        self,
+        lexicons: Lexicons,
+        session: Session,
+        policy: Policy,
+        normalise: Normaliser,
+        jobs: Sequence[Job],
+    ) -> None:
+        self.lexicons, self.session, self.policy = lexicons, session, policy
+        self.normalise, self.jobs = normalise, jobs
+        sizes = np.array([len(job.target) + 1 for job in jobs], dtype=np.int64)
+        self.base = np.cumsum(sizes) - sizes
+        self.last = np.array([job.last for job in jobs], dtype=np.int64)
+        self.document = np.repeat(np.arange(len(jobs)), sizes)
+        # Weights at an offset are compared with what covers one symbol more; at the end, with that.
+        self.ahead_of = np.arange(1, sizes.sum() + 1)
+        self.ahead_of[self.base + sizes - 1] -= 1
+        self.roots = [session.open() for _ in jobs]
+        self.rows = np.zeros(len(jobs), dtype=np.int64)
+        self.removed = np.zeros(len(jobs))
+        self.splits: list[tuple[Ints, Ints, Floats]] = []
+        self.table = RowTable()
+        self._plans: dict[tuple[int, int], Plan] = {}
+        self._row_of: dict[Key, int] = {}
+        self._any_row: dict[tuple[int, int], int] = {}
+        self._steps = 0
+        self._age: dict[int, int] = {}
+        self._chains: dict[int, tuple[int, int]] = {}
+        self._ahead: list[Lookahead | None] = [
+            None
+            if session.merges or job.source is None
+            else Lookahead(lexicons, session, job.target, job.source)
+            for job in jobs
+        ]
+        self._looks_ahead = any(ahead is not None for ahead in self._ahead)
+
+    def run(self) -> list[Propagated]:
+        state = self._first()
+        while missing := self._advance(state, ghost=False):
+            self._evaluate(self._ghost(state, missing))
+        for root in self.roots:
+            self.session.close(root)
+        nexts = self._distributions(state)
+        return [self._result(state, d, found) for d, found in enumerate(nexts)]
+
+    def _first(self) -> _State:
+        """The roots, at offset 0 of every document."""
+        state = _State(len(self.jobs), len(self.document))
+        state.log_prefix[self.base] = 0.0
+        state.best[self.base] = 0.0
+        count = len(self.jobs)
+        state.pool.add(
+            self.base,
+            np.array(self.roots, dtype=np.int64),
+            np.full(count, -1, dtype=np.int64),
+            np.full(count, self.lexicons.start, dtype=np.int64),
+            np.zeros(count),
+        )
+        return state
+
+    def _advance(self, state: _State, *, ghost: bool) -> dict[Key, float]:
+        """Take steps until every document has ended or lacks a row.
+
+        Returns the nodes without a row, with their log weights. In a simulation (ghost) documents
+        go on past them, each taken to be like another node at the same place, if there is one.
+        """
+        missing: dict[Key, float] = {}
+        blocked = np.zeros(len(self.jobs), dtype=bool)
+        while len(missing) < REQUEST or not ghost:
+            active = np.flatnonzero((state.offset <= self.last) & ~blocked)
+            if not len(active):
+                break
+            wave = state.pool.take(self.base[active] + state.offset[active])
+            if wave is not None:
+                if len(active) > 1:
+                    wave = sorted_by_position(wave)
+                if ghost:
+                    self._ghost_step(state, wave, missing)
+                else:
+                    blocked |= self._step(state, wave, missing)
+            self._move_on(state, active[~blocked[active]])
+            if not ghost:
+                self._forget(state)
+        return missing
+
+    def _move_on(self, state: _State, active: Ints) -> None:
+        """Move documents to their next offset, unless tokens that emit nothing left nodes here."""
+        waiting = state.pool.occupied(self.base[active] + state.offset[active])
+        state.wave[active] = np.where(waiting, state.wave[active] + 1, 0)
+        state.offset[active[~waiting]] += 1
+
+    # Decisions.
+
+    def _decide(self, state: _State, wave: Wave) -> NDArray[np.bool_]:
+        """Which nodes of a wave are kept."""
+        first = wave.first()
+        position = wave.position[first]
+        heaviest = np.maximum.reduceat(wave.logw, first)
+        # The prefix probability itself would be a poor yardstick where the text leaves a likely
+        # token in the middle: mass that is about to die would crowd out the nodes that go on.
+        reference = np.maximum(state.log_prefix[self.ahead_of[position]], heaviest)
+        kept = self.policy.keep(wave.logw, first, reference)
+        later = state.wave[self.document[position]] > 0
+        if later.any():
+            size = np.diff(first, append=len(wave))
+            total = np.log(np.add.reduceat(np.exp(wave.logw - np.repeat(heaviest, size)), first))
+            fading = total + heaviest < state.log_prefix[position] + math.log(SILENT_TOLERANCE)
+            kept &= ~np.repeat(later & fading, size)
+        return kept
+
+    def _step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> NDArray[np.bool_]:
+        """Decide and spread a wave. Returns which documents lack a row: these are as before."""
+        blocked = np.zeros(len(self.jobs), dtype=bool)
+        states = np.zeros(0, dtype=np.int64)
+        if self.session.merges:
+            states, wave = merged(self._states(wave), wave)
+        kept = self._decide(state, wave)
+        chosen = wave.at(kept)
+        self._require_budget(chosen)
+        states = states[kept] if self.session.merges else self._states(chosen)
+        if self._looks_ahead:
+            rows = self._rows_of(chosen.keys(states))
+            if (rows < 0).any():
+                lacking = chosen.at(rows < 0)
+                missing.update(
+                    zip(lacking.keys(states[rows < 0]), lacking.logw.tolist(), strict=True)
+                )
+                blocked[self.document[lacking.position]] = True
+                out = blocked[self.document[wave.position]]
+                state.pool.add_wave(wave.at(out))
+                wave, kept = wave.at(~out), kept[~out]
+                out = blocked[self.document[chosen.position]]
+                chosen, states, rows = chosen.at(~out), states[~out], rows[~out]
+        else:
+            rows = self._read_now(chosen, states)
+        gone = wave.at(~kept)
+        np.logaddexp.at(state.log_dropped, gone.position, gone.logw)
+        if len(chosen):
+            self._count(state, chosen, rows)
+            self._spread(state, chosen, states, rows)
+        return blocked
+
+    def _require_budget(self, chosen: Wave) -> None:
+        more = np.bincount(self.document[chosen.position], minlength=len(self.jobs))
+        self.policy.spend(int((self.rows + more).max()), 0)
+
+    def _count(self, state: _State, chosen: Wave, rows: Ints) -> None:
+        """Note what real nodes cost, and what leaving out the specials did to them."""
+        documents = self.document[chosen.position]
+        np.add.at(self.rows, documents, 1)
+        share = np.exp(np.minimum(0.0, chosen.logw - state.log_prefix[chosen.position]))
+        np.add.at(self.removed, documents, share * self.table.removed[rows])
+        if self.table.symbol_count[rows].any():
+            flat, owner = ragged(self.table.symbol_first[rows], self.table.symbol_count[rows])
+            self.splits.append(
+                (
+                    self.table.symbol_position[flat],
+                    self.table.symbol[flat],
+                    chosen.logw[owner] + self.table.symbol_logp[flat],
+                )
+            )
+
+    def _spread(self, state: _State, wave: Wave, states: Ints, rows: Ints) -> None:
+        """Add the nodes' shares to the prefixes that their next token covers; file the children."""
+        table = self.table
+        flat, owner = ragged(table.cover_first[rows], table.cover_count[rows])
+        covered = wave.position[owner] + 1 + flat - table.cover_first[rows][owner]
+        np.logaddexp.at(state.log_prefix, covered, wave.logw[owner] + table.cover_logp[flat])
+        flat, owner = ragged(table.child_first[rows], table.child_count[rows])
+        logw = wave.logw[owner] + table.child_logp[flat]
+        to = table.child_position[flat]
+        np.maximum.at(state.best, to, logw)
+        alive = logw > -np.inf
+        if not self.session.merges:
+            # Children that no later decision can keep need not wait for it.
+            known = np.maximum(state.log_prefix[self.ahead_of[to]], state.best[to])
+            light = alive & (logw < self.policy.floor(known)) & (to > wave.position[owner])
+            np.logaddexp.at(state.log_dropped, to[light], logw[light])
+            alive &= ~light
+        flat, owner = flat[alive], owner[alive]
+        state.pool.add(
+            to[alive], states[owner], table.child_token[flat], table.child_next[flat], logw[alive]
+        )
+
+    def _states(self, wave: Wave) -> Ints:
+        """LM states of nodes: those of their parents after their token, which roots don't have."""
+        moved = wave.token >= 0
+        states = wave.parent.copy()
+        states[moved] = self.session.step(wave.parent[moved], wave.token[moved])
+        if self._looks_ahead:
+            for ahead, index in self._by_document(wave):
+                ahead.place(wave.parent[index], wave.token[index], states[index])
+        return states
+
+    def _by_document(self, wave: Wave) -> list[tuple[Lookahead, slice]]:
+        first = wave.first().tolist()
+        ends = [*first[1:], len(wave)][: len(first)]
+        documents = self.document[wave.position[first]].tolist()
+        found = [
+            (self._ahead[document], slice(begin, end))
+            for document, begin, end in zip(documents, first, ends, strict=True)
+        ]
+        return [(ahead, part) for ahead, part in found if ahead is not None]
+
+    # Rows.
+
+    def _rows_of(self, keys: list[Key]) -> Ints:
+        """The table's rows of nodes, -1 where there is none."""
+        return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
+
+    def _read_now(self, wave: Wave, states: Ints) -> Ints:
+        """Without lookahead: rows for these nodes, in a table of their own."""
+        self.table.clear()
+        if not len(wave):
+            return np.zeros(0, dtype=np.int64)
+        order = np.lexsort((wave.lexicon, wave.position))
+        self._read([wave.at(order).keys(states[order])[i] for i in range(len(order))])
+        rows = np.empty(len(order), dtype=np.int64)
+        rows[order] = np.arange(len(order))
+        return rows
+
+    def _evaluate(self, keys: list[Key]) -> None:
+        """With lookahead: add the rows of nodes to the table."""
+        keys = sorted(keys, key=lambda key: (key[2], key[1]))
+        begin = len(self.table)
+        self._read(keys)
+        for row, key in enumerate(keys, start=begin):
+            self._row_of[key] = row
+            self._any_row.setdefault(key[1:], row)
+            age, chain = self._chains.get(key[0], (0, 0))
+            self._age[key[0]] = age + chain
+
+    def _read(self, keys: list[Key]) -> None:
+        """Ask the session for rows, in this order, which has equal plans side by side."""
+        states = np.array([key[0] for key in keys], dtype=np.int64)
+        for block, rows in self.session.rows(states):
+            lse, removed = self.normalise(rows)
+            groups: list[Group] = []
+            for _, lexicon, position in keys[block]:
+                if groups and (groups[-1].lexicon, groups[-1].position) == (lexicon, position):
+                    groups[-1] = groups[-1].one_more()
+                else:
+                    groups.append(Group(1, lexicon, position, self._plan(lexicon, position)))
+            self.table.read(rows, lse, removed, states[block], groups)
+
+    def _plan(self, lexicon: int, position: int) -> Plan:
+        if (lexicon, position) not in self._plans:
+            document = int(self.document[position])
+            job, offset = self.jobs[document], position - int(self.base[document])
+            found = self.lexicons[lexicon]
+            self._plans[lexicon, position] = make_plan(
+                found,
+                job.target[offset : offset + found.depth],
+                useful=lambda state, depth: self._useful(job, state, offset + depth),
+                wanted=[k for k in range(found.depth + 1) if offset + k in job.wanted],
+                children_to=job.last - offset,
+            )
+        return self._plans[lexicon, position]
+
+    def _useful(self, job: Job, lexicon: int, offset: int) -> bool:
+        """Whether a node there can still contribute to anything that is asked for."""
+        if offset in job.wanted or offset >= len(job.target):
+            return True
+        return self.lexicons.viable(lexicon, job.target[offset])
+
+    def _forget(self, state: _State) -> None:
+        """Drop what was needed up to here only."""
+        self._steps += 1
+        if self._steps % RETAIN_EVERY:
+            return
+        here = self.base + state.offset
+        self._plans = {k: p for k, p in self._plans.items() if k[1] >= here[self.document[k[1]]]}
+        waiting, table = state.pool.wave(), self.table
+        ahead = table.position >= here[self.document[table.position]]
+        states = np.concatenate([waiting.parent, table.state[ahead]])
+        owner = self.document[np.concatenate([waiting.position, table.position[ahead]])]
+        for document in np.flatnonzero(state.offset <= self.last).tolist():
+            root = self.roots[document]
+            self.session.retain(root, np.unique(np.append(states[owner == document], root)))
+
+    # Lookahead.
+
+    def _ghost(self, state: _State, missing: dict[Key, float]) -> list[Key]:
+        """The nodes to ask for now: the missing ones, and those that a simulation says are next."""
+        self._chains.clear()
+        found = dict(missing)
+        found.update(self._advance(state.copy(), ghost=True))
+        places = {key[1:] for key in found} | self._any_row.keys()
+        keys = list(found)
+        for key in found:
+            document = int(self.document[key[2]])
+            ahead = self._ahead[document]
+            if ahead is not None and key[1:] not in self._any_row:
+                more = ahead.extend(key, int(self.base[document]), places)
+                places.update(k[1:] for k in more)
+                keys += more
+        return list(dict.fromkeys(keys))
+
+    def _ghost_step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> None:
+        """As `_step`; a node without a row is noted, and taken to be like another one there."""
+        chosen = wave.at(self._decide(state, wave))
+        states = self._states(chosen)
+        keys = chosen.keys(states)
+        rows = self._rows_of(keys)
+        for i in np.flatnonzero(rows < 0).tolist():
+            key = keys[i]
+            if self._trusted(key[0], int(chosen.parent[i])):
+                missing[key] = float(chosen.logw[i])
+                rows[i] = self._any_row.get(key[1:], -1)
+        known = rows >= 0
+        if known.any():
+            self._spread(state, chosen.at(known), states[known], rows[known])
+
+    def _trusted(self, state: int, parent: int) -> bool:
+        """Whether a branch may be simulated on to a node without a row.
+
+        A young branch may still surprise: it goes on for `TRUST` times as many nodes as it has had
+        rows.
+        """
+        age, chain = self._chains.get(parent) or (self._age.get(parent, 0), 0)
+        self._chains[state] = (age, chain + 1)
+        return chain < max(1, TRUST * age)
+
+    # Results.
+
+    def _result(self, state: _State, document: int, nexts: Next) -> Propagated:
+        begin = int(self.base[document])
+        size = len(self.jobs[document].target)
+        lost = np.logaddexp.accumulate(state.log_dropped[begin : begin + size])
+        return Propagated(
+            log_prefix=state.log_prefix[begin : begin + size + 1].copy(),
+            log_dropped=np.concatenate([[-np.inf], lost]),
+            next=nexts,
+            rows=int(self.rows[document]),
+            removed=float(self.removed[document]),
+        )
+
+    def _distributions(self, state: _State) -> list[Next]:
+        """The next-symbol distributions of every document."""
+        nothing = (np.zeros(0, np.int64), np.zeros(0))
+        nexts = [dict.fromkeys(sorted(job.wanted), nothing) for job in self.jobs]
+        if not self.splits:
+            return nexts
+        position, symbol, logp = (np.concatenate(parts) for parts in zip(*self.splits, strict=True))
+        order = np.lexsort((symbol, position))
+        order = order[logp[order] > -np.inf]
+        if not len(order):
+            return nexts
+        position, symbol, logp = position[order], symbol[order], logp[order]
+        changes = (position[1:] != position[:-1]) | (symbol[1:] != symbol[:-1])
+        first = np.flatnonzero(np.append(True, changes))
+        top = np.maximum.reduceat(logp, first)
+        size = np.diff(first, append=len(logp))
+        total = np.log(np.add.reduceat(np.exp(logp - np.repeat(top, size)), first)) + top
+        position, symbol = position[first], symbol[first]
+        total -= state.log_prefix[position]
+        bounds = np.flatnonzero(np.append(True, position[1:] != position[:-1])).tolist()
+        for begin, end in zip(bounds, [*bounds[1:], len(position)], strict=True):
+            at = int(position[begin])
+            document = int(self.document[at])
+            nexts[document][at - int(self.base[document])] = symbol[begin:end], total[begin:end]
+        return nexts

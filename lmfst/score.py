@@ -21,10 +21,10 @@ from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.lookahead import Continuation
 from lmfst.partial import Domain, propagate_partial
-from lmfst.plan import Normaliser
 from lmfst.policy import Beam, Exact, Policy
-from lmfst.propagate import Propagated, propagate, run_batch
+from lmfst.propagate import Job, Propagated, propagate
 from lmfst.records import Scored, upper_bound
+from lmfst.rows import Normaliser
 from lmfst.sequential import END, Identity, Utf8, run
 from lmfst.target import Target, load_target, rejected_string, require_total, support_of
 from lmfst.units import parse_target_text
@@ -170,16 +170,9 @@ class TransducedLM:
                 end=end,
                 wanted=wanted,
             )
-        generator = propagate(
-            self.lexicons,
-            session,
-            self.policy,
-            target,
-            end=end,
-            wanted=wanted,
-            source=self._continuation(None, target),
-        )
-        return run_batch([generator], session, self._normalise)[0]
+        symbols = (*target, END) if end else tuple(target)
+        job = Job(symbols, frozenset(wanted), self._continuation(None, target))
+        return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
 
     def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
         """The canonical tokens that lookahead follows; None where no source text is known."""
@@ -238,18 +231,14 @@ class TransducedLM:
         if self._domain is not None:
             found = [self._propagate(target, end=True) for _, target in batch]
         else:
-            session = self.lm.session()
-            runs = [
-                propagate(
-                    self.lexicons,
-                    session,
-                    self.policy,
-                    target,
+            jobs = [
+                Job(
+                    (*target, END),
                     source=self._continuation(document.text if given == "source" else None, target),
                 )
                 for document, target in batch
             ]
-            found = run_batch(runs, session, self._normalise)
+            found = propagate(self.lexicons, self.lm.session(), self.policy, self._normalise, jobs)
         scored = []
         for (document, target), result in zip(batch, found, strict=True):
             self._warn_of_zero(document, target, result)

@@ -13,7 +13,7 @@ import transformers
 from lmfst.errors import ModelError
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.tree import KeyValueStore, TreeSession
-from lmfst.plan import Normaliser
+from lmfst.rows import Normaliser
 from tests.oracle import make_vocab
 
 SIZE = 40

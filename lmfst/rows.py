@@ -1,0 +1,286 @@
+"""LM rows reduced to the few numbers that propagation needs, and the table that keeps them.
+
+A row has the vocabulary's size; what is kept of it is the log mass of every prefix of the target
+that its next token covers, and the log-probabilities of the tokens that make child nodes
+(`lmfst.plan`). All rows of a block are gathered, exponentiated in float64 and summed together, on
+the device that they lie on. Segments are sums of non-negative terms: |Δ log| stays below 1e-6
+however improbable they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmfst.errors import ModelError
+from lmfst.plan import Floats, Ints, Plan
+
+if TYPE_CHECKING:
+    import torch
+
+_BLOCK = 512
+"""float32 terms that are added up in float32."""
+_FEW = 64
+"""Rows whose intermediate results fit into a processor's cache."""
+
+
+class Growing:
+    """A numpy array to whose end others are added."""
+
+    def __init__(self, dtype: Any) -> None:
+        self._store = np.zeros(64, dtype)
+        self.size = 0
+
+    def extend(self, values: np.ndarray) -> None:
+        end = self.size + len(values)
+        if end > len(self._store):
+            self._store = np.concatenate([self._store, np.zeros(max(end, self.size), self.dtype)])
+        self._store[self.size : end] = values
+        self.size = end
+
+    @property
+    def dtype(self) -> Any:
+        return self._store.dtype
+
+    @property
+    def array(self) -> np.ndarray:
+        """What has been added so far: a view, valid until the next addition."""
+        return self._store[: self.size]
+
+
+def ragged(first: Ints, count: Ints) -> tuple[Ints, Ints]:
+    """All indices first[i] … first[i] + count[i] - 1, and the i that each belongs to."""
+    owner = np.repeat(np.arange(len(count)), count)
+    before = np.cumsum(count) - count
+    return np.arange(len(owner)) + (first - before)[owner], owner
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that share a plan: `count` nodes in a lexicon state at a position of the batch."""
+
+    count: int
+    lexicon: int
+    position: int
+    plan: Plan
+
+    def one_more(self) -> Group:
+        """The group with another row."""
+        return replace(self, count=self.count + 1)
+
+
+class RowTable:
+    """Reduced rows, numbered as they come. Positions are those of the batch, see
+    `lmfst.propagate`.
+
+    Per row: `state` (LM state), `lexicon`, `position`, `removed` (nats by which leaving out the
+    specials raised the row), and three lists, row i having entries first[i] … first[i] + count[i]:
+    covers: log mass of the next token covering position + 1, position + 2, …
+    children: `child_logp` of a token that is read up to `child_position`, `child_token`,
+    `child_next` the lexicon state after it.
+    symbols: `symbol_logp` of the `symbol` that is next at `symbol_position`.
+    """
+
+    _INTS = (
+        "state",
+        "lexicon",
+        "position",
+        "cover_first",
+        "cover_count",
+        "child_first",
+        "child_count",
+        "child_token",
+        "child_next",
+        "child_position",
+        "symbol_first",
+        "symbol_count",
+        "symbol",
+        "symbol_position",
+    )
+    _FLOATS = ("removed", "cover_logp", "child_logp", "symbol_logp")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._columns = {name: Growing(np.int64) for name in self._INTS}
+        self._columns |= {name: Growing(np.float64) for name in self._FLOATS}
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        try:
+            return self.__dict__["_columns"][name].array
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __len__(self) -> int:
+        return self._columns["state"].size
+
+    def read(
+        self,
+        rows: torch.Tensor,
+        lse: torch.Tensor,
+        removed: Floats,
+        states: Ints,
+        groups: Sequence[Group],
+    ) -> None:
+        """Add a block of rows [n, vocabulary], normalisers float64 [n], LM states int64 [n]."""
+        sums, child_logp = _gather(rows, lse, groups)
+        self._extend("state", [states])
+        self._extend("removed", [removed])
+        sizes = [group.count for group in groups]
+        self._extend("lexicon", [np.repeat([g.lexicon for g in groups], sizes)])
+        self._extend("position", [np.repeat([g.position for g in groups], sizes)])
+        covers, symbols = _masses(sums, groups)
+        self._lists("cover", [(g.count, g.plan.depth) for g in groups])
+        self._extend("cover_logp", covers)
+        self._lists("child", [(g.count, len(g.plan.child_token)) for g in groups])
+        self._extend("child_logp", [child_logp])
+        self._extend("child_token", (np.tile(g.plan.child_token, g.count) for g in groups))
+        self._extend("child_next", (np.tile(g.plan.child_next, g.count) for g in groups))
+        self._extend(
+            "child_position",
+            (np.tile(g.plan.child_depth + g.position, g.count) for g in groups),
+        )
+        splits = [[(g, split) for split in g.plan.splits] for g in groups]
+        lengths = [sum(len(split.symbols) for _, split in found) for found in splits]
+        self._lists("symbol", list(zip(sizes, lengths, strict=True)))
+        self._extend("symbol_logp", symbols)
+        for found in filter(None, splits):
+            count = found[0][0].count
+            names = [split.symbols for _, split in found]
+            places = [np.full(len(s.symbols), g.position + s.depth) for g, s in found]
+            self._extend("symbol", [np.tile(np.concatenate(names), count)])
+            self._extend("symbol_position", [np.tile(np.concatenate(places), count)])
+
+    def _extend(self, name: str, parts: Iterable[np.ndarray]) -> None:
+        found = list(parts)
+        if found:
+            self._columns[name].extend(np.concatenate(found) if len(found) > 1 else found[0])
+
+    def _lists(self, kind: str, sizes: Sequence[tuple[int, int]]) -> None:
+        """Note where the lists of (count, length) rows begin."""
+        count = np.repeat([length for _, length in sizes], [rows for rows, _ in sizes])
+        begin = self._columns[f"{kind}_logp"].size
+        self._columns[f"{kind}_first"].extend(begin + np.cumsum(count) - count)
+        self._columns[f"{kind}_count"].extend(count)
+
+
+def _gather(
+    rows: torch.Tensor, lse: torch.Tensor, groups: Sequence[Group]
+) -> tuple[Floats, Floats]:
+    """(segment sums of probabilities, log-probabilities of children), row by row."""
+    import torch
+
+    device = rows.device
+    flat, by_row, by_token = _flattened(rows)
+
+    def picked(lists: Sequence[np.ndarray]) -> torch.Tensor:
+        """float64 log-probabilities of a list of tokens for each row of each group."""
+        places, owners, first = [], [], 0
+        for group, tokens in zip(groups, lists, strict=True):
+            row = torch.arange(first, first + group.count, device=device)
+            ids = torch.from_numpy(tokens).to(device)
+            places.append(torch.add((row * by_row)[:, None], ids, alpha=by_token).view(-1))
+            owners.append(lse[first : first + group.count].repeat_interleave(len(tokens)))
+            first += group.count
+        return flat.index_select(0, torch.cat(places)).double().sub_(torch.cat(owners))
+
+    probs = picked([group.plan.tokens for group in groups]).exp_().cpu().numpy()
+    starts, first = [], 0
+    for group in groups:
+        size = len(group.plan.tokens)
+        begin = first + size * np.arange(group.count)
+        starts.append((begin[:, None] + group.plan.cuts).ravel())
+        first += size * group.count
+    # The last cut of all may be the end: one more term makes it a place.
+    sums = np.add.reduceat(np.append(probs, 0.0), np.append(np.concatenate(starts), len(probs)))
+    return sums, picked([group.plan.child_token for group in groups]).cpu().numpy()
+
+
+def _flattened(rows: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    """The elements of rows in the order of memory, and the strides of a row and of a token."""
+    if not (rows.is_contiguous() or rows.t().is_contiguous()):
+        rows = rows.contiguous()
+    by_row, by_token = rows.stride()
+    return rows.as_strided((rows.numel(),), (1,)), by_row, by_token
+
+
+def _masses(sums: Floats, groups: Sequence[Group]) -> tuple[list[Floats], list[Floats]]:
+    """Log masses of what the next token covers, and of the next symbols, row by row."""
+    covers, symbols, first = [], [], 0
+    for group in groups:
+        plan = group.plan
+        size = group.count * len(plan.cuts)
+        part = sums[first : first + size].reshape(group.count, len(plan.cuts))
+        first += size
+        covers.append((part @ plan.nested).ravel())
+        if plan.splits:
+            places = [np.arange(s.first, s.first + len(s.symbols)) for s in plan.splits]
+            symbols.append(part[:, np.concatenate(places)].ravel())
+    with np.errstate(divide="ignore"):
+        return [np.log(mass) for mass in covers], [np.log(mass) for mass in symbols]
+
+
+class Normaliser:
+    """Takes the tokens outside the support out of LM rows and finds the rows' log normalisers."""
+
+    def __init__(self, outside: Ints) -> None:
+        """outside: int64 token ids that are no part of the support."""
+        self._outside = outside
+        self._on_device: dict[Any, torch.Tensor] = {}
+
+    def __call__(self, rows: torch.Tensor) -> tuple[torch.Tensor, Floats]:
+        """(log normalisers float64 [n], nats removed float64 [n]); sets `rows` outside to -inf."""
+        import torch
+
+        if not len(self._outside):
+            return _checked(_logsumexp(rows)), np.zeros(rows.shape[0])
+        if rows.device not in self._on_device:
+            self._on_device[rows.device] = torch.from_numpy(self._outside).to(rows.device)
+        ids = self._on_device[rows.device]
+        left_out = _logsumexp(rows.index_select(1, ids))
+        rows.index_fill_(1, ids, float("-inf"))
+        lse = _checked(_logsumexp(rows))
+        removed = torch.logaddexp(lse, left_out) - lse
+        return lse, removed.cpu().numpy()
+
+
+def _checked(lse: torch.Tensor) -> torch.Tensor:
+    """Normalisers that are numbers. ModelError otherwise: nothing true could follow from them."""
+    if lse.isnan().any() or lse.isposinf().any():
+        raise ModelError(
+            "the model's output is not a number (NaN or infinite)",
+            hint="its weights may be damaged, or too large for --dtype: try float32",
+        )
+    if lse.isneginf().any():
+        raise ModelError(
+            "after some context the model gives probability zero to every token in its support",
+            hint="its mass may lie on special or unknown tokens; try --specials text",
+        )
+    return lse
+
+
+def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
+    """Log-sum-exp of rows, float64 [n]. float32 rows are exponentiated and added up in float32 in
+    blocks, the blocks in float64: a relative error of about 1e-7."""
+    import torch
+
+    if rows.dtype == torch.float64:
+        return torch.logsumexp(rows, dim=1)
+    # A few rows at a time: what is computed in between then stays in the processor's cache.
+    return torch.cat([_few_logsumexp(part) for part in rows.split(_FEW)])
+
+
+def _few_logsumexp(rows: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    highest = rows.amax(dim=1, keepdim=True)
+    shift = torch.where(torch.isfinite(highest), highest, torch.zeros_like(highest))
+    terms = (rows.float() - shift.float()).exp_()
+    whole = terms.shape[1] // _BLOCK * _BLOCK
+    total = terms[:, whole:].sum(dim=1, dtype=torch.float64)
+    total += terms[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2).sum(dim=1, dtype=torch.float64)
+    return total.log() + shift.squeeze(1).double()

@@ -1,0 +1,146 @@
+"""Nodes as arrays: waves of nodes that are decided together, and the pool of those that wait.
+
+Positions are those of a batch: offset o of document d stands at base[d] + o, so that one number
+says where a node is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmfst.plan import Floats, Ints
+
+_POSITION, _PARENT, _TOKEN, _LEXICON, _LOGW = range(5)
+
+
+@dataclass
+class Wave:
+    """Nodes: where they are, the LM states of their parents, the tokens read there (-1 for a root,
+    whose own state `parent` is), their lexicon states, log weights; all [nodes]."""
+
+    position: Ints
+    parent: Ints
+    token: Ints
+    lexicon: Ints
+    logw: Floats
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def at(self, index: Ints | NDArray[np.bool_]) -> Wave:
+        """Some of the nodes."""
+        return Wave(
+            self.position[index],
+            self.parent[index],
+            self.token[index],
+            self.lexicon[index],
+            self.logw[index],
+        )
+
+    def first(self) -> Ints:
+        """Where the nodes of each position begin, if those of one position follow each other."""
+        new = np.ones(len(self), dtype=bool)
+        new[1:] = self.position[1:] != self.position[:-1]
+        return np.flatnonzero(new)
+
+    def keys(self, states: Ints) -> list[tuple[int, int, int]]:
+        """(LM state, lexicon state, position) of each node."""
+        columns = (states.tolist(), self.lexicon.tolist(), self.position.tolist())
+        return list(zip(*columns, strict=True))
+
+
+def sorted_by_position(wave: Wave) -> Wave:
+    """The nodes of a position side by side, in the order in which they came."""
+    return wave.at(np.argsort(wave.position, kind="stable"))
+
+
+def merged(states: Ints, wave: Wave) -> tuple[Ints, Wave]:
+    """Add up nodes with one LM state and one lexicon state at one position."""
+    order = np.lexsort((wave.lexicon, states, wave.position))
+    columns = (wave.position[order], states[order], wave.lexicon[order])
+    new = np.append(True, np.logical_or.reduce([c[1:] != c[:-1] for c in columns]))
+    if new.all():
+        return states, wave
+    group = np.empty(len(order), dtype=np.int64)
+    group[order] = np.cumsum(new) - 1
+    count = int(group.max()) + 1
+    top = np.full(count, -np.inf)
+    np.maximum.at(top, group, wave.logw)
+    total = np.bincount(group, np.exp(wave.logw - top[group]), minlength=count)
+    first = order[new]
+    # In order of first arrival, which decides between nodes of equal weight.
+    arrival = np.argsort(first, kind="stable")
+    result = wave.at(first[arrival])
+    result.logw = (np.log(total) + top)[arrival]
+    return states[first[arrival]], result
+
+
+class Pool:
+    """Nodes that wait for their offset, in the order in which they came."""
+
+    def __init__(self) -> None:
+        # One matrix, log weights as bit patterns: nodes are added and taken often, a few at a time.
+        self._store = np.zeros((5, 256), dtype=np.int64)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def copy(self) -> Pool:
+        other = Pool()
+        other._store, other._size = self._store.copy(), self._size
+        return other
+
+    def add(self, position: Ints, parent: Ints, token: Ints, lexicon: Ints, logw: Floats) -> None:
+        """Add nodes; see `Wave`."""
+        end = self._size + len(position)
+        if end > self._store.shape[1]:
+            self._store = np.pad(self._store, ((0, 0), (0, max(end, self._size))))
+        new = self._store[:, self._size : end]
+        new[_POSITION], new[_PARENT] = position, parent
+        new[_TOKEN], new[_LEXICON] = token, lexicon
+        new[_LOGW] = logw.view(np.int64)
+        self._size = end
+
+    def add_wave(self, wave: Wave) -> None:
+        """Put back the nodes of a wave."""
+        self.add(
+            wave.position, wave.parent, wave.token, wave.lexicon, np.ascontiguousarray(wave.logw)
+        )
+
+    def wave(self) -> Wave:
+        """All nodes that wait."""
+        return _unpacked(self._store[:, : self._size])
+
+    def occupied(self, positions: Ints) -> NDArray[np.bool_]:
+        """Whether nodes wait at each of some positions."""
+        return np.isin(positions, self._store[_POSITION, : self._size])
+
+    def take(self, positions: Ints) -> Wave | None:
+        """Remove the nodes at some positions; None if there are none."""
+        waiting = self._store[:, : self._size]
+        if len(positions) == 1:
+            here = waiting[_POSITION] == positions[0]
+        else:
+            here = np.isin(waiting[_POSITION], positions)
+        index = np.flatnonzero(here)
+        if not len(index):
+            return None
+        taken = waiting[:, index]
+        rest = waiting[:, ~here]
+        self._size = rest.shape[1]
+        self._store[:, : self._size] = rest
+        return _unpacked(taken)
+
+
+def _unpacked(columns: NDArray[np.int64]) -> Wave:
+    return Wave(
+        columns[_POSITION],
+        columns[_PARENT],
+        columns[_TOKEN],
+        columns[_LEXICON],
+        columns[_LOGW].view(np.float64),
+    )
