@@ -82,14 +82,11 @@ class Lookahead:
     continuation: Continuation
     position: dict[int, int] = field(default_factory=dict)
 
-    def place(self, parents: np.ndarray, tokens: np.ndarray, states: np.ndarray) -> None:
-        """Note the source positions of new nodes."""
-        for parent, token, state in zip(
-            parents.tolist(), tokens.tolist(), states.tolist(), strict=True
-        ):
-            if state not in self.position and token >= 0:
-                before = self.position.get(parent, 0)
-                self.position[state] = before + self.continuation.size(token, before == 0)
+    def place(self, parent: int, token: int, state: int) -> None:
+        """Note the source position of a new node, whose parent has been noted or is the root."""
+        if state not in self.position:
+            before = self.position.get(parent, 0)
+            self.position[state] = before + self.continuation.size(token, before == 0)
 
     def extend(self, key: Key, base: int, known: Container[tuple[int, int]]) -> list[Key]:
         """The nodes of a node's canonical continuation that fit the target, at most `TRUNK`.

@@ -21,6 +21,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+FEW = 32
+"""Up to this many, a set is quicker than a sorted array."""
+
+
 @dataclass(frozen=True)
 class Split:
     """The next-symbol split of a trie node at a depth: the symbols that its children add, int64
@@ -35,11 +39,11 @@ class Split:
 class Plan:
     """Ranges of one (lexicon state, offset) pair, in places relative to `tokens`.
 
-    tokens: int32 [range]. Tokens whose probabilities are summed: those that begin with y[o], or all
-        of them where the distribution at offset o itself is wanted.
-    cuts: int64 [cuts], for `numpy.add.reduceat` over the probabilities of `tokens`, followed by
-        anything: segment i begins at cuts[i] and ends at cuts[i + 1] if that is larger. Some cuts
-        only end a segment.
+    tokens: int32 [range + 1]. Tokens whose probabilities are summed: those that begin with y[o], or
+        all of them where the distribution at offset o itself is wanted. The last one is any token:
+        it only makes the end of the range a place.
+    cuts: int64 [cuts], for `numpy.add.reduceat` over the probabilities of `tokens`: segment i
+        begins at cuts[i] and ends at cuts[i + 1] if that is larger. Some cuts only end a segment.
     nested: 0/1 [cuts, depth]. Column k - 1 picks the segments of the tokens that cover offset o+k.
     child_token, child_next, child_depth: int64 [children]. Tokens with output exactly y[o:o+depth],
         in order of depth, and the lexicon states after them.
@@ -85,7 +89,7 @@ def make_plan(
     child_token, child_next, child_depth = _children(lexicon, low, own, useful, children_to)
     unused = np.zeros((len(cuts) - len(nested), len(path) - 1))
     return Plan(
-        tokens=lexicon.tokens[begin:end],
+        tokens=_with_one_more(lexicon.tokens, begin, end),
         depth=len(path) - 1,
         cuts=cuts,
         nested=np.concatenate([nested, unused]),
@@ -94,6 +98,14 @@ def make_plan(
         child_depth=child_depth,
         splits=tuple(splits),
     )
+
+
+def _with_one_more(tokens: NDArray[np.int32], begin: int, end: int) -> NDArray[np.int32]:
+    if begin == end:
+        return tokens[:0]
+    if end < len(tokens):
+        return tokens[begin : end + 1]
+    return np.append(tokens[begin:], tokens[:1])
 
 
 def _gathered_range(low: Ints, own: Ints, high: Ints, everything: bool) -> tuple[int, int]:
@@ -122,11 +134,12 @@ def _children(
         states = lexicon.next[places]
         if not len(states):
             continue
-        going_on = [s for s in np.unique(states).tolist() if s >= 0 and useful(s, depth)]
-        kept = np.isin(states, going_on)
+        distinct = set(states.tolist()) if len(states) < FEW else np.unique(states).tolist()
+        going_on = [s for s in distinct if s >= 0 and useful(s, depth)]
+        kept = slice(None) if len(going_on) == len(distinct) else np.isin(states, going_on)
         tokens.append(lexicon.tokens[places][kept])
         after.append(states[kept])
-        depths.append(np.full(len(tokens[-1]), depth))
+        depths.append([depth] * len(tokens[-1]))
     if not tokens:
         return (np.zeros(0, np.int64),) * 3
     joined = (np.concatenate(parts).astype(np.int64) for parts in (tokens, after, depths))

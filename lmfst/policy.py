@@ -97,8 +97,11 @@ class Beam(Policy):
         return log_reference + math.log(self.threshold) if self.threshold > 0 else -math.inf
 
     def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
+        least = np.full(len(first), self.floor(log_reference))
+        if len(first) == 1 and len(logw) <= self.size:
+            return logw >= least
         sizes = np.diff(first, append=len(logw))
-        heavy = logw >= np.repeat(np.broadcast_to(self.floor(log_reference), len(sizes)), sizes)
+        heavy = logw >= np.repeat(least, sizes)
         if (np.add.reduceat(heavy, first, dtype=np.int64) > self.size).any():
             # A stable sort makes ties fall to the node that arrived first, in every run.
             offset = np.repeat(np.arange(len(sizes)), sizes)

@@ -109,7 +109,7 @@ class _State:
         self.log_prefix = np.full(positions, -np.inf)
         self.log_dropped = np.full(positions, -np.inf)
         self.best = np.full(positions, -np.inf)
-        self.pool = Pool()
+        self.pool = Pool(positions)
 
     def copy(self) -> _State:
         """The same for a simulation, which changes none of this."""
@@ -312,20 +312,7 @@ class _Batch:
         moved = wave.token >= 0
         states = wave.parent.copy()
         states[moved] = self.session.step(wave.parent[moved], wave.token[moved])
-        if self._looks_ahead:
-            for ahead, index in self._by_document(wave):
-                ahead.place(wave.parent[index], wave.token[index], states[index])
         return states
-
-    def _by_document(self, wave: Wave) -> list[tuple[Lookahead, slice]]:
-        first = wave.first().tolist()
-        ends = [*first[1:], len(wave)][: len(first)]
-        documents = self.document[wave.position[first]].tolist()
-        found = [
-            (self._ahead[document], slice(begin, end))
-            for document, begin, end in zip(documents, first, ends, strict=True)
-        ]
-        return [(ahead, part) for ahead, part in found if ahead is not None]
 
     # Rows.
 
@@ -429,12 +416,19 @@ class _Batch:
         rows = self._rows_of(keys)
         for i in np.flatnonzero(rows < 0).tolist():
             key = keys[i]
+            self._place(chosen, i, key)
             if self._trusted(key[0], int(chosen.parent[i])):
                 missing[key] = float(chosen.logw[i])
                 rows[i] = self._any_row.get(key[1:], -1)
         known = rows >= 0
         if known.any():
             self._spread(state, chosen.at(known), states[known], rows[known])
+
+    def _place(self, wave: Wave, i: int, key: Key) -> None:
+        """Note where in its source a node without a row is."""
+        ahead = self._ahead[int(self.document[key[2]])]
+        if ahead is not None and wave.token[i] >= 0:
+            ahead.place(int(wave.parent[i]), int(wave.token[i]), key[0])
 
     def _trusted(self, state: int, parent: int) -> bool:
         """Whether a branch may be simulated on to a node without a row.

@@ -21,10 +21,10 @@ from lmfst.plan import Floats, Ints, Plan
 if TYPE_CHECKING:
     import torch
 
-_BLOCK = 512
+_BLOCK = 2048
 """float32 terms that are added up in float32."""
 _FEW = 64
-"""Rows whose intermediate results fit into a processor's cache."""
+"""Rows that are read together."""
 
 
 class Growing:
@@ -170,34 +170,36 @@ class RowTable:
 
 def _gather(
     rows: torch.Tensor, lse: torch.Tensor, groups: Sequence[Group]
-) -> tuple[Floats, Floats]:
-    """(segment sums of probabilities, log-probabilities of children), row by row."""
+) -> tuple[list[Floats], Floats]:
+    """(segment sums of probabilities [cuts, count] of each group, log-probabilities of children,
+    row by row)."""
     import torch
 
-    device = rows.device
     flat, by_row, by_token = _flattened(rows)
-
-    def picked(lists: Sequence[np.ndarray]) -> torch.Tensor:
-        """float64 log-probabilities of a list of tokens for each row of each group."""
-        places, owners, first = [], [], 0
-        for group, tokens in zip(groups, lists, strict=True):
-            row = torch.arange(first, first + group.count, device=device)
-            ids = torch.from_numpy(tokens).to(device)
-            places.append(torch.add((row * by_row)[:, None], ids, alpha=by_token).view(-1))
-            owners.append(lse[first : first + group.count].repeat_interleave(len(tokens)))
-            first += group.count
-        return flat.index_select(0, torch.cat(places)).double().sub_(torch.cat(owners))
-
-    probs = picked([group.plan.tokens for group in groups]).exp_().cpu().numpy()
-    starts, first = [], 0
+    columns = torch.arange(rows.shape[0], device=rows.device)[None, :] * by_row
+    probs, places, owners, first = [], [], [], 0
+    for group in groups:
+        here = slice(first, first + group.count)
+        first += group.count
+        ids = torch.from_numpy(group.plan.tokens).to(rows.device)
+        place = torch.add(columns[:, here], ids[:, None], alpha=by_token)
+        chosen = flat.index_select(0, place.view(-1)).double().view(place.shape)
+        probs.append(chosen.sub_(lse[here]).exp_().view(-1))
+        children = group.plan.child_token
+        places.append(np.tile(children, group.count))
+        owners.append(np.repeat(np.arange(here.start, here.stop), len(children)))
+    values = torch.cat(probs).cpu().numpy()
+    sums, first = [], 0
     for group in groups:
         size = len(group.plan.tokens)
-        begin = first + size * np.arange(group.count)
-        starts.append((begin[:, None] + group.plan.cuts).ravel())
-        first += size * group.count
-    # The last cut of all may be the end: one more term makes it a place.
-    sums = np.add.reduceat(np.append(probs, 0.0), np.append(np.concatenate(starts), len(probs)))
-    return sums, picked([group.plan.child_token for group in groups]).cpu().numpy()
+        part = values[first : first + size * group.count].reshape(size, group.count)
+        first += part.size
+        sums.append(np.add.reduceat(part, group.plan.cuts, axis=0) if size else part)
+    token, row = (
+        torch.from_numpy(np.concatenate(parts)).to(rows.device) for parts in (places, owners)
+    )
+    child_logp = rows[row, token].double().sub_(lse[row])
+    return sums, child_logp.cpu().numpy()
 
 
 def _flattened(rows: torch.Tensor) -> tuple[torch.Tensor, int, int]:
@@ -208,18 +210,15 @@ def _flattened(rows: torch.Tensor) -> tuple[torch.Tensor, int, int]:
     return rows.as_strided((rows.numel(),), (1,)), by_row, by_token
 
 
-def _masses(sums: Floats, groups: Sequence[Group]) -> tuple[list[Floats], list[Floats]]:
+def _masses(sums: Sequence[Floats], groups: Sequence[Group]) -> tuple[list[Floats], list[Floats]]:
     """Log masses of what the next token covers, and of the next symbols, row by row."""
-    covers, symbols, first = [], [], 0
-    for group in groups:
+    covers, symbols = [], []
+    for part, group in zip(sums, groups, strict=True):
         plan = group.plan
-        size = group.count * len(plan.cuts)
-        part = sums[first : first + size].reshape(group.count, len(plan.cuts))
-        first += size
-        covers.append((part @ plan.nested).ravel())
+        covers.append((part.T @ plan.nested).ravel())
         if plan.splits:
             places = [np.arange(s.first, s.first + len(s.symbols)) for s in plan.splits]
-            symbols.append(part[:, np.concatenate(places)].ravel())
+            symbols.append(part.T[:, np.concatenate(places)].ravel())
     with np.errstate(divide="ignore"):
         return [np.log(mass) for mass in covers], [np.log(mass) for mass in symbols]
 
@@ -270,17 +269,12 @@ def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
 
     if rows.dtype == torch.float64:
         return torch.logsumexp(rows, dim=1)
-    # A few rows at a time: what is computed in between then stays in the processor's cache.
-    return torch.cat([_few_logsumexp(part) for part in rows.split(_FEW)])
-
-
-def _few_logsumexp(rows: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    highest = rows.amax(dim=1, keepdim=True)
+    highest = rows.amax(dim=1, keepdim=True).float()
     shift = torch.where(torch.isfinite(highest), highest, torch.zeros_like(highest))
-    terms = (rows.float() - shift.float()).exp_()
-    whole = terms.shape[1] // _BLOCK * _BLOCK
-    total = terms[:, whole:].sum(dim=1, dtype=torch.float64)
-    total += terms[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2).sum(dim=1, dtype=torch.float64)
+    total = torch.zeros(rows.shape[0], dtype=torch.float64, device=rows.device)
+    # A few rows and tokens at a time: what is computed in between stays in the processor's cache.
+    for begin in range(0, rows.shape[0], _FEW):
+        part = slice(begin, begin + _FEW)
+        for block in rows[part].split(_BLOCK, dim=1):
+            total[part] += (block.float() - shift[part]).exp_().sum(dim=1)
     return total.log() + shift.squeeze(1).double()

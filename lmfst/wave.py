@@ -81,16 +81,18 @@ def merged(states: Ints, wave: Wave) -> tuple[Ints, Wave]:
 class Pool:
     """Nodes that wait for their offset, in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, positions: int) -> None:
+        """positions: how many there are in the batch."""
         # One matrix, log weights as bit patterns: nodes are added and taken often, a few at a time.
         self._store = np.zeros((5, 256), dtype=np.int64)
         self._size = 0
+        self._mark = np.zeros(positions, dtype=bool)
 
     def __len__(self) -> int:
         return self._size
 
     def copy(self) -> Pool:
-        other = Pool()
+        other = Pool(len(self._mark))
         other._store, other._size = self._store.copy(), self._size
         return other
 
@@ -117,7 +119,17 @@ class Pool:
 
     def occupied(self, positions: Ints) -> NDArray[np.bool_]:
         """Whether nodes wait at each of some positions."""
-        return np.isin(positions, self._store[_POSITION, : self._size])
+        waiting = self._store[_POSITION, : self._size]
+        if len(positions) == 1:
+            return np.array([(waiting == positions[0]).any()])
+        return self._marked(waiting, positions)
+
+    def _marked(self, marks: Ints, positions: Ints) -> NDArray[np.bool_]:
+        """Which positions are among the marks."""
+        self._mark[marks] = True
+        found = self._mark[positions]
+        self._mark[marks] = False
+        return found
 
     def take(self, positions: Ints) -> Wave | None:
         """Remove the nodes at some positions; None if there are none."""
@@ -125,8 +137,8 @@ class Pool:
         if len(positions) == 1:
             here = waiting[_POSITION] == positions[0]
         else:
-            here = np.isin(waiting[_POSITION], positions)
-        index = np.flatnonzero(here)
+            here = self._marked(positions, waiting[_POSITION])
+        index = here.nonzero()[0]
         if not len(index):
             return None
         taken = waiting[:, index]

@@ -9,7 +9,8 @@ can't take it is read whole contexts at a time, with a warning.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike
 from lmfst import defaults
 from lmfst.errors import InputError, ModelError, UsageError
 from lmfst.lm.base import LM, ContextSession, Session
+from lmfst.lm.head import Usage, find_head
 from lmfst.lm.tree import ATTENTION, Call, KeyValueStore, TreeSession, attend
 from lmfst.vocab import Vocab
 
@@ -29,6 +31,8 @@ Warn = Callable[[str], None]
 CHECK_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
 """Nats by which the tree route may differ from the plain one, for the likeliest tokens."""
 CHECK_TOKENS = 100
+LOGIT_ROWS = 64
+"""Rows of logits that exist at a time: they stay in the processor's cache while they are read."""
 
 
 class TransformersLM(LM):
@@ -66,7 +70,9 @@ class TransformersLM(LM):
         self.context_length = context_length or _context_length(model.config)
         self.stride = max(1, self.context_length // 2)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.usage = Usage()
         self._require_causal()
+        self._head = find_head(model, self._check_contexts()[-1], self._tolerance())
         self.tree = tree and self._try_tree(warn)
 
     def encode(self, data: bytes) -> Sequence[int] | None:
@@ -124,7 +130,7 @@ class TransformersLM(LM):
             for token in context:
                 state = session.step(state, np.array([token]))
             states.append(int(state[0]))
-        blocks = [rows.float().cpu().numpy() for _, rows in session.rows(np.array(states))]
+        blocks = [rows.float().cpu().numpy().copy() for _, rows in session.rows(np.array(states))]
         return np.concatenate(blocks)
 
     # Tree evaluation.
@@ -140,45 +146,64 @@ class TransformersLM(LM):
         store: KeyValueStore,
         slots: np.ndarray,
         place: np.ndarray,
-        width: int,
         context: np.ndarray,
         seen: np.ndarray,
-        distance: np.ndarray,
+        positions: tuple[np.ndarray, np.ndarray],
     ) -> Call:
         """Move a call's index arrays to the device. seen: bool [D, width, n]; see `Call`."""
         import torch
 
         mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=self.device)
         mask.masked_fill_(torch.from_numpy(~seen).to(self.device), float("-inf"))
+        query_at, key_at = (torch.from_numpy(part).to(self.device) for part in positions)
         return Call(
             store=store,
             slots=torch.from_numpy(slots).to(self.device),
             place=torch.from_numpy(place).to(self.device),
-            width=width,
+            width=seen.shape[1],
             context=torch.from_numpy(context).to(self.device),
             mask=mask[:, None],
-            distance=torch.from_numpy(distance).to(self.device)[:, None],
+            positions=(query_at, key_at),
             in_order=len(context) == 1 and np.array_equal(context[0], np.arange(context.shape[1])),
         )
 
     def forward(
         self, tokens: list[int], positions: list[int], call: Call, asked: list[int]
     ) -> torch.Tensor:
-        """Rows [len(asked), vocabulary] of the asked ones of packed new entries."""
+        """What `logits` makes rows of, [len(asked), …], for the asked ones of new entries."""
         import torch
 
-        ids = torch.tensor([tokens], device=self.device)
+        begin = time.perf_counter()
         where = torch.tensor(asked, device=self.device)
-        options = {"logits_to_keep": where} if self._keeps_rows else {}
+        options: dict[str, Any] = {
+            "input_ids": torch.tensor([tokens], device=self.device),
+            "position_ids": torch.tensor([positions], device=self.device),
+            "use_cache": False,
+            "lmfst_call": call,
+        }
         with torch.no_grad():
-            logits = self._model(
-                input_ids=ids,
-                position_ids=torch.tensor([positions], device=self.device),
-                use_cache=False,
-                lmfst_call=call,
-                **options,
-            ).logits[0]
-            return logits if self._keeps_rows else logits.index_select(0, where)
+            if self._head is not None:
+                found = self._head.body(**options).last_hidden_state[0].index_select(0, where)
+            elif self._keeps_rows:
+                found = self._model(**options, logits_to_keep=where).logits[0]
+            else:
+                found = self._model(**options).logits[0].index_select(0, where)
+        self.usage.add(len(tokens), time.perf_counter() - begin)
+        return found
+
+    def logits(self, found: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Rows [n, vocabulary], a block at a time, of what `forward` gave.
+
+        A block is valid until the next one, and may be overwritten.
+        """
+        if self._head is None:
+            yield from found.split(LOGIT_ROWS)
+            return
+        for part in found.split(LOGIT_ROWS):
+            begin = time.perf_counter()
+            rows = self._head.logits(part)
+            self.usage.seconds += time.perf_counter() - begin
+            yield rows
 
     def _try_tree(self, warn: Warn) -> bool:
         """Switch to the tree attention if the model takes it and its numbers agree."""

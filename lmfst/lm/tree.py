@@ -15,7 +15,7 @@ be evaluated in two windows; an evaluated (node, window) pair is called an entry
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,8 +99,8 @@ class Call:
     slots: int64 [T], where the new entries go. place: int64 [T], their place in the padded
     [D * width] queries. width: new entries of the document that has most.
     context: int64 [D, n] slots that the documents attend to. mask: float [D, 1, width, n], 0 where
-    an entry may look and -inf elsewhere. distance: int64 [D, 1, width, n], positions from query to
-    key.
+    an entry may look and -inf elsewhere. positions: int64 [D, width] of the queries and [D, n] of
+    the keys.
     """
 
     store: KeyValueStore
@@ -109,8 +109,21 @@ class Call:
     width: int
     context: torch.Tensor
     mask: torch.Tensor
-    distance: torch.Tensor
+    positions: tuple[torch.Tensor, torch.Tensor]
     in_order: bool
+    _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict)
+
+    def mask_for(self, window: int | None, repeats: int) -> torch.Tensor:
+        """The mask of a layer that looks back `window` positions (None: all), for queries of
+        `repeats` heads below each other; made once for all layers that are alike."""
+        if (window, repeats) not in self._masks:
+            mask = self.mask
+            if window is not None:
+                query, key = self.positions
+                far = query[:, None, :, None] - key[:, None, None, :] >= window
+                mask = mask.masked_fill(far, float("-inf"))
+            self._masks[window, repeats] = mask.repeat(1, 1, repeats, 1) if repeats > 1 else mask
+        return self._masks[window, repeats]
 
 
 def attend(
@@ -139,12 +152,10 @@ def attend(
     call = lmfst_call
     call.store.write(module.layer_idx, call.slots, key[0], value[0])
     keys, values = call.store.read(module.layer_idx, call.context, in_order=call.in_order)
-    mask = call.mask
     window = options.get("sliding_window")
     call.store.windows.add(window)
-    if window is not None:
-        mask = mask.masked_fill(call.distance >= window, float("-inf"))
     packed = _padded(query[0], call)
+    mask = call.mask_for(window, packed.shape[1] // keys.shape[1])
     mixed = _attention(packed, keys, values, mask, scaling, options.get("softcap"))
     flat = mixed.transpose(1, 2).reshape(-1, mixed.shape[1], mixed.shape[3])
     return flat.index_select(0, call.place)[None], None
@@ -169,20 +180,20 @@ def _attention(
     scaling: float | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Masked attention; query heads that share a key-value head are folded into its queries."""
+    """Masked attention; query heads that share a key-value head are folded into its queries, and
+    the mask is for these."""
     import torch
 
     documents, heads, width, size = query.shape
     shared = heads // key.shape[1]
     folded = query.reshape(documents, key.shape[1], shared * width, size)
-    wide = mask.repeat(1, 1, shared, 1) if shared > 1 else mask
     if softcap is None:
         mixed = torch.nn.functional.scaled_dot_product_attention(
-            folded, key, value, attn_mask=wide, scale=scaling
+            folded, key, value, attn_mask=mask, scale=scaling
         )
     else:
         scores = folded @ key.transpose(2, 3) * (size**-0.5 if scaling is None else scaling)
-        scores = torch.tanh(scores / softcap) * softcap + wide
+        scores = torch.tanh(scores / softcap) * softcap + mask
         mixed = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) @ value
     return mixed.reshape(documents, heads, width, value.shape[3])
 
@@ -283,8 +294,9 @@ class TreeSession(Session):
                 continue
             end, entries = self._next_call(nodes, begin)
             asked = [self._entry(node) for node in nodes[begin:end]]
-            yield slice(begin, end), self._evaluate(entries, asked)
-            begin = end
+            for rows in self._lm.logits(self._evaluate(entries, asked)):
+                yield slice(begin, begin + len(rows)), rows
+                begin += len(rows)
 
     def _entry(self, node: int) -> tuple[int, int]:
         window = self._lm.window(self._depth[node])
@@ -332,7 +344,7 @@ class TreeSession(Session):
     def _evaluate(
         self, entries: dict[tuple[int, int], None], asked: list[tuple[int, int]]
     ) -> torch.Tensor:
-        """Run the model over entries; rows of the asked ones, in order."""
+        """Run the model over entries; what it has for the asked ones, see `forward`, in order."""
         by_document: dict[int, list[tuple[int, int]]] = {}
         for entry in entries:
             by_document.setdefault(self._root[entry[0]], []).append(entry)
@@ -369,29 +381,28 @@ class TreeSession(Session):
     def _call(self, numbers: dict[int, list[int]]) -> Call:
         documents = [self._documents[root] for root in numbers]
         width = max(map(len, numbers.values()))
-        length = max(map(len, documents))
+        looked_at = [
+            np.flatnonzero(document.ancestors[new].any(axis=0))
+            for document, new in zip(documents, numbers.values(), strict=True)
+        ]
+        length = max(map(len, looked_at))
         context = np.zeros((len(documents), length), dtype=np.int64)
         seen = np.zeros((len(documents), width, length), dtype=bool)
-        distance = np.zeros((len(documents), width, length), dtype=np.int64)
+        at = np.zeros((len(documents), width), dtype=np.int64)
+        key_at = np.zeros((len(documents), length), dtype=np.int64)
         slots, place = [], []
         for d, (document, new) in enumerate(zip(documents, numbers.values(), strict=True)):
-            count = len(document)
-            context[d, :count] = document.slots[:count]
-            seen[d, : len(new), :count] = document.ancestors[new, :count]
+            keys = looked_at[d]
+            context[d, : len(keys)] = document.slots[keys]
+            seen[d, : len(new), : len(keys)] = document.ancestors[np.array(new)[:, None], keys]
             # Queries that stand for no entry look at one slot, so that their softmax is finite.
             seen[d, len(new) :, 0] = True
-            positions = document.positions[:count]
-            distance[d, : len(new), :count] = positions[new][:, None] - positions[None, :]
+            at[d, : len(new)] = document.positions[new]
+            key_at[d, : len(keys)] = document.positions[keys]
             slots.append(document.slots[new])
             place.append(d * width + np.arange(len(new)))
         return self._lm.make_call(
-            self._store,
-            np.concatenate(slots),
-            np.concatenate(place),
-            width,
-            context,
-            seen,
-            distance,
+            self._store, np.concatenate(slots), np.concatenate(place), context, seen, (at, key_at)
         )
 
     def retain(self, root: int, live: States) -> None:
