@@ -1,10 +1,10 @@
 """Targets: what `--to` names, made ready and checked against a vocabulary.
 
-`bytes` and `chars` are built in; `FILE.fst` is an OpenFst file, `FILE.grm` or `FILE.grm:RULE` a
-grammar, and `words`, `amino:TABLE11` and the like are grammars that come with lmfst. Before an FST
-is used with a model it is checked: functional, no output on an input-epsilon cycle, and total over
-the strings that the model's tokens can spell (or a domain to condition on). Verdicts on large FSTs
-are kept, see `lmfst.verdicts`.
+`bytes` and `chars` are built in; `FILE.fst` is an OpenFst file, `FILE.far` or `FILE.far:KEY` an
+entry of an archive, `FILE.grm` or `FILE.grm:RULE` a grammar, and `words`, `amino:TABLE11` and the
+like are grammars that come with lmfst. Before an FST is used with a model it is checked:
+functional, no output on an input-epsilon cycle, and total over the strings that the model's tokens
+can spell (or a domain to condition on). Verdicts on large FSTs are kept, see `lmfst.verdicts`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.errors import FstError, UsageError
-from lmfst.fst import Fst, identity_bytes, read_fst
+from lmfst.fst import Fst, identity_bytes, read_far, read_fst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_witness
 from lmfst.resources import resource_dir
 from lmfst.sequential import Determinised, Identity, Sequential, Utf8
@@ -30,7 +30,7 @@ from lmfst.vocab import Vocab
 Warn = Callable[[str], None]
 
 BUILT_IN: dict[str, Callable[[], Sequential]] = {"bytes": Identity, "chars": Utf8}
-GRAMMAR, OPENFST = ".grm", ".fst"
+GRAMMAR, OPENFST, ARCHIVE = ".grm", ".fst", ".far"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def load_target(
     timeout: float | None = None,
     warn: Warn = lambda message: None,
 ) -> Target:
-    """The target that `to` names: bytes, chars, FILE.fst, FILE.grm[:RULE], a shipped grammar.
+    """The target that `to` names: bytes, chars, FILE.fst, FILE.far[:KEY], FILE.grm[:RULE], or a
+    shipped grammar.
 
     include, max_states, timeout: for grammars, see `lmfst.grammar.compile_file`; None: as there.
 
@@ -87,6 +88,10 @@ def load_fst(
             "the target chars is built in and has no FST",
             hint="name an FST, a grammar, or bytes",
         )
+    # Keys may end in .fst, too: farcreate makes them of file names.
+    archive, key = _suffixed(to, ARCHIVE)
+    if archive is not None:
+        return read_far(archive, key, warn=warn)
     if to.endswith(OPENFST):
         return read_fst(to, warn=warn)
     from lmfst.grammar import compile_file
@@ -104,17 +109,22 @@ def grammar_of(to: str) -> tuple[Path, str | None]:
     `FILE.grm`, `FILE.grm:RULE`, or a grammar in the shipped folder without path and suffix. There
     `NAME:11` is short for `NAME:TABLE11`. UsageError, with what there is, for another name.
     """
-    if to.endswith(GRAMMAR):
-        return Path(to), None
-    if f"{GRAMMAR}:" in to:
-        file, _, rule = to.rpartition(":")
-        if file.endswith(GRAMMAR) and rule:
-            return Path(file), rule
-    name, _, rule = to.partition(":")
+    file, rule = _suffixed(to, GRAMMAR)
+    if file is not None:
+        return file, rule
+    name, _, short = to.partition(":")
     known = shipped_grammars()
     if name not in known:
         raise _unknown(to, name, [*BUILT_IN, *known])
-    return known[name], (f"TABLE{rule}" if rule.isdecimal() else rule) or None
+    return known[name], (f"TABLE{short}" if short.isdecimal() else short) or None
+
+
+def _suffixed(to: str, suffix: str) -> tuple[Path | None, str | None]:
+    """The file and what stands after a colon, for `FILE<suffix>` and `FILE<suffix>:WHAT`."""
+    if to.endswith(suffix):
+        return Path(to), None
+    file, found, what = to.rpartition(f"{suffix}:")
+    return (Path(file + suffix), what) if found and what else (None, None)
 
 
 def shipped_grammars() -> dict[str, Path]:
@@ -128,7 +138,7 @@ def _unknown(to: str, name: str, known: list[str]) -> UsageError:
     guess = f"did you mean {near[0]}? " if near else ""
     return UsageError(
         f"{to!r} is no known target",
-        hint=f"{guess}use {', '.join(known)}, or a path: FILE.fst, FILE.grm or FILE.grm:RULE",
+        hint=f"{guess}use {', '.join(known)}, or a path: FILE.fst, FILE.far[:KEY], FILE.grm[:RULE]",
     )
 
 

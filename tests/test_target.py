@@ -10,6 +10,7 @@ import pytest
 from lmfst import target as module
 from lmfst.errors import BudgetError, FstError, GrammarError, UsageError
 from lmfst.fst import EPS, Fst, identity_bytes, write_openfst
+from lmfst.grammar import compile_file
 from lmfst.resources import resource_dir
 from lmfst.sequential import run
 from lmfst.target import (
@@ -115,6 +116,17 @@ def test_openfst_files(tmp_path: Path) -> None:
     assert run(load_target(str(path)).machine, b"a\0") == (97, 0)
     with pytest.raises(FstError, match=r"none\.fst"):
         load_target(str(tmp_path / "none.fst"))
+
+
+def test_archives(tmp_path: Path, upper: Path) -> None:
+    path = tmp_path / "upper.far"
+    compile_file(upper).write_far(path)
+    assert run(load_target(str(path)).machine, b"ab") == tuple(b"AB")
+    target = load_target(f"{path}:LOWER")
+    assert run(target.machine, b"AB") == tuple(b"ab")
+    assert target.name == "upper.far:LOWER"
+    with pytest.raises(FstError, match="expected entry 'NONE'"):
+        load_target(f"{path}:NONE")
 
 
 def test_an_fst_that_is_no_function_is_refused_with_a_witness() -> None:

@@ -13,7 +13,8 @@ from lmfst.cli.terminal import Terminal
 Machine = Annotated[
     str,
     typer.Argument(
-        metavar="TARGET", help="FILE.fst, FILE.grm[:RULE], bytes, or the name of a shipped grammar."
+        metavar="TARGET",
+        help="FILE.fst, FILE.far[:KEY], FILE.grm[:RULE], bytes, or the name of a shipped grammar.",
     ),
 ]
 

@@ -63,8 +63,8 @@ To = Annotated[
     typer.Option(
         "--to",
         metavar="TARGET",
-        help="Target units: bytes, chars, FILE.fst, FILE.grm[:RULE], or a shipped grammar such as "
-        "words or amino:TABLE11.",
+        help="Target units: bytes, chars, FILE.fst, FILE.far[:KEY], FILE.grm[:RULE], or a shipped "
+        "grammar such as words or amino:TABLE11.",
     ),
 ]
 Include = Annotated[

@@ -5,6 +5,7 @@ no output on a cycle that reads nothing.
 """
 
 from lmfst.fst.apply import apply_all
+from lmfst.fst.archive import read_far
 from lmfst.fst.core import EPS, Fst, identity_bytes
 from lmfst.fst.io import captured_stderr, read_fst, to_openfst, to_text, write_openfst
 from lmfst.fst.openfst import from_openfst
@@ -19,6 +20,7 @@ __all__ = [
     "captured_stderr",
     "from_openfst",
     "identity_bytes",
+    "read_far",
     "read_fst",
     "to_openfst",
     "to_text",

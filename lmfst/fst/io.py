@@ -32,7 +32,10 @@ from lmfst.fst.tables import (
 )
 
 _STDERR_LOCK = threading.Lock()
-_CHILD_SECONDS = 300
+CHILD_SECONDS = 300
+"""What a process that reads a file for this one may take."""
+LONGEST_DIAGNOSTIC = 500
+
 _CONVERT = (
     "import sys, pywrapfst\n"
     "fst = pywrapfst.Fst.read(sys.argv[1])\n"
@@ -56,16 +59,17 @@ def read_fst(path: str | Path, *, mode: Mode = "auto", warn: Warn = warn_default
     header = read_header(data, name)
     if is_checked_here(header):
         check_layout(data, header, name)
-        obj = _read_object(name, name)
+        obj = read_object(name, name)
         return from_openfst(obj, name=name, mode=mode, warn=warn)
     with tempfile.TemporaryDirectory(prefix="lmfst-") as folder:
         target = os.path.join(folder, "vector.fst")
         _convert_in_child(name, target)
-        obj = _read_object(target, name)
+        obj = read_object(target, name)
     return from_openfst(obj, name=name, mode=mode, warn=warn)
 
 
-def _read_object(path: str, name: str) -> Any:
+def read_object(path: str, name: str) -> Any:
+    """The pywrapfst FST in a file that is known to be sound. name: what messages call it."""
     import pywrapfst
 
     with captured_stderr() as diagnostic:
@@ -78,21 +82,30 @@ def _read_object(path: str, name: str) -> Any:
 
 def _convert_in_child(path: str, target: str) -> None:
     """Rewrite an FST of any type as a vector FST, safe from OpenFst ending the process."""
-    command = [sys.executable, "-c", _CONVERT, path, target]
+    command = [sys.executable, "-Pc", _CONVERT, path, target]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_CHILD_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=CHILD_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise _unreadable(path, f"OpenFst wasn't done after {_CHILD_SECONDS} s") from None
+        raise _unreadable(path, f"OpenFst wasn't done after {CHILD_SECONDS} s") from None
     if done.returncode != 0:
-        lines = done.stderr.decode("utf-8", "replace").splitlines()
-        own = [line for line in lines if line.startswith(("ERROR", "FATAL", "terminate", "  what"))]
-        raise _unreadable(path, " ".join(own or lines[-1:]) or f"exit status {done.returncode}")
+        raise _unreadable(path, own_diagnostic(done))
+
+
+def own_diagnostic(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What OpenFst said when a process failed, or else the process; not at any length."""
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    own = [line for line in lines if line.startswith(("ERROR", "FATAL", "terminate", "  what"))]
+    text = " ".join(own or lines[-1:]) or f"exit status {done.returncode}"
+    return text if len(text) <= LONGEST_DIAGNOSTIC else text[:LONGEST_DIAGNOSTIC] + "…"
 
 
 def _unreadable(name: str, diagnostic: str) -> FstError:
+    hint = "write the file again from its source; `fstinfo` shows what it holds"
+    if "Unknown FST type" in diagnostic:
+        # Such types (const8, compact16_string, arc_lookahead, …) are plug-ins of an OpenFst.
+        hint = "rewrite it as a type that needs no plug-in: `fstconvert --fst_type=vector`"
     return FstError(
-        f"{name}: expected an OpenFst binary FST, OpenFst can't read it: {diagnostic}",
-        hint="write the file again from its source; `fstinfo` shows what it holds",
+        f"{name}: expected an OpenFst binary FST, OpenFst can't read it: {diagnostic}", hint=hint
     )
 
 

@@ -21,7 +21,7 @@ from lmfst.errors import FstError
 
 FST_MAGIC = 2125659606
 SYMBOLS_MAGIC = 2125658996
-_FAR_MAGICS = (2125656924, 5656924)
+_TABLE_MAGIC, _LIST_MAGIC = 2125656924, 5656924
 """Archives of type sttable and stlist."""
 
 _HAS_INPUT_SYMBOLS, _HAS_OUTPUT_SYMBOLS, _IS_ALIGNED = 1, 2, 4
@@ -121,6 +121,47 @@ def read_symbols(data: bytes, where: str) -> list[tuple[int, bytes]]:
         ) from None
 
 
+def check_archive(data: bytes, path: str) -> None:
+    """Hold the counts of an archive (sttable, stlist) against its size, as far as they can be told.
+
+    {int32 magic, int32 version, entries {string key, FST}}; a list ends with an empty key, a table
+    with the int64 place of each entry, and int64 how many. FstError on a misfit, or if the data are
+    no archive. An FST file passes: it is an archive of one entry.
+    """
+    if not _is_archive(data) and data[:4] != struct.pack("<i", FST_MAGIC):
+        raise FstError(
+            f"{path}: expected an FST archive (FAR), got {_guess(data)}",
+            hint="write it with `lmfst compile … -o F.far` or farcreate",
+        )
+    try:
+        if data[:4] == struct.pack("<i", _TABLE_MAGIC):
+            _walk_table(data)
+        elif data[:4] == struct.pack("<i", _LIST_MAGIC):
+            _Cursor(data, 8).text()
+    except _Damaged as error:
+        raise FstError(
+            f"{path}: expected an FST archive (FAR), got a damaged or cut-off one: {error}",
+            hint="write the file again from its source",
+        ) from None
+
+
+def _walk_table(data: bytes) -> None:
+    """The places of a table's entries must be in order, each with a key and an FST."""
+    head = 8
+    (size,) = _Cursor(data, max(head, len(data) - 8)).take("q")
+    places = len(data) - 8 - 8 * size
+    if not 0 <= size <= len(data) // 8 or places < head:
+        raise _Damaged(f"it would have {size} entries")
+    entries = _Cursor(data, places).take(f"{size}q")
+    if [*entries, places] != sorted({*entries, places}) or min(entries, default=places) != head:
+        raise _Damaged("its list of entries makes no sense")
+    for at in entries:
+        cursor = _Cursor(data, at)
+        cursor.text()
+        if cursor.take("i") != (FST_MAGIC,):
+            raise _Damaged(f"no FST at byte {cursor.at - 4}")
+
+
 def _symbols(cursor: _Cursor) -> list[tuple[int, bytes]]:
     """A symbol table: {int32 magic, string title, int64 next free label, int64 size, entries}."""
     (magic,) = cursor.take("i")
@@ -179,7 +220,7 @@ def _damaged(path: str, why: str) -> FstError:
 def _guess(data: bytes) -> str:
     if not data:
         return "an empty file"
-    if _is_far(data):
+    if _is_archive(data):
         return "an archive of FSTs (FAR)"
     if data[:2] == b"\x1f\x8b":
         return "a gzip file"
@@ -191,8 +232,8 @@ def _guess(data: bytes) -> str:
 
 
 def _hint(data: bytes) -> str:
-    if _is_far(data):
-        return "take one FST out of it: `farextract`, or `lmfst compile` the grammar with -r RULE"
+    if _is_archive(data):
+        return "archives end in .far: name an entry as FILE.far:KEY; `farextract` takes FSTs out"
     if data[:2] == b"\x1f\x8b":
         return "unpack it first: `gunzip`"
     if data and _is_text(data):
@@ -200,8 +241,8 @@ def _hint(data: bytes) -> str:
     return "write it with `lmfst compile`, pynini's Fst.write or `fstcompile`"
 
 
-def _is_far(data: bytes) -> bool:
-    return any(data[:4] == struct.pack("<i", magic) for magic in _FAR_MAGICS)
+def _is_archive(data: bytes) -> bool:
+    return any(data[:4] == struct.pack("<i", magic) for magic in (_TABLE_MAGIC, _LIST_MAGIC))
 
 
 def _is_text(data: bytes) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmfst.grammar.loading import SYMBOLS_KEY
+from lmfst.fst.archive import SYMBOLS_KEY
 
 if TYPE_CHECKING:
     from lmfst.grammar.build import CompiledRule

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lmfst.errors import FstError
+from lmfst.fst.archive import SYMBOLS_KEY
+from lmfst.fst.layout import check_archive
 from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels, used_labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
@@ -20,9 +22,6 @@ from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table,
 Warn = Callable[[str], None]
 
 _BLANKS = re.compile(rb"[ \t]")
-
-SYMBOLS_KEY = "*StringFstSymbolTable"
-"""The FAR entry whose input symbols are the generated symbols (Thrax's convention)."""
 
 
 def symbol_table(path: Path) -> Table:
@@ -66,7 +65,10 @@ def far_entry(path: Path, key: str, labels: Labels, warn: Warn) -> Value:
     import pynini
 
     try:
+        check_archive(path.read_bytes(), str(path))
         far = pynini.Far(str(path), "r")
+    except FstError as error:
+        raise RuleError(error.message, hint=error.hint) from error
     except (OSError, ValueError) as error:
         raise RuleError(
             f"{path}: expected an FST archive", hint="write it with `lmfst compile … -o F.far`"
