@@ -5,9 +5,10 @@
 Kept are the words of the letters a to z, with apostrophes between letters, that FILE lists (one a
 line; by default SCOWL's common words, Debian's package wamerican-small), or with `--all` every
 such word of the dictionary; of several pronunciations, the first. The licences of both lists
-become the head of the file. phones.grm with all the words has 1.6 million arcs or more: an FST
-can tell "any other word" only by an arc for every letter with which a word can leave the
-dictionary.
+become the head of the file. Why not all: an FST can tell "any other word" only by an arc for every
+letter with which a word can leave the dictionary. With all words phones.grm has 211,778 states and
+1,726,322 arcs instead of 60,250 and 505,087, and every start of lmfst with it takes 3 to 4 times
+as long and 1.6 GB of memory.
 """
 
 from __future__ import annotations
