@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.errors import FstError
+from lmfst.lexicon_store import open_store
 from lmfst.sequential import END, Sequential
 from lmfst.vocab import Vocab
 
@@ -164,6 +165,7 @@ class Lexicons:
         self._built: OrderedDict[int, Lexicon] = OrderedDict()
         self._bytes, self._max_bytes = 0, max_bytes
         self.start = self.intern(0, machine.start)
+        self._store = open_store(vocab, machine, keep)
 
     def intern(self, decoder: int, state: int) -> int:
         """The lexicon state of a (decoder state, machine state) pair."""
@@ -186,7 +188,12 @@ class Lexicons:
         if known is not None:
             self._built.move_to_end(state)
             return known
-        built = self._build(*self._states[state])
+        pair = self._states[state]
+        built = self._store.load(self, *pair) if self._store else None
+        if built is None:
+            built = self._build(*pair)
+            if self._store:
+                self._store.keep(self, *pair, built)
         self._built[state] = built
         self._bytes += built.nbytes
         while self._bytes > self._max_bytes and len(self._built) > 1:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lmfst import __version__, defaults
-from lmfst.errors import InputError, UsageError
+from lmfst.errors import BudgetError, InputError, UsageError
 from lmfst.fst import Fst
+from lmfst.fst.preimages import preimages
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
@@ -32,6 +33,9 @@ from lmfst.units import parse_target_text
 Given = Literal["source", "target"]
 Warn = Callable[[str], None]
 Symbols = Sequence[int] | Sequence[str] | str | bytes
+
+SEARCH_NODES = 50_000
+"""Nodes that the search for a source text of a target may take."""
 
 POLICIES: dict[str, Callable[[], Policy]] = {"beam": Beam, "exact": Exact}
 
@@ -181,7 +185,17 @@ class TransducedLM:
         machine = self.target.machine
         if text is None and isinstance(machine, Identity | Utf8):
             text = machine.source(target)
+        elif text is None and self.target.fst is not None:
+            text = self._some_source(self.target.fst, target)
         return None if text is None else Continuation(text, self.lm.vocab, self.lm.encode)
+
+    @staticmethod
+    def _some_source(fst: Fst, target: Sequence[int]) -> bytes | None:
+        """A short text with this output, if one is found quickly: lookahead can follow it."""
+        try:
+            return next(preimages(fst, target, max_nodes=SEARCH_NODES), None)
+        except BudgetError:
+            return None
 
     @staticmethod
     def _bounds(found: Propagated) -> Bounds:
@@ -205,15 +219,20 @@ class TransducedLM:
         given: Given = "source",
         batch: int = defaults.BATCH_DOCUMENTS,
     ) -> Iterator[Scored]:
-        """Score documents in batches that share LM calls; yields them in input order."""
+        """Score documents in batches that share LM calls; yields them in input order.
+
+        batch: documents in a batch, at most; a batch also ends at `defaults.BATCH_SYMBOLS` symbols.
+        """
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
         waiting: list[tuple[Document, tuple[int, ...]]] = []
+        size = 0
         for document in documents:
             waiting.append((document, self._target_of(document, given)))
-            if len(waiting) == batch:
+            size += len(waiting[-1][1])
+            if len(waiting) == batch or size >= defaults.BATCH_SYMBOLS:
                 yield from self._score_batch(waiting, given)
-                waiting = []
+                waiting, size = [], 0
         if waiting:
             yield from self._score_batch(waiting, given)
 

@@ -257,6 +257,14 @@ class Determinised:
                 return True
         return False
 
+    def pairs(self, state: int) -> list[tuple[int, Output]]:
+        """The (FST state, pending output) pairs that a state is."""
+        return list(self._states[state])
+
+    def resume(self, pairs: Iterable[tuple[int, Output]]) -> int:
+        """The state that is these pairs, as `pairs` gave them for an equal machine."""
+        return self._intern(pairs)
+
     def sources(self, state: int) -> frozenset[int]:
         """The FST states in a sequential state: all that decides which continuations are
         accepted.

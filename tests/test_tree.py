@@ -234,3 +234,62 @@ def test_rows_that_are_no_numbers_are_an_error() -> None:
         normalise(torch.tensor([[0.0, float("nan"), 1.0]]))
     with pytest.raises(ModelError, match="probability zero"):
         normalise(torch.tensor([[0.0, float("-inf"), float("-inf")]]))
+
+
+def short_of_memory(lm: TransformersLM, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let calls of more than `most` positions fail as torch's CPU allocator does. Returns the sizes
+    of all calls from then on."""
+    sizes: list[int] = []
+    forward = lm.forward
+
+    def limited(tokens: list[int], **options: Any) -> torch.Tensor:
+        sizes.append(len(tokens))
+        if len(tokens) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return forward(tokens=tokens, **options)
+
+    monkeypatch.setattr(lm, "forward", limited)
+    return sizes
+
+
+def test_out_of_memory_halves_the_calls_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm = make(FAMILIES["llama"], bos=0, batch_tokens=32)
+    session = lm.session()
+    nodes = random_tree(session, 3, seed=5)
+    expected = rows_of(session, [state for state, _ in nodes])
+    session = lm.session()
+    nodes = random_tree(session, 3, seed=5)
+    sizes = short_of_memory(lm, 5, monkeypatch)
+    found = rows_of(session, [state for state, _ in nodes])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert max(sizes) > 5 and lm.batch_tokens <= 5
+    assert any("out of memory" in message for message in lm.messages)  # type: ignore[attr-defined]
+
+
+def test_no_memory_for_a_single_position_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make(FAMILIES["llama"], bos=0, batch_tokens=4)
+    session = lm.session()
+    short_of_memory(lm, 0, monkeypatch)
+    with pytest.raises(ModelError, match="out of memory in a call of 1"):
+        rows_of(session, [session.open()])
+
+
+def test_other_errors_of_a_call_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make(FAMILIES["llama"], bos=0)
+    session = lm.session()
+
+    def broken(**options: Any) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(lm, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        rows_of(session, [session.open()])
+
+
+@pytest.mark.parametrize(("family", "linear"), [("llama", True), ("gpt2", True), ("gemma2", False)])
+def test_a_linear_head_is_found_by_trying(family: str, linear: bool) -> None:
+    # Gemma 2 caps its logits, so they are no linear function of the hidden states.
+    lm = make(FAMILIES[family], bos=0)
+    assert (lm._head is not None) == linear

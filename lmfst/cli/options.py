@@ -139,9 +139,11 @@ Device = Annotated[
     typer.Option("--device", help="Torch device, such as cpu or cuda.", rich_help_panel=_MODEL),
 ]
 BatchTokens = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--batch-tokens", help="Token positions per model call, at most.", rich_help_panel=_MODEL
+        "--batch-tokens",
+        help="Token positions per model call, at most (default: what free memory allows).",
+        rich_help_panel=_MODEL,
     ),
 ]
 Batch = Annotated[

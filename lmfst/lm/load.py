@@ -69,7 +69,7 @@ def load_lm(
         model,
         vocab,
         bos=_bos(tokenizer, bos, name),
-        batch_tokens=defaults.BATCH_TOKENS if batch_tokens is None else batch_tokens,
+        batch_tokens=batch_tokens,
         tokenizer=tokenizer,
         tree=tree,
         facts={"model": name, "revision": revision or getattr(model.config, "_commit_hash", None)},

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lmfst import defaults
 from lmfst.errors import InputError, ModelError, UsageError
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Usage, find_head
+from lmfst.lm.memory import fitting_tokens, out_of_memory
 from lmfst.lm.tree import ATTENTION, Call, KeyValueStore, TreeSession, attend
 from lmfst.vocab import Vocab
 
@@ -50,18 +50,18 @@ class TransformersLM(LM):
         vocab: Vocab,
         *,
         bos: int | None,
-        batch_tokens: int = defaults.BATCH_TOKENS,
+        batch_tokens: int | None = None,
         context_length: int | None = None,
         tokenizer: Any = None,
         tree: bool = True,
         facts: dict[str, Any] | None = None,
         warn: Warn = lambda message: None,
     ) -> None:
-        if batch_tokens < 1:
+        if batch_tokens is not None and batch_tokens < 1:
             raise UsageError(f"--batch-tokens must be at least 1, not {batch_tokens}")
         self.vocab = vocab
         self.bos = bos
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens or fitting_tokens(model)
         self._model = model
         self._tokenizer = tokenizer
         self._warn = warn
@@ -190,6 +190,22 @@ class TransformersLM(LM):
                 found = self._model(**options).logits[0].index_select(0, where)
         self.usage.add(len(tokens), time.perf_counter() - begin)
         return found
+
+    def shrink(self, tokens: int, error: BaseException) -> None:
+        """Halve the size of calls after one of `tokens` positions ran out of memory, with a
+        warning; any other error, or one at a single position, is raised."""
+        if not out_of_memory(error):
+            raise error
+        if tokens < 2 or self.batch_tokens < 2:
+            raise ModelError(
+                f"the model runs out of memory in a call of {tokens} token position(s)",
+                hint="free memory, shorten the documents, or use a smaller --dtype or model",
+            ) from error
+        self.batch_tokens = max(1, min(self.batch_tokens, tokens) // 2)
+        self._warn(
+            f"out of memory in a call of {tokens} token positions: going on with at most "
+            f"{self.batch_tokens} a call"
+        )
 
     def logits(self, found: torch.Tensor) -> Iterator[torch.Tensor]:
         """Rows [n, vocabulary], a block at a time, of what `forward` gave.

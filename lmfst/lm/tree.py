@@ -218,8 +218,7 @@ class _Document:
         self.numbers[key] = number
         self.slots[number] = slot
         self.positions[number] = position
-        if parent is not None:
-            self.ancestors[number] = self.ancestors[parent]
+        self.ancestors[number] = False if parent is None else self.ancestors[parent]
         self.ancestors[number, number] = True
         return number
 
@@ -228,6 +227,12 @@ class _Document:
         self.slots = np.pad(self.slots, (0, more))
         self.positions = np.pad(self.positions, (0, more))
         self.ancestors = np.pad(self.ancestors, ((0, more), (0, more)))
+
+    def take_back(self, count: int) -> list[int]:
+        """Drop the last `count` entries. Returns their slots."""
+        first = len(self) - count
+        self.numbers = {key: n for key, n in self.numbers.items() if n < first}
+        return self.slots[first : first + count].tolist()
 
     def keep(self, numbers: np.ndarray) -> list[int]:
         """Drop all entries but `numbers` (ascending). Returns the slots given up."""
@@ -294,7 +299,10 @@ class TreeSession(Session):
                 continue
             end, entries = self._next_call(nodes, begin)
             asked = [self._entry(node) for node in nodes[begin:end]]
-            for rows in self._lm.logits(self._evaluate(entries, asked)):
+            found = self._evaluate(entries, asked)
+            if found is None:
+                continue
+            for rows in self._lm.logits(found):
                 yield slice(begin, begin + len(rows)), rows
                 begin += len(rows)
 
@@ -343,23 +351,34 @@ class TreeSession(Session):
 
     def _evaluate(
         self, entries: dict[tuple[int, int], None], asked: list[tuple[int, int]]
-    ) -> torch.Tensor:
-        """Run the model over entries; what it has for the asked ones, see `forward`, in order."""
+    ) -> torch.Tensor | None:
+        """Run the model over entries; what it has for the asked ones, see `forward`, in order.
+
+        None if that didn't fit into memory: then nothing has changed but the size of a call.
+        """
         by_document: dict[int, list[tuple[int, int]]] = {}
         for entry in entries:
             by_document.setdefault(self._root[entry[0]], []).append(entry)
+        before = {root: len(self._documents[root]) for root in by_document}
         numbers = {root: self._place(root, group) for root, group in by_document.items()}
         packed = [entry for group in by_document.values() for entry in group]
         place = {entry: i for i, entry in enumerate(packed)}
         positions = [
             int(self._documents[root].positions[n]) for root, ns in numbers.items() for n in ns
         ]
-        return self._lm.forward(
-            tokens=[self._token[node] for node, _ in packed],
-            positions=positions,
-            call=self._call(numbers),
-            asked=[place[entry] for entry in asked],
-        )
+        try:
+            return self._lm.forward(
+                tokens=[self._token[node] for node, _ in packed],
+                positions=positions,
+                call=self._call(numbers),
+                asked=[place[entry] for entry in asked],
+            )
+        except (RuntimeError, MemoryError) as error:
+            self._lm.shrink(len(packed), error)
+            for root, count in before.items():
+                document = self._documents[root]
+                self._store.free(document.take_back(len(document) - count))
+            return None
 
     def _place(self, root: int, entries: list[tuple[int, int]]) -> list[int]:
         """Local numbers of entries, new ones for those that have none."""

@@ -1,0 +1,48 @@
+"""How many token positions fit into one model call, and how a lack of memory shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmfst import defaults
+
+SHARE = 0.25
+"""Share of the free memory that a call's intermediate results may take."""
+
+
+def fitting_tokens(model: Any) -> int:
+    """Token positions per call for the memory that is free on the model's device.
+
+    On a CPU at most `defaults.BATCH_TOKENS`, beyond which calls get no faster.
+    """
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else None
+    hidden = getattr(config, "hidden_size", None) or 1024
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    layers = getattr(config, "num_hidden_layers", None) or 32
+    # Per position: activations of a layer, and the keys and values that are kept of all of them.
+    per_token = (8 * hidden + 3 * inner + 2 * layers * hidden) * model.dtype.itemsize
+    fitting = int(_free_bytes(model.device) * SHARE / per_token)
+    most = defaults.BATCH_TOKENS if model.device.type == "cpu" else 16 * defaults.BATCH_TOKENS
+    return max(16, min(most, fitting))
+
+
+def _free_bytes(device: Any) -> int:
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory could not be had."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
+    )
