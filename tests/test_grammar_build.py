@@ -220,6 +220,37 @@ def test_where_files_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert translate(module.rule("r"), word) == {word}
 
 
+def test_paths_from_the_folder_that_thrax_is_started_in(tmp_path: Path) -> None:
+    """`classify/main.grm` is built in `classify`: `../x` means the same in all files."""
+    files = {
+        "classify/main.grm": "import '../util.grm' as u; export r = u.A StringFile['../w.txt'];",
+        "util.grm": "import '../classes.grm' as c; export A = c.A; export B = c.B;",
+        "classes.grm": "export A = \"a\"; export B = StringFile['sub/b.txt'];",
+        "w.txt": "w\n",
+        "classify/sub/b.txt": "b\n",
+    }
+    compile_text('x = "";', tmp_path / "en", files)
+    main = compile_here(tmp_path / "en" / "classify" / "main.grm")
+    assert translate(main.rule("r"), "aw") == {"aw"}
+    alone = compile_here(tmp_path / "en" / "util.grm", rule="A")
+    assert translate(alone.rule("A"), "a") == {"a"}
+    (tmp_path / "en" / "classify" / "main.grm").write_text(
+        "import '../util.grm' as u; export r = u.B;"
+    )
+    main = compile_here(tmp_path / "en" / "classify" / "main.grm")
+    assert translate(main.rule("r"), "b") == {"b"}
+
+
+@pytest.mark.parametrize("name", ["util/byte.grm", "../byte.grm", "/opt/thrax/byte.grm"])
+def test_the_byte_classes_stand_in_for_a_projects_copy(name: str, tmp_path: Path) -> None:
+    module = compile_text(f"import '{name}' as b; export r = b.kDigit;", tmp_path)
+    assert translate(module.rule("r"), "7") == {"7"}
+    assert any(f"'{name}' wasn't found" in message for message in module.warnings)
+    own = {"byte.grm": 'export kDigit = "x";'}
+    module = compile_text("import 'byte.grm' as b; export r = b.kDigit;", tmp_path, own)
+    assert translate(module.rule("r"), "x") == {"x"} and module.warnings == []
+
+
 def test_the_byte_classes_of_thrax_are_there(tmp_path: Path) -> None:
     text = "import 'byte.grm' as b; " + "".join(
         f"export {name} = b.{name}; "

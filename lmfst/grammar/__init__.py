@@ -10,8 +10,9 @@ reading is taken, with a warning wherever it could surprise:
 - `StringFile`: empty columns are left out, in the whole file; a line of too many columns
   is skipped; brackets that don't match are taken as they stand; an unknown mode is `byte`.
 - `LoadFstFromFar['x.far', …]`: if the archive isn't there but `x.grm` is, that is compiled.
-- Imports are looked for beside the importing file, in the roots, and then in the folders above it;
-  `byte.grm` comes with lmfst. Of an imported file, only the rules that are used are evaluated.
+- Imports are looked for beside the importing file, in the roots, then in the folders above it and
+  above the main grammar; `byte.grm` comes with lmfst, and stands in wherever a project expects its
+  own. Of an imported file, only the rules that are used are evaluated.
 - `Concat` and `Union` take two or more arguments; `CDRewrite` may have a direction alone;
   `StringFst['text', mode]` can be called; the `…Delayed` functions are the plain ones.
 """

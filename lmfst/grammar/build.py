@@ -161,7 +161,8 @@ def compile_file(
     folders = [os.path.abspath(folder) for folder in include]
     if cache:
         for wanted in dict.fromkeys((None, rule)):
-            found = _cached(_key(absolute, content, wanted), folders, max_states)
+            finder = Finder(folders, absolute.parent)
+            found = _cached(_key(absolute, content, wanted), finder, max_states)
             if found is not None and (rule is None or any(e.name == rule for e in found[0])):
                 return _module(shown, *found, rule=rule, warn=warn)
     job = {
@@ -226,9 +227,7 @@ def _key(path: Path, content: bytes, rule: str | None) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _cached(
-    key: str, include: Sequence[str], max_states: int
-) -> tuple[list[Entry], dict[str, Any]] | None:
+def _cached(key: str, finder: Finder, max_states: int) -> tuple[list[Entry], dict[str, Any]] | None:
     """The entry of a key if it is whole and nothing it was made from has changed."""
     try:
         data = (cache_dir("grammars") / key).read_bytes()
@@ -239,7 +238,7 @@ def _cached(
         return None
     extra = found[1]
     try:
-        fresh = extra["largest"] <= max_states and Finder(include).same(extra["lookups"])
+        fresh = extra["largest"] <= max_states and finder.same(extra["lookups"])
     except (KeyError, TypeError, ValueError):
         return None
     return found if fresh else None

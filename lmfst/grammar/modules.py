@@ -9,7 +9,7 @@ from pathlib import Path
 from lmfst.errors import LmfstError
 from lmfst.grammar import syntax as s
 from lmfst.grammar.parser import parse_source
-from lmfst.grammar.paths import Finder
+from lmfst.grammar.paths import Finder, stands_in
 from lmfst.grammar.source import Pos, RuleError, Source, read_source
 from lmfst.grammar.values import Thing
 
@@ -119,6 +119,11 @@ class Loader:
             path = self._finder.find(statement.path, module.path)
         except RuleError as error:
             raise module.source.error(statement.pos, error.message, hint=error.hint) from error
+        if stands_in(statement.path, path):
+            where = module.source.where(statement.pos)
+            self.warnings.append(
+                f"{where}: '{statement.path}' wasn't found; lmfst's own {path.name} stands in"
+            )
         if path in self._open:
             chain = " → ".join(
                 _short(item) for item in [*self._open[self._open.index(path) :], path]

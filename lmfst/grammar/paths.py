@@ -1,8 +1,14 @@
 """Where imported grammars and data files are looked for, and which ones were read.
 
 A relative path is tried in the folder of the file that names it, then in the roots (the folders
-given with --include, the current directory, lmfst's own grammars), then in the folders above that
-file, nearest first: Thrax projects name files from the top of their tree.
+given with --include, the current directory, the folder of the grammar that is compiled, lmfst's own
+grammars), then in the folders above that file and above the grammar, nearest first.
+
+Thrax reads every path from the directory it is started in, which isn't known here. It may be the
+top of a project's tree, the folder of the main grammar, or one below the file that names the path;
+in the last case the path begins with `../`, and is tried without. Thrax's `byte.grm` is installed with
+Thrax and copied into projects by their makefiles: if it isn't where a grammar expects it, the one
+that comes with lmfst stands in.
 """
 
 from __future__ import annotations
@@ -19,21 +25,28 @@ from lmfst.resources import resource_dir
 _LEVELS_UP = 8
 
 
+STANDARD = Path(__file__).resolve().parent / "std"
+"""What grammars expect of a Thrax installation: `byte.grm`."""
+
+
 def own_roots() -> list[Path]:
-    """Folders of the grammars that come with lmfst; `std` has Thrax's `byte.grm`."""
-    standard = Path(__file__).resolve().parent / "std"
+    """Folders of the grammars that come with lmfst."""
     try:
-        return [resource_dir("grammars"), standard]
+        return [resource_dir("grammars"), STANDARD]
     except LmfstError:  # an incomplete installation still compiles the user's grammars
-        return [standard]
+        return [STANDARD]
 
 
 class Finder:
-    """Finds files, and remembers what it was asked: that decides if a cached result is stale."""
+    """Finds files, and remembers what it was asked: that decides if a cached result is stale.
 
-    def __init__(self, include: Sequence[str | Path] = ()) -> None:
+    main: the folder of the grammar that is compiled.
+    """
+
+    def __init__(self, include: Sequence[str | Path] = (), main: Path | None = None) -> None:
         given = [Path(os.path.abspath(folder)) for folder in include]
-        self.roots = [*given, Path.cwd(), *own_roots()]
+        self._main = [main] if main is not None else []
+        self.roots = [*given, Path.cwd(), *self._main, *own_roots()]
         self._asked: dict[tuple[str, Path], Path | None] = {}
 
     def find(self, name: str, importer: Path) -> Path:
@@ -75,9 +88,21 @@ class Finder:
     def _candidates(self, name: str, importer: Path) -> list[Path]:
         if "\0" in name or not name:
             raise RuleError(f"{name!r} is no file name")
-        folders = [importer.parent, *self.roots, *list(importer.parent.parents)[:_LEVELS_UP]]
-        paths = [Path(os.path.normpath(folder / name)) for folder in folders]
-        return list(dict.fromkeys(paths))
+        folders = [importer.parent, *self.roots]
+        for start in (importer.parent, *self._main):
+            folders += list(start.parents)[:_LEVELS_UP]
+        paths = [folder / name for folder in folders]
+        parts = Path(name).parts
+        while parts[:1] == ("..",):
+            parts = parts[1:]
+            paths.append(importer.parent.joinpath(*parts))
+        paths.append(STANDARD / Path(name).name)
+        return list(dict.fromkeys(Path(os.path.normpath(path)) for path in paths))
+
+
+def stands_in(name: str, found: Path) -> bool:
+    """Whether a file of lmfst was found for a path that means one of the project."""
+    return found.parent == STANDARD and Path(name) != Path(found.name)
 
 
 def _is_file(path: Path) -> bool:

@@ -51,7 +51,7 @@ def compile_job(job: Mapping[str, Any], capture: Capture) -> bytes:
         warnings.append(message)
         _tell("warning", {"message": message})
 
-    finder = Finder(job["include"])
+    finder = Finder(job["include"], Path(job["path"]).parent)
     evaluator = Evaluator(
         finder,
         capture,
