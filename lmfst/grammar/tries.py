@@ -1,4 +1,4 @@
-"""Lists of strings and of pairs → FSTs shaped as tries of the inputs.
+"""Lists of strings and of pairs → FSTs shaped as tries of the inputs, equal ends merged.
 
 pynini's `string_map` builds the same relations, but takes 15 s for 124,000 pairs where this takes
 3 s.
@@ -7,6 +7,10 @@ A transducer gives its output early: on each arc at most one label, as far as al
 agree. What is left over follows the input's last label. With rows sorted by input, the entries
 below a node are neighbours, and the common prefix of their outputs is the shortest that two
 neighbours share.
+
+With the rows sorted, a node is complete when the next row leaves it. It becomes a state then,
+unless an equal one (final weight, arcs) is there already: so the FST never holds the whole trie,
+which has 16 times the states for 100,000 words made of 10,000 stems and 10 endings.
 """
 
 from __future__ import annotations
@@ -20,42 +24,38 @@ Entry = tuple[Labels, Labels, str]
 
 
 def trie_acceptor(strings: Sequence[Labels]) -> Any:
-    """The acceptor of some strings."""
-    import pynini
-
+    """The acceptor of some strings: the minimal one."""
     builder = _Builder()
-    path = [builder.start]
     previous: Labels = ()
     for string in sorted(strings, key=tuple):
         shared = _common(previous, string)
-        del path[shared + 1 :]
+        builder.back_to(shared)
         for label in string[shared:]:
-            path.append(builder.arc(path[-1], label, label))
-        builder.final(path[-1], pynini.Weight.one("tropical"))
+            builder.descend(label, label)
+        builder.ending((), "")
         previous = string
-    return builder.fst if strings else pynini.Fst()
+    return builder.finish(bool(strings))
 
 
 def trie_transducer(entries: Sequence[Entry]) -> Any:
     """The transducer of some weighted pairs; equal pairs count with their least weight."""
-    import pynini
-
     rows = sorted(entries, key=lambda entry: tuple(entry[0]))
     agreed = _agreed(rows)
     builder = _Builder()
-    path, given = [builder.start], [0]
+    given = [0]
     previous: Labels = ()
     for (string, output, weight), lengths in zip(rows, agreed, strict=True):
         shared = _common(previous, string)
-        del path[shared + 1 :], given[shared + 1 :]
+        builder.back_to(shared)
+        del given[shared + 1 :]
         for depth in range(shared, len(string)):
             done = given[-1]
             gives = done < lengths[depth + 1]
-            path.append(builder.arc(path[-1], string[depth], output[done] if gives else 0))
+            builder.descend(string[depth], output[done] if gives else 0)
             given.append(done + gives)
-        builder.ending(path[-1], output[given[-1] :], pynini.Weight("tropical", weight or "0"))
+        builder.ending(output[given[-1] :], weight)
         previous = string
-    return builder.fst if entries else pynini.Fst()
+    return builder.finish(bool(entries))
 
 
 def _agreed(rows: Sequence[Entry]) -> list[list[int]]:
@@ -88,31 +88,67 @@ def _common(left: Labels, right: Labels) -> int:
     return length
 
 
+class _Node:
+    """A node that may still grow: its arcs (input, output, state) and its final weight or none."""
+
+    __slots__ = ("arcs", "weight")
+
+    def __init__(self) -> None:
+        self.arcs: list[tuple[int, int, int]] = []
+        self.weight: float | None = None
+
+
 class _Builder:
-    """A growing FST."""
+    """An FST whose states are added from the ends of the strings on, each once."""
 
     def __init__(self) -> None:
         import pynini
 
-        self.fst = pynini.Fst()
-        self.start = self.fst.add_state()
-        self.fst.set_start(self.start)
+        self._fst = pynini.Fst()
         self._arc, self._one = pynini.Arc, pynini.Weight.one("tropical")
+        self._states: dict[tuple[float | None, tuple[tuple[int, int, int], ...]], int] = {}
+        # The nodes of the latest string, and the labels between them.
+        self._nodes = [_Node()]
+        self._labels: list[tuple[int, int]] = []
 
-    def arc(self, state: int, ilabel: int, olabel: int) -> int:
-        """A new state behind an arc."""
-        following: int = self.fst.add_state()
-        self.fst.add_arc(state, self._arc(ilabel, olabel, self._one, following))
-        return following
+    def descend(self, ilabel: int, olabel: int) -> None:
+        """Go on to a new node behind an arc."""
+        self._nodes.append(_Node())
+        self._labels.append((ilabel, olabel))
 
-    def final(self, state: int, weight: Any) -> None:
-        """Make a state final; of two weights the lesser holds."""
-        import pynini
+    def back_to(self, depth: int) -> None:
+        """Complete the nodes deeper than that."""
+        while len(self._nodes) > depth + 1:
+            state = self._state(self._nodes.pop())
+            self._nodes[-1].arcs.append((*self._labels.pop(), state))
 
-        self.fst.set_final(state, pynini.plus(self.fst.final(state), weight))
+    def ending(self, output: Labels, weight: str) -> None:
+        """Let the input end here, after some output; of two equal endings the lesser weight holds.
 
-    def ending(self, state: int, output: Labels, weight: Any) -> None:
-        """Let the input end here, after some output."""
+        weight: "" is none.
+        """
+        depth = len(self._labels)
         for label in output:
-            state = self.arc(state, 0, label)
-        self.final(state, weight)
+            self.descend(0, label)
+        node, number = self._nodes[-1], float(weight or 0)
+        node.weight = number if node.weight is None else min(number, node.weight)
+        self.back_to(depth)
+
+    def finish(self, entries: bool) -> Any:
+        """The FST; without entries, one without states."""
+        if entries:
+            self.back_to(0)
+            self._fst.set_start(self._state(self._nodes[0]))
+        return self._fst
+
+    def _state(self, node: _Node) -> int:
+        """The state of a complete node: a new one, or that of an equal node."""
+        key = node.weight, tuple(node.arcs)
+        found = self._states.get(key)
+        if found is None:
+            found = self._states[key] = self._fst.add_state()
+            for ilabel, olabel, following in node.arcs:
+                self._fst.add_arc(found, self._arc(ilabel, olabel, self._one, following))
+            if node.weight is not None:
+                self._fst.set_final(found, node.weight)
+        return found
