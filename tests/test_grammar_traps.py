@@ -132,6 +132,13 @@ def test_labels_above_255_are_shown_whole(tmp_path: Path) -> None:
     assert 'expected "c[SEP]", got "b[SEP]Ĭ"' in error  # label 300 = U+012C
 
 
+def test_the_mode_of_an_assertion_only_matters_for_messages(tmp_path: Path) -> None:
+    text = 'export r = AssertEqual["aé", "aé", \'UTF8\'] AssertEqual["b", "b", utf8];'
+    assert translate(compile_text(text, tmp_path).rule("r"), "aéb") == {"aéb"}
+    error = error_of('x = AssertEqual["a", "a", "b"];', tmp_path)
+    assert "the third argument is byte, utf8 or a symbol table" in error
+
+
 def test_archives_keep_all_rules(tmp_path: Path) -> None:
     names = ["zeta", "Alpha", "alpha", "_b", "Z9", "m"]
     text = "".join(f'export {name} = "{name}[SEP]";\n' for name in names)

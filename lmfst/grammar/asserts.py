@@ -13,15 +13,12 @@ from lmfst.grammar.values import UTF8, Table, Thing, Value, as_fst
 def assert_equal(arguments: Sequence[Thing], labels: Labels) -> Value:
     """AssertEqual[a, b(, mode)]: some best output of a is a best output of b, or both have none.
 
-    Gives a's best outputs. RuleError with one string of each side if they differ.
+    Gives a's best outputs. RuleError with one string of each side if they differ. The mode is for
+    Thrax's messages only, and any string that isn't a mode counts as byte there.
     """
     if not 2 <= len(arguments) <= 3:
         raise RuleError(f"AssertEqual takes 2 or 3 arguments, got {len(arguments)}")
-    if (
-        len(arguments) == 3
-        and not isinstance(arguments[2], Table)
-        and arguments[2] not in ("byte", "utf8")
-    ):
+    if len(arguments) == 3 and not isinstance(arguments[2], str | Table):
         raise RuleError("AssertEqual: the third argument is byte, utf8 or a symbol table")
     left, right = (
         as_fst(item, f"AssertEqual: argument {i}") for i, item in enumerate(arguments[:2], 1)

@@ -6,9 +6,9 @@ grammars), then in the folders above that file and above the grammar, nearest fi
 
 Thrax reads every path from the directory it is started in, which isn't known here. It may be the
 top of a project's tree, the folder of the main grammar, or one below the file that names the path;
-in the last case the path begins with `../`, and is tried without. Thrax's `byte.grm` is installed with
-Thrax and copied into projects by their makefiles: if it isn't where a grammar expects it, the one
-that comes with lmfst stands in.
+in the last case the path begins with `../`, and is tried without. Thrax's `byte.grm` is installed
+with Thrax and copied into projects by their makefiles: if it isn't where a grammar expects it, the
+one that comes with lmfst stands in.
 """
 
 from __future__ import annotations
