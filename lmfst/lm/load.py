@@ -1,7 +1,8 @@
 """From the name that a user gives to a ready language model.
 
-`smollm2-135m` is the default model; `FILE.arpa` (or .arpa.gz) an n-gram model; `FILE.gguf` a GGUF
-file; anything else a transformers folder or, where there is a network, a hub name.
+`smollm2-135m` is the default model; `dna` the packaged model of DNA (a folder of that name is
+./dna); `FILE.arpa` (or .arpa.gz) an n-gram model; `FILE.gguf` a GGUF file; anything else a
+transformers folder or, where there is a network, a hub name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from lmfst import defaults
 from lmfst.errors import ModelError, UsageError
 from lmfst.lm.base import LM
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
+from lmfst.resources import resource_dir
 from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ Warn = Callable[[str], None]
 Specials = Literal["drop", "text", "error"]
 DTYPES = ("float32", "bfloat16", "float16")
 SPECIALS = ("drop", "text", "error")
+PACKAGED = ("dna",)
+"""Names of the model folders among the shipped data."""
 
 
 def load_lm(
@@ -132,6 +136,8 @@ def _where(name: str, revision: str | None, note: Warn) -> dict[str, Any]:
     """Arguments that make transformers' from_pretrained load `name`."""
     if name == DEFAULT_MODEL:
         return {"pretrained_model_name_or_path": str(default_model_dir(note))}
+    if name in PACKAGED:
+        return {"pretrained_model_name_or_path": str(resource_dir("data") / name)}
     path = Path(name)
     if name.endswith(".gguf"):
         if not path.is_file():
@@ -194,8 +200,8 @@ def _not_loaded(what: str, error: Exception) -> ModelError:
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return ModelError(
         f"{what} can't be loaded: {reason.strip()}",
-        hint=f"give a model folder, a .gguf or .arpa file, a hub name, or {DEFAULT_MODEL!r}; "
-        "a damaged file must be copied again",
+        hint=f"give a model folder, a .gguf or .arpa file, a hub name, {DEFAULT_MODEL!r} or "
+        f"{PACKAGED[0]!r}; a damaged file must be copied again",
     )
 
 
