@@ -104,7 +104,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|DIR|FILE",
-        help="Source model: smollm2-135m, dna, a model folder or hub name, FILE.gguf, or FILE.arpa.",
+        help="Source model: smollm2-135m, dna, a model folder or hub name, FILE.gguf or FILE.arpa.",
         rich_help_panel=_MODEL,
     ),
 ]
