@@ -31,10 +31,10 @@ from dna_optimiser import Muon
 
 CONTEXT = 2048
 # Share of the run, and row length in tokens, of each stage.
-STAGES = ((0.50, 256), (0.85, 512), (1.0, CONTEXT))
+STAGES = ((0.5, 256), (0.9, 512), (1.0, CONTEXT))
 BATCH_TOKENS = 4096
 WARMUP_STEPS = 100
-FALL = 0.35  # the last part of the run, over which the learning rate falls to zero
+FALL = 0.235  # the last part of the run, over which the learning rate falls to zero
 CLIP = 1.0
 IGNORED = -100
 
@@ -322,8 +322,8 @@ def main() -> None:
     parser.add_argument("--genome", type=Path, default=GENBANK, help="the GenBank file")
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, help="model folder to write (default: WORK/model)")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--every", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--gene-share", type=float, default=0.5, help="rows of genes as documents")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=6)

@@ -80,7 +80,8 @@ def test_next_symbol_probabilities_sum_to_one(model: TransformersLM) -> None:
     p = np.exp(rows - np.logaddexp.reduce(rows, axis=1, keepdims=True))
     # BOS is outside the support and all but impossible.
     assert p[:, usual].sum(axis=1) == pytest.approx(1, abs=1e-3)
-    amino = lmfst.load(model, to="amino:TABLE11", policy="beam").next_logp("MA")
+    wide = lmfst.Beam(size=1000, threshold=0.0)
+    amino = lmfst.load(model, to="amino:TABLE11", policy=wide).next_logp("MA")
     assert math.fsum(map(math.exp, amino.values())) == pytest.approx(1, abs=1e-5)
 
 
