@@ -2,14 +2,17 @@
 #   make demo    convert a sentence and data/sample.txt with the default model
 #   make test    the tests
 #   make check   style, types, tests, and whether the documentation is up to date
-#   make bench   the measurements (minutes)
+#   make bench   the measurements, with genlm-bytes for comparison (half an hour;
+#                BENCH_FLAGS=--quick: minutes)
 #   make fuzz    malformed grammars for ten minutes
 #   make docs    rewrite the command reference in README.md
 #   make clean   remove everything that make and the tools made
-# PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip.
+# PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip,
+# BENCH_FLAGS=... options for scripts/bench.py.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PIP_FLAGS ?=
+BENCH_FLAGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -31,7 +34,7 @@ check: $(READY)
 	$(BIN)/python scripts/sync_docs.py --check
 
 bench: $(READY)
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench.py --pip-flags="$(PIP_FLAGS)" $(BENCH_FLAGS)
 
 fuzz: $(READY)
 	$(BIN)/python scripts/fuzz_grammar.py --seconds 600

@@ -1,231 +1,150 @@
-"""Speed of scoring: lmfst against a teacher-forced pass and a plain decoding loop, in one run.
+"""The speed benchmark: lmfst against genlm-bytes, a teacher-forced pass and a plain decoding loop.
 
-    python scripts/bench.py [--model NAME] [--texts FILE] [--documents N] [--json FILE]
+    python scripts/bench.py [--quick] [--only SECTION …] [--no-genlm] [--out FOLDER]
 
-All settings read the same texts with the same model and threads, on one document at a time unless
-the name says otherwise. "outside" is the share of wall time that is not spent in the model's
-forward calls. The teacher-forced pass and the decoding loop give log-probabilities of the canonical
-tokens only; they are yardsticks of cost, not of the same quantity. Run it on a quiet machine.
+All settings read the same texts (data/bench.txt) with the same model in float32 and the same number
+of threads. Settings of a section take turns, text by text; times are medians over the rounds, and
+what took long is run once. "outside" is the share of the time that is not spent in the model's
+forward calls; "positions" are the token positions of those calls, padding included; "MiB" is the
+peak memory of the engine's process. "logp" is the total log-probability: of the whole texts (with
+their end) in scoring, of the texts as prefixes where distributions are asked for. The reference is
+lmfst with K=64 and the threshold 1e-5: "below ref." says by how many nats the total logp is below
+it, "JSD" is the mean Jensen-Shannon divergence of the next-byte distributions (256 bytes and the
+end), each normalised to sum to 1, over all positions, in bits. The teacher-forced pass and the
+decoding loop see the canonical tokens only: yardsticks of cost, not of the same quantity.
+
+The first run installs genlm-bytes in an environment under build/bench-cache, where the reference
+distributions are kept too. Sections run separately with --only are put together in
+FOLDER/bench.json if model, texts and threads are the same. Run it on a quiet machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import importlib.util
 import json
 import os
 import platform
-import resource
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import re
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
+from benchmark.common import REFERENCE, Bench, model_folder
+from benchmark.report import plot, ratios, section_text
+from benchmark.sections import NEED_GENLM, SECTIONS
+from benchmark.texts import digest, read_texts, short_lines, size
+from benchmark.workers import ROOT, genlm_python
 
-from lmfst.lm.load import load_lm
-from lmfst.lm.transformers import TransformersLM
-from lmfst.policy import Beam
-from lmfst.score import TransducedLM
-from lmfst.target import load_target
-
-
-@dataclass
-class Result:
-    """One setting. logp: total, nats; outside: share of wall time; memory: MiB."""
-
-    setting: str
-    seconds: float
-    bytes_per_s: float
-    calls: int
-    positions: int
-    outside: float
-    logp: float
-    memory: float
+QUICK_DOCUMENTS, LINES, QUICK_LINES = 3, 64, 16
+SIZES, QUICK_SIZES = (256, 512, 1024, 2048, 4096), (256, 1024)
 
 
-class Meter:
-    """Counts the model's forward calls, their token positions and their time."""
-
-    def __init__(self, model: Any) -> None:
-        self.calls, self.positions, self.seconds = 0, 0, 0.0
-        self._forward = model.forward
-        model.forward = self._measured
-
-    def _measured(self, *args: Any, **options: Any) -> Any:
-        begin = time.perf_counter()
-        result = self._forward(*args, **options)
-        self.seconds += time.perf_counter() - begin
-        self.calls += 1
-        self.positions += options["input_ids"].numel()
-        return result
-
-    def reset(self) -> None:
-        self.calls, self.positions, self.seconds = 0, 0, 0.0
-
-
-def teacher_forced(lm: TransformersLM, model: Any, texts: list[bytes]) -> float:
-    """One pass over BOS, the canonical tokens and EOS."""
-    total = 0.0
-    for text in texts:
-        ids = [lm.bos, *(lm.encode(text) or ()), lm.vocab.eos[0]]
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor([ids[:-1]]), use_cache=False).logits[0]
-        rows = logits.log_softmax(1)
-        total += float(rows[torch.arange(len(ids) - 1), torch.tensor(ids[1:])].double().sum())
-    return total
-
-
-def decoding(lm: TransformersLM, model: Any, texts: list[bytes]) -> float:
-    """The same tokens one by one, with transformers' own cache."""
-    total = 0.0
-    for text in texts:
-        ids = [lm.bos, *(lm.encode(text) or ()), lm.vocab.eos[0]]
-        cache = None
-        for here, following in itertools.pairwise(ids):
-            with torch.no_grad():
-                out = model(input_ids=torch.tensor([[here]]), past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
-            total += float(out.logits[0, -1].log_softmax(0)[following])
-    return total
-
-
-def scoring(
-    model: TransducedLM, texts: list[bytes], *, beam: int, threshold: float, together: bool
-) -> float:
-    """lmfst's log p_Y, one text at a time or all of them in one batch."""
-    model.policy = Beam(size=beam, threshold=threshold)
-    parts = [texts] if together else [[text] for text in texts]
-    return sum(scored.logp for part in parts for scored in model.score(part))
-
-
-def distributions(model: TransducedLM, texts: list[bytes], *, beam: int, threshold: float) -> float:
-    """lmfst's full next-byte distribution at every position; returns the sum of log P_Y(text)."""
-    model.policy = Beam(size=beam, threshold=threshold)
-    total = 0.0
-    for text in texts:
-        found = model.next_at_all(text)
-        total += float(found.log_prefix[-1])
-    return total
-
-
-def measure(
-    name: str, meter: Meter, texts: list[bytes], job: Callable[[list[bytes]], float]
-) -> Result:
-    """Run a job over the texts, after a short warm-up."""
-    job([texts[0][:40]])
-    meter.reset()
-    begin = time.perf_counter()
-    logp = job(texts)
-    seconds = time.perf_counter() - begin
-    result = Result(
-        setting=name,
-        seconds=seconds,
-        bytes_per_s=sum(map(len, texts)) / seconds,
-        calls=meter.calls,
-        positions=meter.positions,
-        outside=1 - meter.seconds / seconds,
-        logp=logp,
-        memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    print(line(result), flush=True)
-    return result
-
-
-HEADER = (
-    f"{'setting':<34}{'s':>8}{'bytes/s':>9}{'calls':>7}{'positions':>10}{'outside':>9}"
-    f"{'logp':>12}{'MiB':>7}"
-)
-
-
-def line(r: Result) -> str:
-    return (
-        f"{r.setting:<34}{r.seconds:8.2f}{r.bytes_per_s:9.1f}{r.calls:7d}{r.positions:10d}"
-        f"{r.outside:9.1%}{r.logp:12.3f}{r.memory:7.0f}"
-    )
+    add = parser.add_argument
+    add("--model", default="smollm2-135m", help="the default model or a folder")
+    add("--texts", type=Path, default=ROOT / "data" / "bench.txt", help="one text to a line")
+    add("--documents", type=int, default=0, help="read only the first N texts")
+    add("--quick", action="store_true", help="few texts, one round")
+    add("--only", action="append", choices=list(SECTIONS), help="a section; may be repeated")
+    add("--no-genlm", action="store_true", help="leave genlm-bytes out")
+    add("--repeats", type=int, default=3, help="rounds of settings that are quick")
+    add("--budget", type=float, default=60.0, help="seconds that rounds of one setting may take")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    add("--pip-flags", default="", help="options of pip for the environment of genlm-bytes")
+    add("--out", type=Path, default=ROOT / "build" / "bench", help="folder of the results")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--texts", default=str(Path(__file__).parents[1] / "data" / "sample.txt"))
-    parser.add_argument("--documents", type=int, default=0, help="read only the first N lines")
-    parser.add_argument("--json", default="bench.json")
-    options = parser.parse_args()
-    texts = [text for text in Path(options.texts).read_bytes().split(b"\n") if text]
-    texts = texts[: options.documents or None]
-    facts = {
-        "model": options.model,
-        "documents": len(texts),
-        "bytes": sum(map(len, texts)),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-    }
-    print(json.dumps(facts))
-    results = run(options.model, texts)
-    Path(options.json).write_text(
-        json.dumps({**facts, "results": [asdict(r) for r in results]}, indent=1) + "\n"
+    options = arguments()
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SystemExit("the plot needs matplotlib: pip install -c constraints.txt -e '.[dev]'")
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = prepared(options, Path(scratch))
+        facts = {
+            "model": options.model,
+            "weights_sha256": bench.weights,
+            "texts_sha256": digest(bench.texts),
+            "documents": len(bench.texts),
+            "bytes": size(bench.texts),
+            "threads": bench.threads,
+            "processor": processor(),
+            "reference": REFERENCE,
+        }
+        print(json.dumps(facts), flush=True)
+        found = earlier(options.out / "bench.json", facts)
+        for name in chosen(options):
+            print(f"running {name} …", file=sys.stderr, flush=True)
+            before = os.getloadavg()[0]
+            section = SECTIONS[name](bench)
+            about = str(SECTIONS[name].__doc__).splitlines()[0].rstrip(".")
+            section |= {"about": about, "load": [before, os.getloadavg()[0]]}
+            found[name] = section
+            print(section_text(name, section), flush=True)
+            save(options.out, facts, found)
+    print("\n".join(["Ratios (median over the rounds, least–most):", *ratios(found)]))
+    if plot(found, options.out / "bench.svg"):
+        print(f"plot: {options.out / 'bench.svg'}")
+
+
+def chosen(options: argparse.Namespace) -> list[str]:
+    """The sections to run. SystemExit if one needs genlm-bytes, which is left out."""
+    if not options.only:
+        return [name for name in SECTIONS if not (options.no_genlm and name in NEED_GENLM)]
+    refused = NEED_GENLM & set(options.only) if options.no_genlm else set()
+    if refused:
+        raise SystemExit(f"--only {min(refused)} compares with genlm-bytes: drop --no-genlm")
+    return list(dict.fromkeys(options.only))
+
+
+def prepared(options: argparse.Namespace, scratch: Path) -> Bench:
+    every = read_texts(options.texts, 0)
+    quick = options.quick
+    documents = options.documents or (QUICK_DOCUMENTS if quick else 0)
+    folder, weights = model_folder(options.model)
+    wanted = not options.no_genlm and {*NEED_GENLM, "full"} & set(chosen(options))
+    return Bench(
+        model=options.model,
+        folder=folder,
+        weights=weights,
+        texts=every[: documents or None],
+        lines=short_lines(every, QUICK_LINES if quick else LINES),
+        sizes=QUICK_SIZES if quick else SIZES,
+        threads=options.threads,
+        repeats=1 if quick else options.repeats,
+        budget=options.budget,
+        genlm=genlm_python(options.pip_flags) if wanted else None,
+        scratch=scratch,
     )
 
 
-def yardsticks(name: str, texts: list[bytes]) -> list[Result]:
-    """The plain passes over the canonical tokens, on a model with transformers' own attention."""
-    lm = load_lm(name, tree=False)
-    if not isinstance(lm, TransformersLM):
-        raise SystemExit("the benchmark needs a transformers model")
-    meter = Meter(lm._model)
-    return [
-        measure("teacher-forced pass", meter, texts, lambda t: teacher_forced(lm, lm._model, t)),
-        measure("decoding, token by token", meter, texts, lambda t: decoding(lm, lm._model, t)),
-    ]
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    place = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", place.read_text()) if place.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
-def run(name: str, texts: list[bytes]) -> list[Result]:
-    lm = load_lm(name)
-    if not isinstance(lm, TransformersLM):
-        raise SystemExit("the benchmark needs a transformers model")
-    print(HEADER)
-    results = yardsticks(name, texts)
-    meter = Meter(lm._model)
-    model = TransducedLM(lm, load_target("bytes"))
-    for threshold in (1e-2, 1e-3, 1e-4):
-        results.append(
-            measure(
-                f"scoring, K=8, threshold {threshold:g}",
-                meter,
-                texts,
-                lambda t, x=threshold: scoring(model, t, beam=8, threshold=x, together=False),
-            )
-        )
-    results.append(
-        measure(
-            "scoring, K=8, 1e-3, all together",
-            meter,
-            texts,
-            lambda t: scoring(model, t, beam=8, threshold=1e-3, together=True),
-        )
-    )
-    results.append(
-        measure(
-            "distributions, K=8, 1e-3",
-            meter,
-            texts,
-            lambda t: distributions(model, t, beam=8, threshold=1e-3),
-        )
-    )
-    model.lookahead = False
-    results.append(
-        measure(
-            "scoring, K=8, 1e-3, no lookahead",
-            meter,
-            texts,
-            lambda t: scoring(model, t, beam=8, threshold=1e-3, together=False),
-        )
-    )
-    return results
+def earlier(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """The sections of an earlier run with the same facts."""
+    if not path.is_file():
+        return {}
+    kept = json.loads(path.read_text())
+    if any(kept[key] != value for key, value in facts.items()):
+        print(f"{path} is of another setting and will be replaced", file=sys.stderr)
+        return {}
+    return dict(kept["sections"])
+
+
+def save(out: Path, facts: dict[str, Any], found: dict[str, Any]) -> None:
+    kept = {**facts, "sections": {name: found[name] for name in SECTIONS if name in found}}
+    (out / "bench.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

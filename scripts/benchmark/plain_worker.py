@@ -1,0 +1,57 @@
+"""Yardsticks of cost: python plain_worker.py FOLDER. A plain model over the canonical tokens only,
+between BOS and EOS, by the transformers library alone."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import Any
+
+import torch
+from serving import Meter, Outcome, Runner, serve
+
+
+class Engine:
+    def __init__(self, folder: str) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def _ids(self, text: str) -> list[int]:
+        tokens = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [self._tokenizer.bos_token_id, *tokens, self._tokenizer.eos_token_id]
+
+    def teacher_forced(self, texts: list[str], options: dict[str, Any]) -> Outcome:
+        """One pass a text."""
+        total = 0.0
+        for ids in map(self._ids, texts):
+            with torch.no_grad():
+                logits = self.model(input_ids=torch.tensor([ids[:-1]]), use_cache=False).logits[0]
+            rows = logits.log_softmax(1)
+            total += float(rows[torch.arange(len(ids) - 1), torch.tensor(ids[1:])].double().sum())
+        return Outcome(total)
+
+    def decoding(self, texts: list[str], options: dict[str, Any]) -> Outcome:
+        """The same tokens one by one, with transformers' own cache of keys and values."""
+        total = 0.0
+        for ids in map(self._ids, texts):
+            cache = None
+            for here, following in itertools.pairwise(ids):
+                with torch.no_grad():
+                    out = self.model(
+                        input_ids=torch.tensor([[here]]), past_key_values=cache, use_cache=True
+                    )
+                cache = out.past_key_values
+                total += float(out.logits[0, -1].log_softmax(0)[following])
+        return Outcome(total)
+
+
+def start() -> tuple[dict[str, Runner], Meter, dict[str, Any]]:
+    engine = Engine(sys.argv[1])
+    runners = {"teacher-forced": engine.teacher_forced, "decoding": engine.decoding}
+    return runners, Meter(engine.model), {}
+
+
+if __name__ == "__main__":
+    serve(start)
