@@ -34,10 +34,13 @@ from typing import Any
 from benchmark.common import REFERENCE, Bench, model_folder
 from benchmark.report import plot, ratios, section_text
 from benchmark.sections import NEED_GENLM, SECTIONS
-from benchmark.texts import digest, read_texts, short_lines, size
+from benchmark.texts import digest, read_texts, short_lines, size, spread
 from benchmark.workers import ROOT, genlm_python
 
-QUICK_DOCUMENTS, LINES, QUICK_LINES = 3, 64, 16
+DOCUMENTS, QUICK_DOCUMENTS = 0, 3
+COMPARED, QUICK_COMPARED = 3, 1
+"""genlm-bytes takes more than a minute a text, so it isn't run on all."""
+LINES, QUICK_LINES = 64, 16
 SIZES, QUICK_SIZES = (256, 512, 1024, 2048, 4096), (256, 1024)
 
 
@@ -49,6 +52,7 @@ def arguments() -> argparse.Namespace:
     add("--model", default="smollm2-135m", help="the default model or a folder")
     add("--texts", type=Path, default=ROOT / "data" / "bench.txt", help="one text to a line")
     add("--documents", type=int, default=0, help="read only the first N texts")
+    add("--compared", type=int, help="texts on which distributions are compared (0: all)")
     add("--quick", action="store_true", help="few texts, one round")
     add("--only", action="append", choices=list(SECTIONS), help="a section; may be repeated")
     add("--no-genlm", action="store_true", help="leave genlm-bytes out")
@@ -73,6 +77,7 @@ def main() -> None:
             "texts_sha256": digest(bench.texts),
             "documents": len(bench.texts),
             "bytes": size(bench.texts),
+            "compared": len(bench.compared),
             "threads": bench.threads,
             "processor": processor(),
             "reference": REFERENCE,
@@ -106,14 +111,19 @@ def chosen(options: argparse.Namespace) -> list[str]:
 def prepared(options: argparse.Namespace, scratch: Path) -> Bench:
     every = read_texts(options.texts, 0)
     quick = options.quick
-    documents = options.documents or (QUICK_DOCUMENTS if quick else 0)
+    documents = options.documents or (QUICK_DOCUMENTS if quick else DOCUMENTS)
+    texts = every[: documents or None]
+    compared = options.compared
+    if compared is None:
+        compared = QUICK_COMPARED if quick else COMPARED
     folder, weights = model_folder(options.model)
     wanted = not options.no_genlm and {*NEED_GENLM, "full"} & set(chosen(options))
     return Bench(
         model=options.model,
         folder=folder,
         weights=weights,
-        texts=every[: documents or None],
+        texts=texts,
+        compared=spread(texts, compared),
         lines=short_lines(every, QUICK_LINES if quick else LINES),
         sizes=QUICK_SIZES if quick else SIZES,
         threads=options.threads,

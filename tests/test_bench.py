@@ -18,7 +18,7 @@ from benchmark import sections  # noqa: E402
 from benchmark.divergence import jensen_shannon, mean_divergence  # noqa: E402
 from benchmark.report import no_worse, plot, ratios, table  # noqa: E402
 from benchmark.rounds import Setting, ratio, summary, take_turns  # noqa: E402
-from benchmark.texts import LEAST, MOST, of_length, read_texts, short_lines, size  # noqa: E402
+from benchmark.texts import LEAST, MOST, of_length, read_texts, short_lines, size, spread  # noqa: E402
 
 TEXTS = read_texts(REPOSITORY / "data" / "bench.txt", 0)
 
@@ -53,6 +53,11 @@ def test_short_lines_come_from_all_texts() -> None:
     assert all(any(line in text for text in TEXTS) for line in lines)
     with pytest.raises(ValueError, match="not 1000"):
         short_lines(TEXTS, 1000)
+
+
+def test_spread() -> None:
+    assert spread("abcdefghij", 3) == ["b", "f", "i"]
+    assert spread("abc", 0) == spread("abc", 5) == ["a", "b", "c"]
 
 
 def test_lengths_cut_no_character() -> None:

@@ -44,13 +44,17 @@ def model_folder(name: str) -> tuple[Path, str]:
 
 @dataclass
 class Bench:
-    """The settings of one run. genlm: the interpreter with genlm-bytes, or None to leave it out.
-    scratch: a folder for distributions while a section runs."""
+    """The settings of one run.
+
+    compared: the texts on which distributions are compared. genlm: the interpreter with
+    genlm-bytes, or None to leave it out. scratch: a folder for distributions while a section runs.
+    """
 
     model: str
     folder: Path
     weights: str
     texts: list[str]
+    compared: list[str]
     lines: list[str]
     sizes: tuple[int, ...]
     threads: int
@@ -98,8 +102,10 @@ class Bench:
     def _kept(self, name: str, at: int) -> Path:
         return self.scratch / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{at}.npz"
 
-    def rows(self, settings: Sequence[Setting], mode: str) -> list[dict[str, Any]]:
-        """Rows of settings over the benchmark's texts.
+    def rows(
+        self, settings: Sequence[Setting], mode: str, texts: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Rows of settings, all over these texts.
 
         mode: "distributions" adds the divergence from the reference; "score" and that add by how
         many nats the total logp is below the reference's; "other" adds nothing.
@@ -107,26 +113,26 @@ class Bench:
         rows = [summary(s, sum(size(part) for part in s.parts)) for s in settings]
         if mode == "other":
             return rows
-        found = self.reference()
+        found = self.reference(texts)
         expected = sum(facts["logp"] for _, facts in found)
         if mode == "score":
             expected += sum(facts["logp_end"] for _, facts in found)
         for setting, row in zip(settings, rows, strict=True):
             row["below"] = expected - row["logp"]
             if mode == "distributions":
-                kept = [_load(self._kept(setting.name, i)) for i in range(len(self.texts))]
+                kept = [_load(self._kept(setting.name, i)) for i in range(len(texts))]
                 row["divergence"] = mean_divergence(kept, [rows for rows, _ in found])
         return rows
 
-    def reference(self) -> list[tuple[Floats, dict[str, float]]]:
+    def reference(self, texts: Sequence[str]) -> list[tuple[Floats, dict[str, float]]]:
         """For each text, the next-byte distributions of the reference run and their facts (logp of
         the text as a prefix, logp_end after it); kept on disk by model, text and settings."""
         home = CACHE / "reference"
         home.mkdir(parents=True, exist_ok=True)
-        paths = [home / self._reference_key(text) for text in self.texts]
+        paths = [home / self._reference_key(text) for text in texts]
         if not all(path.with_suffix(".json").is_file() for path in paths):
             with self.lmfst() as worker:
-                for text, path in zip(self.texts, paths, strict=True):
+                for text, path in zip(texts, paths, strict=True):
                     if path.with_suffix(".json").is_file():
                         continue
                     keep = path.with_suffix(".npz")

@@ -17,6 +17,10 @@ def _format(pattern: str) -> Callable[[Any], str]:
     return lambda value: NONE if value is None else format(value, pattern)
 
 
+def _seconds(name: str) -> Callable[[Row], str]:
+    return lambda row: f"{row[name]:.2f}"
+
+
 COLUMNS: dict[str, Callable[[Row], str]] = {
     "setting": lambda row: row["setting"],
     "rounds": lambda row: str(row["rounds"]),
@@ -33,10 +37,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
 }
 STARTS: dict[str, Callable[[Row], str]] = {
     "cache folder": lambda row: row["cache"],
-    **{
-        name: lambda row, name=name: f"{row[name]:.2f}"
-        for name in ("target", "checks", "first", "again", "lexicons")
-    },
+    **{name: _seconds(name) for name in ("target", "checks", "first", "again", "lexicons")},
 }
 
 
@@ -59,7 +60,8 @@ def table(rows: Sequence[Row], columns: dict[str, Callable[[Row], str]] = COLUMN
 def section_text(name: str, section: Row) -> str:
     """A section's heading and tables."""
     load = f"load average {section['load'][0]:.2f} before, {section['load'][1]:.2f} after"
-    parts = [f"== {name}: {section['about']} ({load})", table(section["rows"])]
+    texts = "{documents} texts, {bytes} bytes; ".format(**section) if "bytes" in section else ""
+    parts = [f"== {name}: {section['about']} ({texts}{load})", table(section["rows"])]
     if "starts" in section:
         parts += ["Starts with --to words, seconds:", table(section["starts"], STARTS)]
     return "\n".join(parts) + "\n"

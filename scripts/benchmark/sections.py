@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.common import Bench
 from benchmark.rounds import Setting, take_turns
-from benchmark.texts import of_length
+from benchmark.texts import of_length, size
 from benchmark.workers import Worker
 from lmfst.cache import cache_dir
 
 Section = dict[str, Any]
 BEAM, THRESHOLD = 8, 1e-3
 """The settings in which lmfst and genlm-bytes are compared; both mean the same by them."""
-USUAL = {"beam": BEAM, "threshold": THRESHOLD}
+USUAL: dict[str, Any] = {"beam": BEAM, "threshold": THRESHOLD}
 SCORING = f"lmfst scoring, K={BEAM}, {THRESHOLD:g}"
 FULL = f"lmfst distributions, K={BEAM}, "
 GENLM_SCORING = f"genlm-bytes scoring, K={BEAM}, {THRESHOLD:g}"
@@ -26,47 +26,58 @@ BYTES_ROW, WORDS_ROW = "scoring, --to bytes", "scoring, --to words"
 ONE_BY_ONE, TOGETHER = "short lines one by one", "short lines together"
 
 
-def _run(bench: Bench, settings: list[Setting], mode: str) -> Section:
+def _run(bench: Bench, settings: list[Setting], mode: str, texts: Sequence[str] = ()) -> Section:
+    """Run settings, all over the same texts (default: the benchmark's)."""
+    texts = texts or bench.texts
+    if mode != "other":
+        bench.reference(texts)
     take_turns(settings, bench.repeats, bench.budget)
-    return {"rows": bench.rows(settings, mode)}
+    return {
+        "rows": bench.rows(settings, mode, texts),
+        "documents": len(texts),
+        "bytes": size(texts),
+    }
 
 
 def full(bench: Bench) -> Section:
     """Next-byte distributions at every position, lmfst and genlm-bytes."""
-    bench.reference()
+    texts = bench.compared
     with bench.lmfst() as ours:
         settings = [
-            bench.setting(ours, f"{FULL}{t:g}", "distributions", beam=BEAM, threshold=t)
+            bench.setting(ours, f"{FULL}{t:g}", "distributions", texts, beam=BEAM, threshold=t)
             for t in (1e-1, 1e-2, 1e-3)
         ]
         if bench.genlm is None:
-            return _run(bench, settings, "distributions")
+            return _run(bench, settings, "distributions", texts)
         with bench.genlm_worker() as theirs:
             name = f"{GENLM_FULL}{THRESHOLD:g}"
-            settings.append(bench.setting(theirs, name, "distributions", **USUAL))
-            found = _run(bench, settings, "distributions")
+            settings.append(bench.setting(theirs, name, "distributions", texts, **USUAL))
+            found = _run(bench, settings, "distributions", texts)
         return found | {"genlm": theirs.facts}
 
 
 def genlm_curve(bench: Bench) -> Section:
     """genlm-bytes with other thresholds."""
-    bench.reference()
+    texts = bench.compared
     with bench.genlm_worker() as theirs:
         settings = [
-            bench.setting(theirs, f"{GENLM_FULL}{t:g}", "distributions", beam=BEAM, threshold=t)
+            bench.setting(
+                theirs, f"{GENLM_FULL}{t:g}", "distributions", texts, beam=BEAM, threshold=t
+            )
             for t in (1e-1, 1e-2)
         ]
-        return _run(bench, settings, "distributions")
+        return _run(bench, settings, "distributions", texts)
 
 
 def genlm_scoring(bench: Bench) -> Section:
     """The probability of the texts only, lmfst and genlm-bytes."""
+    texts = bench.compared
     with bench.lmfst() as ours, bench.genlm_worker() as theirs:
         settings = [
-            bench.setting(ours, SCORING, "score", **USUAL),
-            bench.setting(theirs, GENLM_SCORING, "score", **USUAL),
+            bench.setting(ours, SCORING, "score", texts, **USUAL),
+            bench.setting(theirs, GENLM_SCORING, "score", texts, **USUAL),
         ]
-        return _run(bench, settings, "score")
+        return _run(bench, settings, "score", texts)
 
 
 def scoring(bench: Bench) -> Section:
@@ -98,15 +109,15 @@ def beams(bench: Bench) -> Section:
 
 def lookahead(bench: Bench) -> Section:
     """Distributions with and without lookahead, which needs the text to be known beforehand."""
-    bench.reference()
+    texts = bench.compared
     with bench.lmfst() as ours:
         settings = [
             bench.setting(
-                ours, f"{FULL}{THRESHOLD:g}{tail}", "distributions", lookahead=ahead, **USUAL
+                ours, f"{FULL}{THRESHOLD:g}{tail}", "distributions", texts, lookahead=ahead, **USUAL
             )
             for tail, ahead in (("", True), (", no lookahead", False))
         ]
-        return _run(bench, settings, "distributions")
+        return _run(bench, settings, "distributions", texts)
 
 
 def words(bench: Bench) -> Section:
@@ -151,7 +162,7 @@ def lines(bench: Bench) -> Section:
             bench.setting(ours, ONE_BY_ONE, "score", bench.lines, **USUAL),
             bench.setting(ours, TOGETHER, "score", bench.lines, together=True, **USUAL),
         ]
-        return _run(bench, settings, "other") | {"lines": len(bench.lines)}
+        return _run(bench, settings, "other", bench.lines)
 
 
 def lengths(bench: Bench) -> Section:
@@ -162,7 +173,7 @@ def lengths(bench: Bench) -> Section:
             with bench.lmfst() as ours:
                 text = [of_length(bench.texts, length)]
                 setting = bench.setting(ours, f"{mode}, {length} bytes", mode, text, **USUAL)
-                rows += _run(bench, [setting], "other")["rows"]
+                rows += _run(bench, [setting], "other", text)["rows"]
     return {"rows": rows}
 
 

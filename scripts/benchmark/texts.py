@@ -18,6 +18,13 @@ def read_texts(path: Path, documents: int) -> list[str]:
     return texts[: documents or None]
 
 
+def spread(texts: Sequence[str], count: int) -> list[str]:
+    """`count` of the texts, evenly spaced; all of them if it is 0."""
+    if not 0 < count < len(texts):
+        return list(texts)
+    return [texts[(2 * i + 1) * len(texts) // (2 * count)] for i in range(count)]
+
+
 def size(texts: Sequence[str]) -> int:
     """Bytes in UTF-8."""
     return sum(len(text.encode()) for text in texts)
