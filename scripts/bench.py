@@ -34,12 +34,13 @@ from typing import Any
 from benchmark.common import REFERENCE, Bench, model_folder
 from benchmark.report import plot, ratios, section_text
 from benchmark.sections import NEED_GENLM, SECTIONS
-from benchmark.texts import digest, read_texts, short_lines, size, spread
+from benchmark.texts import beginning, digest, read_texts, short_lines, size, spread
 from benchmark.workers import ROOT, genlm_python
 
 DOCUMENTS, QUICK_DOCUMENTS = 0, 3
 COMPARED, QUICK_COMPARED = 3, 1
-"""genlm-bytes takes more than a minute a text, so it isn't run on all."""
+COMPARED_BYTES = 256
+"""genlm-bytes takes minutes for a long text, so it reads the beginnings of a few."""
 LINES, QUICK_LINES = 64, 16
 SIZES, QUICK_SIZES = (256, 512, 1024, 2048, 4096), (256, 1024)
 
@@ -52,7 +53,11 @@ def arguments() -> argparse.Namespace:
     add("--model", default="smollm2-135m", help="the default model or a folder")
     add("--texts", type=Path, default=ROOT / "data" / "bench.txt", help="one text to a line")
     add("--documents", type=int, default=0, help="read only the first N texts")
-    add("--compared", type=int, help="texts on which distributions are compared (0: all)")
+    add(
+        "--compared",
+        type=int,
+        help="texts whose beginnings are used to compare distributions (0: all)",
+    )
     add("--quick", action="store_true", help="few texts, one round")
     add("--only", action="append", choices=list(SECTIONS), help="a section; may be repeated")
     add("--no-genlm", action="store_true", help="leave genlm-bytes out")
@@ -77,7 +82,7 @@ def main() -> None:
             "texts_sha256": digest(bench.texts),
             "documents": len(bench.texts),
             "bytes": size(bench.texts),
-            "compared": len(bench.compared),
+            "compared_bytes": size(bench.compared),
             "threads": bench.threads,
             "processor": processor(),
             "reference": REFERENCE,
@@ -123,7 +128,7 @@ def prepared(options: argparse.Namespace, scratch: Path) -> Bench:
         folder=folder,
         weights=weights,
         texts=texts,
-        compared=spread(texts, compared),
+        compared=[beginning(text, COMPARED_BYTES) for text in spread(texts, compared)],
         lines=short_lines(every, QUICK_LINES if quick else LINES),
         sizes=QUICK_SIZES if quick else SIZES,
         threads=options.threads,

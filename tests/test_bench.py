@@ -18,7 +18,7 @@ from benchmark import sections  # noqa: E402
 from benchmark.divergence import jensen_shannon, mean_divergence  # noqa: E402
 from benchmark.report import no_worse, plot, ratios, table  # noqa: E402
 from benchmark.rounds import Setting, ratio, summary, take_turns  # noqa: E402
-from benchmark.texts import LEAST, MOST, of_length, read_texts, short_lines, size, spread  # noqa: E402
+from benchmark.texts import LEAST, MOST, beginning, of_length, read_texts, short_lines, size, spread  # noqa: E402
 
 TEXTS = read_texts(REPOSITORY / "data" / "bench.txt", 0)
 
@@ -58,6 +58,13 @@ def test_short_lines_come_from_all_texts() -> None:
 def test_spread() -> None:
     assert spread("abcdefghij", 3) == ["b", "f", "i"]
     assert spread("abc", 0) == spread("abc", 5) == ["a", "b", "c"]
+
+
+def test_beginnings_end_before_a_space() -> None:
+    assert beginning("one two three", 7) == "one two"
+    assert beginning("one two three", 8) == "one two"
+    assert beginning("one twé three", 7) == "one"
+    assert beginning("one two", 7) == "one two"
 
 
 def test_lengths_cut_no_character() -> None:

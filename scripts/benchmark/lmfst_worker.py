@@ -28,9 +28,10 @@ def dense(found: Any) -> np.ndarray:
 
 
 def logp_end(found: Any) -> float:
-    """log p(end of the text | the whole text), nats."""
+    """log p(end of the text | the whole text), nats; -inf where every hypothesis that could end
+    there was dropped."""
     symbols, logp = found.next[len(found.next) - 1]
-    return float(logp[symbols == END][0])
+    return float(np.logaddexp.reduce(logp[symbols == END], initial=-np.inf))
 
 
 class Engine:

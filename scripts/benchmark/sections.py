@@ -90,7 +90,7 @@ def scoring(bench: Bench) -> Section:
         for t in (1e-2, 1e-3, 1e-4):
             for together in (False, True):
                 name = f"lmfst scoring, K={BEAM}, {t:g}{', together' if together else ''}"
-                options = {"beam": BEAM, "threshold": t}
+                options: dict[str, Any] = {"beam": BEAM, "threshold": t}
                 settings.append(bench.setting(ours, name, "score", together=together, **options))
         return _run(bench, settings, "score")
 

@@ -25,6 +25,12 @@ def spread(texts: Sequence[str], count: int) -> list[str]:
     return [texts[(2 * i + 1) * len(texts) // (2 * count)] for i in range(count)]
 
 
+def beginning(text: str, most: int) -> str:
+    """The longest part of at most `most` bytes, from the beginning to before a space or the end."""
+    part = text.encode()[: most + 1].decode(errors="ignore")
+    return text if part == text and size([text]) <= most else part.rpartition(" ")[0]
+
+
 def size(texts: Sequence[str]) -> int:
     """Bytes in UTF-8."""
     return sum(len(text.encode()) for text in texts)
