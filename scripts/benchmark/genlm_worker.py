@@ -23,7 +23,7 @@ import torch
 from genlm.backend import load_model_by_name
 from genlm.bytes import BeamParams, ByteBeamState, LazyTrieState
 from genlm.bytes.trie import AsyncTokenByteTrie, TrieMode
-from serving import Meter, Outcome, Runner, serve
+from serving import Meter, ModuleMeter, Outcome, Runner, serve
 
 EOS = 257
 """genlm-bytes' number for the end of the text; 256 is its end of a token."""
@@ -97,7 +97,7 @@ def start() -> tuple[dict[str, Runner], Meter, dict[str, Any]]:
     atexit.register(engine.close)
     runners = {"score": engine.score, "distributions": engine.distributions}
     names = ("genlm-bytes", "genlm-backend", "transformers")
-    return runners, Meter(engine.llm.model), {name: version(name) for name in names}
+    return runners, ModuleMeter(engine.llm.model), {name: version(name) for name in names}
 
 
 if __name__ == "__main__":

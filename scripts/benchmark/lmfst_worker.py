@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 from serving import SYMBOLS, Meter, Outcome, Runner, serve
 
+from lmfst.lm.head import Usage
 from lmfst.lm.load import load_lm
 from lmfst.policy import Beam
 from lmfst.score import TransducedLM
@@ -76,17 +76,31 @@ class Engine:
         )
 
 
+class OwnMeter:
+    """What lmfst itself counts: it runs the output layer apart from the rest of the model."""
+
+    def __init__(self, lm: Any) -> None:
+        self._lm = lm
+        self.reset()
+
+    def reset(self) -> None:
+        self._lm.usage = Usage()
+
+    def read(self) -> dict[str, Any]:
+        usage = self._lm.usage
+        return {"forward": usage.seconds, "calls": usage.calls, "positions": usage.positions}
+
+
 def start() -> tuple[dict[str, Runner], Meter, dict[str, Any]]:
     import transformers
 
     engine = Engine(sys.argv[1])
-    model = next(v for v in vars(engine.lm).values() if isinstance(v, torch.nn.Module))
     runners = {
         "open": engine.open,
         "score": engine.score,
         "distributions": engine.distributions,
     }
-    return runners, Meter(model), {"transformers": transformers.__version__}
+    return runners, OwnMeter(engine.lm), {"transformers": transformers.__version__}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import torch
-from serving import Meter, Outcome, Runner, serve
+from serving import Meter, ModuleMeter, Outcome, Runner, serve
 
 
 class Engine:
@@ -50,7 +50,7 @@ class Engine:
 def start() -> tuple[dict[str, Runner], Meter, dict[str, Any]]:
     engine = Engine(sys.argv[1])
     runners = {"teacher-forced": engine.teacher_forced, "decoding": engine.decoding}
-    return runners, Meter(engine.model), {}
+    return runners, ModuleMeter(engine.model), {}
 
 
 if __name__ == "__main__":

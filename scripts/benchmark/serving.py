@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,8 +40,18 @@ class Outcome:
 Runner = Callable[[list[str], dict[str, Any]], Outcome]
 
 
-class Meter:
-    """Counts a module's forward calls, their token positions (padding included) and their time."""
+class Meter(Protocol):
+    """Counts forward calls, their token positions (padding included) and their seconds."""
+
+    def reset(self) -> None: ...
+
+    def read(self) -> dict[str, Any]:
+        """forward (seconds), calls, positions; None for all where nothing was counted."""
+        ...
+
+
+class ModuleMeter:
+    """Meters the forward calls of a module."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.calls, self.positions, self.seconds = 0, 0, 0.0
@@ -60,7 +70,6 @@ class Meter:
         self.calls, self.positions, self.seconds = 0, 0, 0.0
 
     def read(self) -> dict[str, Any]:
-        """None for all where an engine doesn't go through the module's forward."""
         if not self.calls:
             return {"forward": None, "calls": None, "positions": None}
         return {"forward": self.seconds, "calls": self.calls, "positions": self.positions}
