@@ -54,22 +54,21 @@ def close(found: float, expected: float) -> bool:
 
 def check_everything(model: TransducedLM, oracle: Oracle, strings: list[tuple[int, ...]]) -> None:
     """Prefix, string and next-symbol log-probabilities of `strings` and all their prefixes."""
-    for y in strings:
+    for y in set(strings):
         assert close(model.logp(y), oracle.string(y) / oracle.accepted)
-        for size in range(len(y) + 1):
-            prefix = y[:size]
-            mass = oracle.prefix(prefix) / oracle.accepted
-            bounds = model.prefix_bounds(prefix)
-            assert close(bounds.logp, mass)
-            assert bounds.upper >= bounds.logp
-            if mass == 0:
-                continue
-            symbols, logp = model.next_symbols(prefix)
-            expected = oracle.next(prefix)
-            assert set(symbols.tolist()) == {a for a, p in expected.items() if p > 0}
-            for symbol, found in zip(symbols.tolist(), logp.tolist(), strict=True):
-                assert close(found, expected[symbol])
-            assert abs(math.fsum(np.exp(logp)) - 1) <= TOLERANCE
+    for prefix in {y[:size] for y in strings for size in range(len(y) + 1)}:
+        mass = oracle.prefix(prefix) / oracle.accepted
+        bounds = model.prefix_bounds(prefix)
+        assert close(bounds.logp, mass)
+        assert bounds.upper >= bounds.logp
+        if mass == 0:
+            continue
+        symbols, logp = model.next_symbols(prefix)
+        expected = oracle.next(prefix)
+        assert set(symbols.tolist()) == {a for a, p in expected.items() if p > 0}
+        for symbol, found in zip(symbols.tolist(), logp.tolist(), strict=True):
+            assert close(found, expected[symbol])
+        assert abs(math.fsum(np.exp(logp)) - 1) <= TOLERANCE
 
 
 def some_strings(oracle: Oracle, seed: int) -> list[tuple[int, ...]]:
@@ -80,7 +79,7 @@ def some_strings(oracle: Oracle, seed: int) -> list[tuple[int, ...]]:
     return [support[0], support[-1], *picked, (*picked[0], 122, 120)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(models(), st.integers(0, 2**32 - 1))
 def test_random_models_and_fsts_are_exact(lm: TableLM, seed: int) -> None:
     fst = random_fst(seed)
