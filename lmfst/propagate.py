@@ -209,10 +209,12 @@ class _Batch:
         return missing
 
     def _move_on(self, state: _State, active: Ints) -> None:
-        """Move documents to their next offset, unless tokens that emit nothing left nodes here."""
-        waiting = state.pool.occupied(self.base[active] + state.offset[active])
-        state.wave[active] = np.where(waiting, state.wave[active] + 1, 0)
-        state.offset[active[~waiting]] += 1
+        """Move documents to the next offset where nodes stand: the same one again, if tokens that
+        emit nothing left some there, and past the end if there are none."""
+        ahead = state.pool.first_of(self.document, len(self.jobs))[active] - self.base[active]
+        again = ahead == state.offset[active]
+        state.wave[active] = np.where(again, state.wave[active] + 1, 0)
+        state.offset[active] = np.minimum(ahead, self.last[active] + 1)
 
     # Decisions.
 

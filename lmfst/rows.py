@@ -9,6 +9,7 @@ however improbable they are.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ _BLOCK = 2048
 """float32 terms that are added up in float32."""
 _FEW = 64
 """Rows that are read together."""
+_LEAST = 1e-30
+"""Sums of float32 exponentials below this, or above its inverse, may have lost something."""
 
 
 class Growing:
@@ -182,8 +185,11 @@ def _gather(
         here = slice(first, first + group.count)
         first += group.count
         ids = torch.from_numpy(group.plan.tokens).to(rows.device)
-        place = torch.add(columns[:, here], ids[:, None], alpha=by_token)
-        chosen = flat.index_select(0, place.view(-1)).double().view(place.shape)
+        if group.count == 1:
+            chosen = rows[here.start].index_select(0, ids).double()
+        else:
+            place = torch.add(columns[:, here], ids[:, None], alpha=by_token)
+            chosen = flat.index_select(0, place.view(-1)).double().view(place.shape)
         probs.append(chosen.sub_(lse[here]).exp_().view(-1))
         children = group.plan.child_token
         places.append(np.tile(children, group.count))
@@ -224,15 +230,25 @@ def _masses(sums: Sequence[Floats], groups: Sequence[Group]) -> tuple[list[Float
 
 
 class Normaliser:
-    """Takes the tokens outside the support out of LM rows and finds the rows' log normalisers."""
+    """Takes the tokens outside the support out of LM rows and finds the rows' log normalisers.
+
+    seconds: the time that this has taken so far.
+    """
 
     def __init__(self, outside: Ints) -> None:
         """outside: int64 token ids that are no part of the support."""
+        self.seconds = 0.0
         self._outside = outside
         self._on_device: dict[Any, torch.Tensor] = {}
 
     def __call__(self, rows: torch.Tensor) -> tuple[torch.Tensor, Floats]:
         """(log normalisers float64 [n], nats removed float64 [n]); sets `rows` outside to -inf."""
+        begin = time.perf_counter()
+        found = self._normalised(rows)
+        self.seconds += time.perf_counter() - begin
+        return found
+
+    def _normalised(self, rows: torch.Tensor) -> tuple[torch.Tensor, Floats]:
         import torch
 
         if not len(self._outside):
@@ -269,12 +285,23 @@ def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
 
     if rows.dtype == torch.float64:
         return torch.logsumexp(rows, dim=1)
-    highest = rows.amax(dim=1, keepdim=True).float()
-    shift = torch.where(torch.isfinite(highest), highest, torch.zeros_like(highest))
+    # Any number near the highest will do as the origin, and most rows have one in a small part.
+    total, shift = _shifted_sum(rows, rows[:, :_BLOCK].amax(dim=1, keepdim=True))
+    if not bool(((total > _LEAST) & (total < 1 / _LEAST)).all()):
+        total, shift = _shifted_sum(rows, rows.amax(dim=1, keepdim=True))
+    return total.log() + shift
+
+
+def _shifted_sum(rows: torch.Tensor, origin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(Σ exp(row - shift) float64 [n], shift float64 [n]); shift is `origin` [n, 1], or 0 where
+    that is infinite."""
+    import torch
+
+    shift = torch.where(torch.isfinite(origin), origin, torch.zeros_like(origin)).float()
     total = torch.zeros(rows.shape[0], dtype=torch.float64, device=rows.device)
     # A few rows and tokens at a time: what is computed in between stays in the processor's cache.
     for begin in range(0, rows.shape[0], _FEW):
         part = slice(begin, begin + _FEW)
         for block in rows[part].split(_BLOCK, dim=1):
             total[part] += (block.float() - shift[part]).exp_().sum(dim=1)
-    return total.log() + shift.squeeze(1).double()
+    return total, shift.squeeze(1).double()

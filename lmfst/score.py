@@ -101,6 +101,11 @@ class TransducedLM:
         elif partial == "error":
             require_total(target, lm.vocab, support)
 
+    @property
+    def softmax_seconds(self) -> float:
+        """The time taken so far to turn the model's logits into log-probabilities."""
+        return self._normalise.seconds
+
     # Strings of target symbols.
 
     def symbols(self, y: Symbols) -> tuple[int, ...]:

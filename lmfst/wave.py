@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from lmfst.plan import Floats, Ints
 
 _POSITION, _PARENT, _TOKEN, _LEXICON, _LOGW = range(5)
+NOWHERE = int(np.iinfo(np.int64).max)
+"""A position after all."""
 
 
 @dataclass
@@ -117,12 +119,15 @@ class Pool:
         """All nodes that wait."""
         return _unpacked(self._store[:, : self._size])
 
-    def occupied(self, positions: Ints) -> NDArray[np.bool_]:
-        """Whether nodes wait at each of some positions."""
+    def first_of(self, document: Ints, documents: int) -> Ints:
+        """The least position at which nodes wait, of each document; NOWHERE if there are none.
+        document: that of each position."""
         waiting = self._store[_POSITION, : self._size]
-        if len(positions) == 1:
-            return np.array([(waiting == positions[0]).any()])
-        return self._marked(waiting, positions)
+        if documents == 1:
+            return np.array([waiting.min(initial=NOWHERE)])
+        found = np.full(documents, NOWHERE)
+        np.minimum.at(found, document[waiting], waiting)
+        return found
 
     def _marked(self, marks: Ints, positions: Ints) -> NDArray[np.bool_]:
         """Which positions are among the marks."""

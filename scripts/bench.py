@@ -5,13 +5,14 @@
 All settings read the same texts (data/bench.txt) with the same model in float32 and the same number
 of threads. Settings of a section take turns, text by text; times are medians over the rounds, and
 what took long is run once. "outside" is the share of the time that is not spent in the model's
-forward calls; "positions" are the token positions of those calls, padding included; "MiB" is the
-peak memory of the engine's process. "logp" is the total log-probability: of the whole texts (with
-their end) in scoring, of the texts as prefixes where distributions are asked for. The reference is
-lmfst with K=64 and the threshold 1e-5: "below ref." says by how many nats the total logp is below
-it, "JSD" is the mean Jensen-Shannon divergence of the next-byte distributions (256 bytes and the
-end), each normalised to sum to 1, over all positions, in bits. The teacher-forced pass and the
-decoding loop see the canonical tokens only: yardsticks of cost, not of the same quantity.
+forward calls, "softmax" the part of it that turns logits into log-probabilities; "positions" are
+the token positions of those calls, padding included; "MiB" is the peak memory of the engine's
+process. "logp" is the total log-probability: of the whole texts (with their end) in scoring, of the
+texts as prefixes where distributions are asked for. The reference is lmfst with K=64 and the
+threshold 1e-5: "below ref." says by how many nats the total logp is below it, "JSD" is the mean
+Jensen-Shannon divergence of the next-byte distributions (256 bytes and the end), each normalised to
+sum to 1, over all positions, in bits. The teacher-forced pass and the decoding loop see the
+canonical tokens only: yardsticks of cost, not of the same quantity.
 
 The first run installs genlm-bytes in an environment under build/bench-cache, where the reference
 distributions are kept too. Sections run separately with --only are put together in

@@ -293,3 +293,16 @@ def test_a_linear_head_is_found_by_trying(family: str, linear: bool) -> None:
     # Gemma 2 caps its logits, so they are no linear function of the hidden states.
     lm = make(FAMILIES[family], bos=0)
     assert (lm._head is not None) == linear
+
+
+@pytest.mark.parametrize("height", [-1e4, -200.0, 0.0, 200.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normalisers_whatever_the_height_of_the_first_tokens(
+    height: float, dtype: torch.dtype
+) -> None:
+    rows = torch.randn(70, 5000, generator=torch.Generator().manual_seed(1)).to(dtype)
+    rows[::2, :2500] += height
+    rows[1::4, :2500] = float("-inf")
+    expected = torch.logsumexp(rows.double(), 1)
+    found, _ = Normaliser(np.zeros(0, dtype=np.int64))(rows)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

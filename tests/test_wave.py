@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmfst.policy import Beam
-from lmfst.wave import Pool, Wave, merged, sorted_by_position
+from lmfst.wave import NOWHERE, Pool, Wave, merged, sorted_by_position
 
 
 def random_wave(rng: np.random.Generator, size: int) -> Wave:
@@ -41,14 +41,18 @@ def test_the_pool_gives_back_what_was_added_in_order(seed: int) -> None:
         wanted = np.unique(rng.integers(0, 4, int(rng.integers(1, 4))))
         here = [node for node in waiting if node[0][2] in wanted]
         waiting = [node for node in waiting if node[0][2] not in wanted]
-        occupied = pool.occupied(np.arange(4))
+        for documents in (1, 2):
+            document = np.array([0, 0, 1, 1]) % documents
+            places: list[list[int]] = [[NOWHERE] for _ in range(documents)]
+            for node in (*here, *waiting):
+                places[document[node[0][2]]].append(node[0][2])
+            assert pool.first_of(document, documents).tolist() == [min(p) for p in places]
         taken = pool.copy().take(wanted)
         assert pool.take(wanted) is not None or taken is None
         found = (
             [] if taken is None else zip(taken.keys(taken.parent), taken.logw.tolist(), strict=True)
         )
         assert list(found) == here
-        assert all(occupied[node[0][2]] for node in here)
         assert len(pool) == len(waiting)
 
 

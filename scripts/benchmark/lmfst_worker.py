@@ -63,16 +63,20 @@ class Engine:
         """log p_Y of the texts, one by one or in one call."""
         model = self._model(options)
         parts = [texts] if options.get("together") else [[text] for text in texts]
-        return Outcome(sum(scored.logp for part in parts for scored in model.score(part)))
+        before = model.softmax_seconds
+        logp = sum(scored.logp for part in parts for scored in model.score(part))
+        return Outcome(logp, more={"softmax": model.softmax_seconds - before})
 
     def distributions(self, texts: list[str], options: dict[str, Any]) -> Outcome:
         """The next-symbol distributions at every position; logp is that of the prefixes."""
         model = self._model(options)
+        before = model.softmax_seconds
         found = [model.next_at_all(text) for text in texts]
+        softmax = model.softmax_seconds - before
         return Outcome(
             sum(float(f.log_prefix[-1]) for f in found),
             [lambda f=f: dense(f) for f in found],
-            {"logp_end": sum(map(logp_end, found))},
+            {"logp_end": sum(map(logp_end, found)), "softmax": softmax},
         )
 
 

@@ -30,6 +30,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "calls": lambda row: _format("d")(row["calls"]),
     "positions": lambda row: _format("d")(row["positions"]),
     "outside": lambda row: _format(".1%")(row["outside"]),
+    "softmax": lambda row: _format(".1%")(row.get("softmax")),
     "MiB": lambda row: _format(".0f")(row["memory"]),
     "logp, nats": lambda row: f"{row['logp']:.3f}",
     "below ref.": lambda row: _format(".3f")(row.get("below")),
@@ -99,6 +100,8 @@ def ratios(found: dict[str, Row]) -> list[str]:
         row = _row(found, section, setting)
         if row and row["outside"] is not None:
             lines.append(f"outside the model's forward calls, {setting}: {row['outside']:.1%}")
+            rest = row["outside"] - row["softmax"]
+            lines.append(f"of that other than the softmax of the model's output: {rest:.1%}")
     return lines
 
 

@@ -61,6 +61,11 @@ def summary(setting: Setting, size: int) -> dict[str, Any]:
         for answers, total in zip(setting.rounds, seconds, strict=True)
         if metered
     ]
+    softmax = [
+        sum(a["softmax"] for a in answers) / total
+        for answers, total in zip(setting.rounds, seconds, strict=True)
+        if all("softmax" in a for a in answers)
+    ]
     peaks = [a["memory"] for answers in setting.rounds for a in answers]
     return {
         "setting": setting.name,
@@ -71,6 +76,7 @@ def summary(setting: Setting, size: int) -> dict[str, Any]:
         "calls": sum(a["calls"] for a in first) if metered else None,
         "positions": sum(a["positions"] for a in first) if metered else None,
         "outside": statistics.median(outside) if outside else None,
+        "softmax": statistics.median(softmax) if softmax else None,
         "memory": max(peaks) if None not in peaks else None,
         "logp": sum(a["logp"] for a in first),
     }
