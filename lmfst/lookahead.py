@@ -68,6 +68,14 @@ class Continuation:
             self._lay(position, end)
         return self._next.get(position)
 
+    def tokens(self) -> list[int]:
+        """The canonical tokens of the whole text, as far as there are any."""
+        found, position = [], 0
+        while (on := self.token(position)) is not None:
+            found.append(on[0])
+            position = on[1]
+        return found
+
 
 @dataclass
 class Lookahead:

@@ -3,8 +3,9 @@
 Exact keeps all and stops with an error at a node budget. Beam keeps the K heaviest whose weight is
 at least tau times a reference, which is the larger of the heaviest node at the offset and the mass
 that is known to cover the target one symbol further; what it drops is added up, so that the true
-probability lies in [lower, lower + dropped]. Merging nodes that share their future is no policy: it
-loses nothing and is done before every decision.
+probability lies in [lower, lower + dropped]. The own tokens of a known source are kept in any case
+(`lmfst.trunk`). Merging nodes that share their future is no policy: it loses nothing and is done
+before every decision.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from lmfst.lookahead import REQUEST, Continuation, Key, Lookahead
 from lmfst.plan import Floats, Ints, Plan, make_plan
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.rows import Group, Normaliser, RowTable, ragged
+from lmfst.trunk import Trunk
 from lmfst.wave import Pool, Wave, merged, sorted_by_position
 
 Next = dict[int, tuple[Ints, Floats]]
@@ -47,13 +48,14 @@ class Job:
     """A target to propagate: symbols int [N], ⊥ (END) included if it is asked for.
 
     wanted: positions 0 .. N at which the distribution of the next symbol is asked for. source: the
-    canonical tokens of a source text, for lookahead; None for no lookahead. The result doesn't
-    depend on it.
+    canonical tokens of a source text, if one is known; they are kept (`lmfst.trunk`). lookahead:
+    evaluate rows ahead, which the result doesn't depend on; it needs a source.
     """
 
     target: tuple[int, ...]
     wanted: frozenset[int] = frozenset()
     source: Continuation | None = None
+    lookahead: bool = True
 
     @property
     def last(self) -> int:
@@ -100,20 +102,21 @@ class _State:
 
     offset: int64 [documents], the offset whose nodes are next. wave: int64 [documents], waves taken
     there. log_prefix, log_dropped, best (the heaviest node that arrived): float64 [positions].
-    pool: nodes that have arrived at offsets to come.
+    pool: nodes that have arrived at offsets to come. trunk: the sources' own tokens.
     """
 
-    def __init__(self, documents: int, positions: int) -> None:
+    def __init__(self, documents: int, positions: int, trunk: Trunk) -> None:
         self.offset = np.zeros(documents, dtype=np.int64)
         self.wave = np.zeros(documents, dtype=np.int64)
         self.log_prefix = np.full(positions, -np.inf)
         self.log_dropped = np.full(positions, -np.inf)
         self.best = np.full(positions, -np.inf)
         self.pool = Pool(positions)
+        self.trunk = trunk
 
     def copy(self) -> _State:
         """The same for a simulation, which changes none of this."""
-        other = _State(0, 0)
+        other = _State(0, 0, self.trunk.copy())
         other.offset, other.wave = self.offset.copy(), self.wave.copy()
         other.log_prefix, other.log_dropped = self.log_prefix.copy(), self.log_dropped.copy()
         other.best, other.pool = self.best.copy(), self.pool.copy()
@@ -153,7 +156,7 @@ class _Batch:
         self._chains: dict[int, tuple[int, int]] = {}
         self._ahead: list[Lookahead | None] = [
             None
-            if session.merges or job.source is None
+            if session.merges or job.source is None or not job.lookahead
             else Lookahead(lexicons, session, job.target, job.source)
             for job in jobs
         ]
@@ -170,7 +173,12 @@ class _Batch:
 
     def _first(self) -> _State:
         """The roots, at offset 0 of every document."""
-        state = _State(len(self.jobs), len(self.document))
+        kept = [
+            [] if self.session.merges or job.source is None else job.source.tokens()
+            for job in self.jobs
+        ]
+        trunk = Trunk(self.roots, kept)
+        state = _State(len(self.jobs), len(self.document), trunk)
         state.log_prefix[self.base] = 0.0
         state.best[self.base] = 0.0
         count = len(self.jobs)
@@ -233,6 +241,7 @@ class _Batch:
             total = np.log(np.add.reduceat(np.exp(wave.logw - np.repeat(heaviest, size)), first))
             fading = total + heaviest < state.log_prefix[position] + math.log(SILENT_TOLERANCE)
             kept &= ~np.repeat(later & fading, size)
+        kept |= state.trunk.next_ones(self.document[wave.position], wave.parent, wave.token)
         return kept
 
     def _step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> NDArray[np.bool_]:
@@ -263,9 +272,16 @@ class _Batch:
         gone = wave.at(~kept)
         np.logaddexp.at(state.log_dropped, gone.position, gone.logw)
         if len(chosen):
+            self._grow(state, chosen, states)
             self._count(state, chosen, rows)
             self._spread(state, chosen, states, rows)
         return blocked
+
+    def _grow(self, state: _State, chosen: Wave, states: Ints) -> None:
+        """Let trunks go on to nodes that were kept."""
+        documents = self.document[chosen.position]
+        on = state.trunk.next_ones(documents, chosen.parent, chosen.token)
+        state.trunk.grow(documents[on], states[on])
 
     def _require_budget(self, chosen: Wave) -> None:
         more = np.bincount(self.document[chosen.position], minlength=len(self.jobs))
@@ -302,6 +318,9 @@ class _Batch:
             # Children that no later decision can keep need not wait for it.
             known = np.maximum(state.log_prefix[self.ahead_of[to]], state.best[to])
             light = alive & (logw < self.policy.floor(known)) & (to > wave.position[owner])
+            light &= ~state.trunk.next_ones(
+                self.document[to], states[owner], table.child_token[flat]
+            )
             np.logaddexp.at(state.log_dropped, to[light], logw[light])
             alive &= ~light
         flat, owner = flat[alive], owner[alive]
@@ -414,6 +433,7 @@ class _Batch:
         """As `_step`; a node without a row is noted, and taken to be like another one there."""
         chosen = wave.at(self._decide(state, wave))
         states = self._states(chosen)
+        self._grow(state, chosen, states)
         keys = chosen.keys(states)
         rows = self._rows_of(keys)
         for i in np.flatnonzero(rows < 0).tolist():

@@ -180,12 +180,13 @@ class TransducedLM:
                 wanted=wanted,
             )
         symbols = (*target, END) if end else tuple(target)
-        job = Job(symbols, frozenset(wanted), self._continuation(None, target))
+        source = self._continuation(None, target)
+        job = Job(symbols, frozenset(wanted), source, self.lookahead)
         return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
 
     def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
-        """The canonical tokens that lookahead follows; None where no source text is known."""
-        if not self.lookahead or self.lm.merges:
+        """The canonical tokens of a source text; None where none is known, or none is needed."""
+        if self.lm.merges:
             return None
         machine = self.target.machine
         if text is None and isinstance(machine, Identity | Utf8):
@@ -259,6 +260,7 @@ class TransducedLM:
                 Job(
                     (*target, END),
                     source=self._continuation(document.text if given == "source" else None, target),
+                    lookahead=self.lookahead,
                 )
                 for document, target in batch
             ]

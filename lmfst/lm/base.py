@@ -48,8 +48,8 @@ class LM(ABC):
         return context
 
     def encode(self, data: bytes) -> Sequence[int] | None:
-        """The canonical tokens of a byte string, or None. Only the speed of scoring depends on
-        it.
+        """The canonical tokens of a byte string, or None. The speed of scoring depends on it, and
+        what a beam keeps beside the heaviest hypotheses.
         """
         return self.vocab.encode_any(data)
 
