@@ -138,6 +138,14 @@ Device = Annotated[
     str,
     typer.Option("--device", help="Torch device, such as cpu or cuda.", rich_help_panel=_MODEL),
 ]
+Compiled = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the model's layers with torch.compile; needs a C++ compiler.",
+        rich_help_panel=_MODEL,
+    ),
+]
 BatchTokens = Annotated[
     int | None,
     typer.Option(

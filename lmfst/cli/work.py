@@ -29,7 +29,7 @@ from lmfst.records import (
 from lmfst.score import TransducedLM
 from lmfst.target import load_target
 
-LOAD_OPTIONS = ("revision", "bos", "specials", "dtype", "device", "batch_tokens")
+LOAD_OPTIONS = ("revision", "bos", "specials", "dtype", "device", "compiled", "batch_tokens")
 
 
 @dataclass(frozen=True)

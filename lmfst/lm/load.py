@@ -39,6 +39,7 @@ def load_lm(
     device: str = "cpu",
     revision: str | None = None,
     batch_tokens: int | None = None,
+    compiled: bool = False,
     tree: bool = True,
     warn: Warn = lambda message: None,
     note: Warn = lambda message: None,
@@ -46,8 +47,8 @@ def load_lm(
     """Load a language model.
 
     bos: "auto" (the model's own begin token), "none", or a token. specials: what special tokens
-    are, see `lmfst.vocab`. tree: evaluate contexts as token trees where the model can. warn, note:
-    called with warnings and progress notes.
+    are, see `lmfst.vocab`. compiled: see `lmfst.lm.compiled`. tree: evaluate contexts as token
+    trees where the model can. warn, note: called with warnings and progress notes.
 
     Raises ModelError if it can't be loaded, UsageError for a setting outside its range.
     """
@@ -59,12 +60,16 @@ def load_lm(
     if name.endswith((".arpa", ".arpa.gz")):
         return _load_arpa(name, bos=bos, specials=kind, warn=warn)
     _quiet_libraries()
+    from lmfst.lm.compiled import compile_layers
     from lmfst.lm.transformers import TransformersLM
 
     place = _device(device)
     where = _where(name, revision, note)
     tokenizer = _load_tokenizer(name, where)
     model = _load_model(name, where, dtype).to(place).eval()
+    if compiled:
+        note("compiling the model's layers")
+        compile_layers(model)
     vocab = vocab_from_tokenizer(
         tokenizer, size=_rows(model), eos=_eos(model, tokenizer, name), specials=kind, warn=warn
     )
