@@ -185,8 +185,11 @@ class TransducedLM:
         return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
 
     def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
-        """The canonical tokens of a source text; None where none is known, or none is needed."""
-        if self.lm.merges:
+        """The canonical tokens of a source text; None where none is known, or none is needed.
+
+        Under `Exact`, which keeps everything, a simulation would be as large as the sum itself.
+        """
+        if self.lm.merges or not isinstance(self.policy, Beam):
             return None
         machine = self.target.machine
         if text is None and isinstance(machine, Identity | Utf8):

@@ -79,7 +79,7 @@ def some_strings(oracle: Oracle, seed: int) -> list[tuple[int, ...]]:
     return [support[0], support[-1], *picked, (*picked[0], 122, 120)]
 
 
-@settings(max_examples=80)
+@settings(max_examples=150)
 @given(models(), st.integers(0, 2**32 - 1))
 def test_random_models_and_fsts_are_exact(lm: TableLM, seed: int) -> None:
     fst = random_fst(seed)
