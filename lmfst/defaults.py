@@ -7,6 +7,9 @@ from __future__ import annotations
 MODEL = "smollm2-135m"
 BEAM = 8
 THRESHOLD = 1e-4
+PARTICLES = 128
+REPLICATES = 8
+SEED = 0
 NODE_BUDGET = 1_000_000
 BATCH_TOKENS = 512
 BATCH_DOCUMENTS = 64

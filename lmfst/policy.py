@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ class Policy:
     """Base of the policies. `node_budget`: LM rows that one document may ask for under `Exact`."""
 
     node_budget: int = defaults.NODE_BUDGET
+
+    estimates: ClassVar[bool] = False
+    """Whether results are estimates with an error, rather than lower bounds."""
 
     def __post_init__(self) -> None:
         if self.node_budget < 1:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from lmfst.lookahead import REQUEST, Continuation, Key, Lookahead
 from lmfst.plan import Floats, Ints, Plan, make_plan
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.rows import Group, Normaliser, RowTable, ragged
+from lmfst.sampling import Sample
 from lmfst.trunk import Trunk
 from lmfst.wave import Pool, Wave, merged, sorted_by_position
 
@@ -49,13 +50,15 @@ class Job:
 
     wanted: positions 0 .. N at which the distribution of the next symbol is asked for. source: the
     canonical tokens of a source text, if one is known; they are kept (`lmfst.trunk`). lookahead:
-    evaluate rows ahead, which the result doesn't depend on; it needs a source.
+    evaluate rows ahead, which the result doesn't depend on; it needs a source. random: the random
+    numbers of a policy that samples, which knows neither source nor lookahead.
     """
 
     target: tuple[int, ...]
     wanted: frozenset[int] = frozenset()
     source: Continuation | None = None
     lookahead: bool = True
+    random: np.random.Generator | None = None
 
     @property
     def last(self) -> int:
@@ -73,6 +76,8 @@ class Propagated:
     log_dropped: float64 [N + 1]. log of the weight dropped before each prefix was covered;
         P_Y lies in [exp log_prefix, exp log_prefix + exp log_dropped].
     next: position → (symbols int64, logp float64) of the next symbol after target[:position].
+    stderr, log_pruned: of estimates by sampling, the standard error of the whole's log (None for
+        one replicate), and the log P_Y that a beam of as many nodes gives instead.
     rows: nodes that were kept. removed: nats by which renormalising without the specials raised
         logp, averaged over the nodes of each offset by weight and summed over offsets.
     """
@@ -82,6 +87,8 @@ class Propagated:
     next: Next = field(default_factory=dict)
     rows: int = 0
     removed: float = 0.0
+    stderr: float | None = None
+    log_pruned: float | None = None
 
 
 def propagate(
@@ -140,6 +147,11 @@ class _Batch:
         self.base = np.cumsum(sizes) - sizes
         self.last = np.array([job.last for job in jobs], dtype=np.int64)
         self.document = np.repeat(np.arange(len(jobs)), sizes)
+        # Equal targets, such as those of replicates, share plans: `shared` maps the positions of
+        # each to those of the first.
+        alike: dict[tuple[tuple[int, ...], frozenset[int]], int] = {}
+        of_first = [alike.setdefault((job.target, job.wanted), d) for d, job in enumerate(jobs)]
+        self.shared = np.arange(sizes.sum()) + (self.base[of_first] - self.base)[self.document]
         # Weights at an offset are compared with what covers one symbol more; at the end, with that.
         self.ahead_of = np.arange(1, sizes.sum() + 1)
         self.ahead_of[self.base + sizes - 1] -= 1
@@ -244,6 +256,18 @@ class _Batch:
         kept |= state.trunk.next_ones(self.document[wave.position], wave.parent, wave.token)
         return kept
 
+    def _sampled(self, policy: Sample, wave: Wave) -> tuple[NDArray[np.bool_], Wave]:
+        """Which nodes of a wave are kept at random, and the wave with their new weights."""
+        first = wave.first()
+        uniform = np.zeros(len(first))
+        for i in np.flatnonzero(policy.crowded(wave.logw, first)).tolist():
+            random = self.jobs[int(self.document[wave.position[first[i]]])].random
+            if random is None:
+                raise ValueError("a job without random numbers can't be sampled")
+            uniform[i] = random.random()
+        kept, logw = policy.thin_out(wave.logw, first, uniform)
+        return kept, replace(wave, logw=logw)
+
     def _step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> NDArray[np.bool_]:
         """Decide and spread a wave. Returns which documents lack a row: these are as before."""
         blocked = np.zeros(len(self.jobs), dtype=bool)
@@ -251,6 +275,9 @@ class _Batch:
         if self.session.merges:
             states, wave = merged(self._states(wave), wave)
         kept = self._decide(state, wave)
+        if isinstance(self.policy, Sample):
+            sampled, wave = self._sampled(self.policy, wave)
+            kept &= sampled
         chosen = wave.at(kept)
         self._require_budget(chosen)
         states = states[kept] if self.session.merges else self._states(chosen)
@@ -269,8 +296,9 @@ class _Batch:
                 chosen, states, rows = chosen.at(~out), states[~out], rows[~out]
         else:
             rows = self._read_now(chosen, states)
-        gone = wave.at(~kept)
-        np.logaddexp.at(state.log_dropped, gone.position, gone.logw)
+        if not self.policy.estimates:
+            gone = wave.at(~kept)
+            np.logaddexp.at(state.log_dropped, gone.position, gone.logw)
         if len(chosen):
             self._grow(state, chosen, states)
             self._count(state, chosen, rows)
@@ -346,15 +374,15 @@ class _Batch:
         self.table.clear()
         if not len(wave):
             return np.zeros(0, dtype=np.int64)
-        order = np.lexsort((wave.lexicon, wave.position))
-        self._read([wave.at(order).keys(states[order])[i] for i in range(len(order))])
+        order = np.lexsort((wave.lexicon, self.shared[wave.position]))
+        self._read(wave.at(order).keys(states[order]))
         rows = np.empty(len(order), dtype=np.int64)
         rows[order] = np.arange(len(order))
         return rows
 
     def _evaluate(self, keys: list[Key]) -> None:
         """With lookahead: add the rows of nodes to the table."""
-        keys = sorted(keys, key=lambda key: (key[2], key[1]))
+        keys = sorted(keys, key=lambda key: (self.shared[key[2]], key[1]))
         begin = len(self.table)
         self._read(keys)
         for row, key in enumerate(keys, start=begin):
@@ -369,11 +397,14 @@ class _Batch:
         for block, rows in self.session.rows(states):
             lse, removed = self.normalise(rows)
             groups: list[Group] = []
+            before: tuple[int, int] | None = None
             for _, lexicon, position in keys[block]:
-                if groups and (groups[-1].lexicon, groups[-1].position) == (lexicon, position):
-                    groups[-1] = groups[-1].one_more()
+                here = (lexicon, int(self.shared[position]))
+                if here == before:
+                    groups[-1].positions.append(position)
                 else:
-                    groups.append(Group(1, lexicon, position, self._plan(lexicon, position)))
+                    groups.append(Group(lexicon, [position], self._plan(*here)))
+                before = here
             self.table.read(rows, lse, removed, states[block], groups)
 
     def _plan(self, lexicon: int, position: int) -> Plan:

@@ -24,6 +24,7 @@ TEXT_COLUMNS = (
     "lower",
     "upper",
     "stderr",
+    "gap",
     "bits_per_symbol",
     "dropped",
     "specials",
@@ -53,7 +54,8 @@ class Scored:
     target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the
     whole string last (⊥ included). log_dropped: log of the weight dropped in all. specials: nats by
     which leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows
-    used.
+    used. Of estimates by sampling, which have no bounds: stderr, the standard error of logp, None
+    for a single replicate; log_pruned, the lower bound of a beam of as many nodes.
     """
 
     id: str
@@ -63,14 +65,37 @@ class Scored:
     specials: float
     nodes: int
     units: Units
+    stderr: float | None = None
+    log_pruned: float | None = None
 
     @staticmethod
     def of(id: str, target: Sequence[int], found: Propagated, units: Units) -> Scored:
         """The record of a propagation over `target` and ⊥."""
         dropped = float(found.log_dropped[-1])
         return Scored(
-            id, tuple(target), found.log_prefix, dropped, found.removed, found.rows, units
+            id,
+            tuple(target),
+            found.log_prefix,
+            dropped,
+            found.removed,
+            found.rows,
+            units,
+            found.stderr,
+            found.log_pruned,
         )
+
+    @property
+    def estimated(self) -> bool:
+        """Whether `logp` is an estimate by sampling, not a lower bound."""
+        return self.log_pruned is not None
+
+    @property
+    def gap(self) -> float | None:
+        """How far the beam's lower bound is below an estimate, nats; None where nothing was
+        estimated."""
+        if self.log_pruned is None:
+            return None
+        return 0.0 if self.log_pruned == self.logp else self.logp - self.log_pruned
 
     @property
     def dropped(self) -> float:
@@ -79,7 +104,7 @@ class Scored:
 
     @property
     def logp(self) -> float:
-        """log p_Y(y), nats: a lower bound where nodes were dropped."""
+        """log p_Y(y), nats: a lower bound where nodes were dropped, or an estimate."""
         return float(self.log_prefix[-1])
 
     @property
@@ -113,11 +138,12 @@ class Scored:
             "units": len(self.units.spans(self.target)),
             "symbols": size,
             "logp": self.logp,
-            "lower": self.logp,
-            "upper": self.upper,
-            "stderr": None,
+            "lower": None if self.estimated else self.logp,
+            "upper": None if self.estimated else self.upper,
+            "stderr": self.stderr,
+            "gap": self.gap,
             "bits_per_symbol": bits(self.logp) / size if size else None,
-            "dropped": self.dropped,
+            "dropped": None if self.estimated else self.dropped,
             "specials": self.specials,
         }
 
@@ -131,13 +157,22 @@ def summary_row(scored: Iterable[Row]) -> Row:
     """Totals over text rows: sums, bits per symbol of the whole, `dropped` summed."""
     rows = list(scored)
     total = {
-        name: sum(row[name] for row in rows)
-        for name in ("units", "symbols", "logp", "lower", "upper", "dropped", "specials")
+        name: _total(row[name] for row in rows)
+        for name in ("units", "symbols", "logp", "lower", "upper", "gap", "dropped", "specials")
     }
-    size = total["symbols"]
+    # Errors of independent estimates add up in squares.
+    variance = _total(None if row["stderr"] is None else row["stderr"] ** 2 for row in rows)
+    size, logp = total["symbols"], total["logp"]
     return {
         "documents": len(rows),
         **total,
-        "stderr": None,
-        "bits_per_symbol": bits(total["logp"]) / size if size else None,
+        "gap": total["gap"] if rows else None,
+        "stderr": None if variance is None or not rows else math.sqrt(variance),
+        "bits_per_symbol": bits(logp) / size if size else None,
     }
+
+
+def _total(values: Iterable[Any]) -> Any:
+    """The sum; None if a value is missing."""
+    found = list(values)
+    return None if None in found else sum(found)

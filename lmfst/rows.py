@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,18 +61,17 @@ def ragged(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     return np.arange(len(owner)) + (first - before)[owner], owner
 
 
-@dataclass(frozen=True)
+@dataclass
 class Group:
-    """Rows that share a plan: `count` nodes in a lexicon state at a position of the batch."""
+    """Rows that share a plan: nodes in one lexicon state, each at a position of the batch."""
 
-    count: int
     lexicon: int
-    position: int
+    positions: list[int]
     plan: Plan
 
-    def one_more(self) -> Group:
-        """The group with another row."""
-        return replace(self, count=self.count + 1)
+    @property
+    def count(self) -> int:
+        return len(self.positions)
 
 
 class RowTable:
@@ -135,7 +134,7 @@ class RowTable:
         self._extend("removed", [removed])
         sizes = [group.count for group in groups]
         self._extend("lexicon", [np.repeat([g.lexicon for g in groups], sizes)])
-        self._extend("position", [np.repeat([g.position for g in groups], sizes)])
+        self._extend("position", [np.array([p for g in groups for p in g.positions])])
         covers, symbols = _masses(sums, groups)
         self._lists("cover", [(g.count, g.plan.depth) for g in groups])
         self._extend("cover_logp", covers)
@@ -145,7 +144,7 @@ class RowTable:
         self._extend("child_next", (np.tile(g.plan.child_next, g.count) for g in groups))
         self._extend(
             "child_position",
-            (np.tile(g.plan.child_depth + g.position, g.count) for g in groups),
+            (np.add.outer(g.positions, g.plan.child_depth).ravel() for g in groups),
         )
         splits = [[(g, split) for split in g.plan.splits] for g in groups]
         lengths = [sum(len(split.symbols) for _, split in found) for found in splits]
@@ -154,9 +153,10 @@ class RowTable:
         for found in filter(None, splits):
             count = found[0][0].count
             names = [split.symbols for _, split in found]
-            places = [np.full(len(s.symbols), g.position + s.depth) for g, s in found]
+            depths = np.concatenate([np.full(len(s.symbols), s.depth) for _, s in found])
             self._extend("symbol", [np.tile(np.concatenate(names), count)])
-            self._extend("symbol_position", [np.tile(np.concatenate(places), count)])
+            places = np.add.outer(found[0][0].positions, depths)
+            self._extend("symbol_position", [places.ravel()])
 
     def _extend(self, name: str, parts: Iterable[np.ndarray]) -> None:
         found = list(parts)

@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -26,18 +27,22 @@ from lmfst.policy import Beam, Exact, Policy
 from lmfst.propagate import Job, Propagated, propagate
 from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
+from lmfst.sampling import Sample, mean_estimate
 from lmfst.sequential import END, Identity, Utf8, run
 from lmfst.target import Target, load_target, rejected_string, require_total, support_of
 from lmfst.units import parse_target_text
 
 Given = Literal["source", "target"]
+Unknown = Literal["auto", "report", "error", "skip"]
 Warn = Callable[[str], None]
 Symbols = Sequence[int] | Sequence[str] | str | bytes
 
+MOST_STATES = 256
+"""States in which symbols that can't be produced are looked for."""
 SEARCH_NODES = 50_000
 """Nodes that the search for a source text of a target may take."""
 
-POLICIES: dict[str, Callable[[], Policy]] = {"beam": Beam, "exact": Exact}
+POLICIES: dict[str, Callable[[], Policy]] = {"beam": Beam, "exact": Exact, "sample": Sample}
 
 
 def as_bytes(text: str | bytes) -> bytes:
@@ -126,15 +131,17 @@ class TransducedLM:
 
     def prefix_logp(self, y: Symbols) -> float:
         """log P_Y(y): that a string begins with y, nats."""
-        return self.prefix_bounds(y).logp
+        return float(self._propagate(self.symbols(y), end=False).log_prefix[-1])
 
     def prefix_bounds(self, y: Symbols) -> Bounds:
-        """log P_Y(y) with its bounds."""
+        """log P_Y(y) with its bounds; UsageError under a policy whose results have none."""
+        if self.policy.estimates:
+            raise UsageError("estimates by sampling have no bounds: use prefix_logp, or a beam")
         return self._bounds(self._propagate(self.symbols(y), end=False))
 
     def logp(self, y: Symbols) -> float:
         """log p_Y(y): that the string is y, nats."""
-        return self._bounds(self._propagate(self.symbols(y), end=True)).logp
+        return float(self._propagate(self.symbols(y), end=True).log_prefix[-1])
 
     def next_logp(self, y: Symbols) -> dict[str, float]:
         """log p_Y(a | y) of every next symbol a, by name; ⊥ is the end of the string.
@@ -180,9 +187,47 @@ class TransducedLM:
                 wanted=wanted,
             )
         symbols = (*target, END) if end else tuple(target)
+        if isinstance(self.policy, Sample):
+            if wanted:
+                raise UsageError(
+                    "policy sample estimates probabilities of given strings, not distributions of "
+                    "the next symbol",
+                    hint="use policy beam or exact",
+                )
+            return self._estimated(self.policy, [symbols], first=0)[0]
         source = self._continuation(None, target)
         job = Job(symbols, frozenset(wanted), source, self.lookahead)
         return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
+
+    def _estimated(
+        self, policy: Sample, targets: Sequence[tuple[int, ...]], *, first: int
+    ) -> list[Propagated]:
+        """Estimates by sampling, each the mean of its replicates, which share model calls with
+        those of the other targets. first: the number of the first target in the corpus."""
+        jobs = [
+            Job(target, lookahead=False, random=policy.generator(number, replicate))
+            for number, target in enumerate(targets, start=first)
+            for replicate in range(policy.replicates)
+        ]
+        found = propagate(self.lexicons, self.lm.session(), policy, self._normalise, jobs)
+        beam = Beam(size=policy.particles, threshold=0.0)
+        plain = [Job(target) for target in targets]
+        pruned = propagate(self.lexicons, self.lm.session(), beam, self._normalise, plain)
+        results = []
+        for i, bound in enumerate(pruned):
+            own = found[i * policy.replicates : (i + 1) * policy.replicates]
+            mean, stderr = mean_estimate(np.stack([one.log_prefix for one in own]))
+            results.append(
+                Propagated(
+                    log_prefix=mean,
+                    log_dropped=np.full(len(mean), -np.inf),
+                    rows=sum(one.rows for one in own) + bound.rows,
+                    removed=sum(one.removed for one in own) / len(own),
+                    stderr=stderr,
+                    log_pruned=float(bound.log_prefix[-1]),
+                )
+            )
+        return results
 
     def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
         """The canonical tokens of a source text; None where none is known, or none is needed.
@@ -227,37 +272,98 @@ class TransducedLM:
         *,
         given: Given = "source",
         batch: int = defaults.BATCH_DOCUMENTS,
+        unknown: Unknown = "auto",
     ) -> Iterator[Scored]:
         """Score documents in batches that share LM calls; yields them in input order.
 
         batch: documents in a batch, at most; a batch also ends at `defaults.BATCH_SYMBOLS` symbols.
+        unknown: what to do about symbols in target form that the model can't produce: "report" a
+        log-probability of -inf with a warning, raise an "error", "skip" the document with a
+        warning, or "auto": an error in biological sequences.
         """
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
+        if isinstance(self.policy, Sample):
+            batch = max(1, batch // self.policy.replicates)
         waiting: list[tuple[Document, tuple[int, ...]]] = []
-        size = 0
+        size = first = 0
         for document in documents:
-            waiting.append((document, self._target_of(document, given)))
+            target = self._target_or_none(document, given, unknown)
+            if target is None:
+                continue
+            waiting.append((document, target))
             size += len(waiting[-1][1])
             if len(waiting) == batch or size >= defaults.BATCH_SYMBOLS:
-                yield from self._score_batch(waiting, given)
+                yield from self._score_batch(waiting, given, first)
+                first += len(waiting)
                 waiting, size = [], 0
         if waiting:
-            yield from self._score_batch(waiting, given)
+            yield from self._score_batch(waiting, given, first)
+
+    def _target_or_none(
+        self, document: Document, given: Given, unknown: Unknown
+    ) -> tuple[int, ...] | None:
+        """A document's target; None if it is skipped."""
+        if unknown == "auto":
+            unknown = "error" if document.is_sequence else "report"
+        try:
+            target = self._target_of(document, given)
+            if given == "target" and unknown != "report":
+                self._require_producible(target)
+        except InputError as error:
+            if unknown != "skip":
+                raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
+            self._warn(f"{document.origin}: skipped: {error.message}")
+            return None
+        return target
 
     def _target_of(self, document: Document, given: Given) -> tuple[int, ...]:
-        try:
-            return (
-                self.symbols(document.text) if given == "target" else self.transduce(document.text)
-            )
-        except InputError as error:
-            raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
+        if given == "source":
+            return self.transduce(document.text)
+        target = self.symbols(document.text)
+        if document.is_sequence and self._producible is not None:
+            upper = self.symbols(document.text.upper())
+            if not self._producible.issuperset(target) and self._producible.issuperset(upper):
+                return upper
+        return target
+
+    def _require_producible(self, target: tuple[int, ...]) -> None:
+        """InputError for a symbol that no token of the model produces in any state."""
+        known = self._producible
+        for at, symbol in enumerate(target, start=1):
+            if known is not None and symbol not in known:
+                names = [self.target.units.name(s) for s in sorted(known - {END})]
+                shown = " ".join(names[:30]) + (" …" if len(names) > 30 else "")
+                raise InputError(
+                    f"position {at} is {self.target.units.name(symbol)!r}, which the model can't "
+                    f"produce: expected {shown}",
+                    hint="mend it, or use --unknown skip or report",
+                )
+
+    @cached_property
+    def _producible(self) -> frozenset[int] | None:
+        """The symbols that some token produces in some state; None if there are too many states."""
+        found, queue = {self.lexicons.start}, [self.lexicons.start]
+        symbols: set[int] = set()
+        while queue:
+            lexicon = self.lexicons[queue.pop()]
+            symbols.update(np.unique(lexicon.symbol).tolist())
+            new = set(np.unique(lexicon.next).tolist()) - found - {-1}
+            found |= new
+            queue += sorted(new)
+            if len(found) > MOST_STATES:
+                return None
+        return frozenset(symbols)
 
     def _score_batch(
-        self, batch: list[tuple[Document, tuple[int, ...]]], given: Given
+        self, batch: list[tuple[Document, tuple[int, ...]]], given: Given, first: int
     ) -> list[Scored]:
+        """first: the number of the batch's first document in the corpus."""
         if self._domain is not None:
             found = [self._propagate(target, end=True) for _, target in batch]
+        elif isinstance(self.policy, Sample):
+            ended = [(*target, END) for _, target in batch]
+            found = self._estimated(self.policy, ended, first=first)
         else:
             jobs = [
                 Job(
@@ -281,7 +387,9 @@ class TransducedLM:
         at = int(zero[0]) - 1
         symbol = self.target.units.name((*target, END)[at])
         reason = "no token sequence of the model produces it there"
-        if found.log_dropped[at + 1] > -math.inf and not self._unspellable(target, at):
+        if found.log_pruned is not None and not self._unspellable(target, at):
+            reason = "no hypothesis of any replicate goes on with it (raise --particles)"
+        elif found.log_dropped[at + 1] > -math.inf and not self._unspellable(target, at):
             reason = "no hypothesis that the policy kept goes on with it (raise --beam)"
         self._warn(f"{document.origin}: logp is -inf from symbol {at} ({symbol}) on: {reason}")
 
@@ -312,7 +420,7 @@ def load(
     """A transduced language model from names: `lmfst.load("smollm2-135m", to="chars")`.
 
     model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars,
-    an FST file, an `Fst` or a `Target`. policy: "beam", "exact", or a `Policy`.
+    an FST file, an `Fst` or a `Target`. policy: "beam", "exact", "sample", or a `Policy`.
     """
     from lmfst.lm.load import load_lm
 

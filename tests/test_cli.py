@@ -162,7 +162,8 @@ def test_help_loads_nothing_heavy() -> None:
     "args",
     [
         ["nothing"],
-        ["convert", "--unknown"],
+        ["convert", "--no-such-option"],
+        ["convert", "--policy", "sample", "--seed", "1.5"],
         ["convert", "--level", "word"],
         ["convert", "--beam", "many"],
         ["compile", "x.grm"],
@@ -182,6 +183,37 @@ def test_options_out_of_range(arpa: Path) -> None:
         assert (done.code, done.out) == (2, b""), option
         assert done.err.startswith("lmfst: error: ")
     assert call("next", "--model", arpa, "--top=-1").code == 2
+
+
+def test_options_of_sampling(arpa: Path) -> None:
+    sample = ("convert", "--model", arpa, "--policy", "sample", "--level", "text")
+    for option, least in (("--particles=0", 1), ("--replicates=0", 1), ("--seed=-1", 0)):
+        done = call(*sample, option, input=b"a\n")
+        assert (done.code, done.out) == (2, b"")
+        assert f"at least {least}" in done.err
+    for option in ("--particles=3", "--replicates=3", "--seed=0", "--adaptive"):
+        done = call("convert", "--model", arpa, option, input=b"a\n")
+        assert (done.code, done.out) == (2, b"")
+        assert "is an option of --policy sample, not beam" in done.err
+    assert call("next", "--model", arpa, "--policy", "sample").code == 2
+    runs = [
+        call(*sample, "--particles=1", f"--seed={seed}", input=b"ababcaab\n") for seed in (1, 1, 2)
+    ]
+    assert runs[0].out == runs[1].out != runs[2].out
+    row = runs[0].rows()[0]
+    assert float(row["stderr"]) > 0 and row["gap"] and not row["lower"] + row["upper"]
+
+
+def test_fasta_files(arpa: Path, tmp_path: Path) -> None:
+    path = tmp_path / "some.fa"
+    path.write_bytes(b">one of them\nab\nc\n>two\nca\n")
+    rows = call("convert", "--model", arpa, "--exact", "--level", "text", path).rows()
+    assert [(row["id"], row["symbols"]) for row in rows] == [("one of them", "3"), ("two", "2")]
+    path.write_bytes(b">one\nab\n>two\naZ\n")
+    target = ("convert", "--model", arpa, "--exact", "--level", "text", "--given", "target")
+    done = call(*target, "--unknown", "skip", path)
+    assert done.code == 0 and [row["id"] for row in done.rows()] == ["one"]
+    assert "record 'two': skipped" in done.err
 
 
 # convert.

@@ -27,6 +27,14 @@ class Doc(StrEnum):
     line = "line"
     file = "file"
     jsonl = "jsonl"
+    fasta = "fasta"
+
+
+class Unknown(StrEnum):
+    auto = "auto"
+    report = "report"
+    error = "error"
+    skip = "skip"
 
 
 class Given(StrEnum):
@@ -37,6 +45,7 @@ class Given(StrEnum):
 class PolicyName(StrEnum):
     beam = "beam"
     exact = "exact"
+    sample = "sample"
 
 
 class Partial(StrEnum):
@@ -180,6 +189,41 @@ Threshold = Annotated[
         rich_help_panel=_POLICY,
     ),
 ]
+Particles = Annotated[
+    int | None,
+    typer.Option(
+        "--particles",
+        metavar="M",
+        help=f"Hypotheses that --policy sample keeps at an offset (default: {defaults.PARTICLES}).",
+        rich_help_panel=_POLICY,
+    ),
+]
+Replicates = Annotated[
+    int | None,
+    typer.Option(
+        "--replicates",
+        metavar="R",
+        help=f"Independent samples of each document (default: {defaults.REPLICATES}).",
+        rich_help_panel=_POLICY,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="S",
+        help=f"Seed of the random numbers (default: {defaults.SEED}).",
+        rich_help_panel=_POLICY,
+    ),
+]
+Adaptive = Annotated[
+    bool | None,
+    typer.Option(
+        "--adaptive",
+        help="Keep fewer hypotheses where a few hold most of the mass.",
+        rich_help_panel=_POLICY,
+    ),
+]
 NodeBudget = Annotated[
     int,
     typer.Option(
@@ -210,7 +254,17 @@ GivenPrefix = Annotated[
     ),
 ]
 DocOption = Annotated[
-    Doc, typer.Option("--doc", help="What a document is; auto: JSONL by suffix, else a line.")
+    Doc,
+    typer.Option("--doc", help="What a document is; auto: JSONL or FASTA by suffix, else a line."),
+]
+UnknownOption = Annotated[
+    Unknown,
+    typer.Option(
+        "--unknown",
+        help="Symbols of --given target that the model can't produce: report gives -inf and a "
+        "warning, error stops, skip drops the document with a warning; auto: error for FASTA, "
+        "else report.",
+    ),
 ]
 LevelOption = Annotated[
     Level,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ def documents(paths: Sequence[str], doc: str, terminal: Terminal) -> Iterator[Do
     for path in paths:
         for document in read_documents(path, doc=cast(Any, doc), warn=terminal.warn):
             if len(paths) > 1:
-                yield Document(f"{path}:{document.id}", document.text, document.origin)
+                yield replace(document, id=f"{path}:{document.id}")
             else:
                 yield document
 

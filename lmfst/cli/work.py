@@ -26,9 +26,11 @@ from lmfst.records import (
     bits,
     summary_row,
 )
+from lmfst.sampling import Sample
 from lmfst.score import TransducedLM
 from lmfst.target import load_target
 
+SAMPLING_OPTIONS = ("particles", "replicates", "seed", "adaptive")
 LOAD_OPTIONS = ("revision", "bos", "specials", "dtype", "device", "compiled", "batch_tokens")
 
 
@@ -36,7 +38,8 @@ LOAD_OPTIONS = ("revision", "bos", "specials", "dtype", "device", "compiled", "b
 class Settings:
     """The options that decide the numbers.
 
-    load: options of `lmfst.lm.load.load_lm`. grammar: options of `lmfst.target.load_target`.
+    sampling: options of `lmfst.sampling.Sample` that were given. load: options of
+    `lmfst.lm.load.load_lm`. grammar: options of `lmfst.target.load_target`.
     """
 
     to: str
@@ -46,6 +49,7 @@ class Settings:
     threshold: float
     node_budget: int
     partial: str
+    sampling: dict[str, Any] = field(default_factory=dict)
     load: dict[str, Any] = field(default_factory=dict)
     grammar: dict[str, Any] = field(default_factory=dict)
 
@@ -60,12 +64,21 @@ class Settings:
             threshold=params["threshold"],
             node_budget=params["node_budget"],
             partial=str(params["partial"]),
+            sampling={
+                name: params[name] for name in SAMPLING_OPTIONS if params.get(name) is not None
+            },
             load={name: params[name] for name in LOAD_OPTIONS},
             grammar=grammar_options(params),
         )
 
     def make_policy(self) -> Policy:
         """The policy; UsageError for a setting outside its range."""
+        if self.policy == "sample":
+            return Sample(**self.sampling)
+        if self.sampling:
+            raise UsageError(
+                f"--{next(iter(self.sampling))} is an option of --policy sample, not {self.policy}"
+            )
         if self.policy == "exact":
             return Exact(node_budget=self.node_budget)
         return Beam(node_budget=self.node_budget, size=self.beam, threshold=self.threshold)
@@ -86,6 +99,7 @@ def convert(
     *,
     given: str,
     doc: str,
+    unknown: str,
     batch: int,
     level: str,
     format: str,
@@ -104,7 +118,10 @@ def convert(
     texts: list[Row] = []
     with open_rows(output, cast(Any, format), columns, escaped=ESCAPED_COLUMNS) as writer:
         for scored in model.score_documents(
-            documents(paths, doc, terminal), given=cast(Any, given), batch=batch
+            documents(paths, doc, terminal),
+            given=cast(Any, given),
+            batch=batch,
+            unknown=cast(Any, unknown),
         ):
             for row in _rows(scored, level, texts):
                 writer.write(row)
@@ -145,6 +162,11 @@ def next_units(
     """Write the next-unit distribution after `prefix`, most probable first."""
     if top < 0:
         raise UsageError(f"--top must be at least 0, not {top}")
+    if settings.policy == "sample":
+        raise UsageError(
+            "--policy sample estimates probabilities of given strings, not of the next unit",
+            hint="use --policy beam or --exact",
+        )
     model = settings.make_model(terminal)
     found = following(model, prefix, given=given, top=top, warn=terminal.warn)
     with open_rows(output, cast(Any, format), NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:

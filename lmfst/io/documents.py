@@ -1,8 +1,9 @@
 """Reading documents as bytes from files and pipes, one at a time.
 
-A document is a line, a whole file, or the `text` of a JSON object. Nothing is decoded: NUL and
-bytes that are no UTF-8 are bytes like others. What a file format adds around the text is removed,
-with a warning: the CR of CRLF line ends and a UTF-8 byte-order mark. UTF-16 is an error.
+A document is a line, a whole file, the `text` of a JSON object, or a FASTA record. Nothing is
+decoded: NUL and bytes that are no UTF-8 are bytes like others. What a file format adds around the
+text is removed, with a warning: the CR of CRLF line ends and a UTF-8 byte-order mark. UTF-16 is an
+error.
 
 Reading is streaming: a line is handed on as soon as it is complete, also out of a gzip pipe.
 """
@@ -25,11 +26,12 @@ from lmfst.errors import InputError, UsageError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-DocMode = Literal["auto", "line", "file", "jsonl"]
+DocMode = Literal["auto", "line", "file", "jsonl", "fasta"]
 Warn = Callable[[str], None]
 
 STDIN = "-"
 _JSONL_SUFFIXES = (".jsonl", ".ndjson")
+_FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".faa", ".frn")
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -37,11 +39,13 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Document:
-    """One document: its `id`, its bytes, and its `origin` "FILE:LINE" for messages."""
+    """One document: its `id`, its bytes, and its `origin` "FILE:LINE" for messages. is_sequence:
+    whether it is a biological sequence, whose letters mean the same in either case."""
 
     id: str
     text: bytes
     origin: str
+    is_sequence: bool = False
 
 
 def _default_warn(message: str) -> None:
@@ -54,19 +58,25 @@ def read_documents(
     """The documents of the file `path`, or of the standard input for `-`.
 
     `doc` is "line" (id: the line's number), "file" (id: the path), "jsonl" (one object with `text`
-    and perhaps `id` a line; else the id is the line's number), or "auto": JSONL by the file's
-    suffix, else lines. Gzip data are recognised and unpacked. `warn` takes one message each for an
-    empty file, CRLF line ends and a byte-order mark.
+    and perhaps `id` a line; else the id is the line's number), "fasta" (see `lmfst.io.fasta`), or
+    "auto": JSONL or FASTA by the file's suffix, else lines. Gzip data are recognised and unpacked.
+    `warn` takes one message each for an empty file, CRLF line ends and a byte-order mark.
 
     Raises UsageError for an unknown `doc` at once, and InputError while iterating for a file that
-    can't be read, damaged gzip data, UTF-16, and JSON lines without a text.
+    can't be read, damaged gzip data, UTF-16, JSON lines without a text, and bad FASTA.
     """
-    readers = {"line": _lines, "file": _file, "jsonl": _jsonl}
+    readers = {"line": _lines, "file": _file, "jsonl": _jsonl, "fasta": _fasta}
     if doc == "auto":
-        doc = "jsonl" if path.removesuffix(".gz").endswith(_JSONL_SUFFIXES) else "line"
+        doc = _by_suffix(path.removesuffix(".gz").lower())
     if doc not in readers:
-        raise UsageError(f"expected doc to be auto, line, file or jsonl, found {doc!r}")
+        raise UsageError(f"expected doc to be auto, line, file, jsonl or fasta, found {doc!r}")
     return _read(path, readers[doc], warn)
+
+
+def _by_suffix(path: str) -> DocMode:
+    if path.endswith(_JSONL_SUFFIXES):
+        return "jsonl"
+    return "fasta" if path.endswith(_FASTA_SUFFIXES) else "line"
 
 
 def _read(
@@ -111,6 +121,13 @@ def _jsonl(stream: IO[bytes], name: str, warn: Warn) -> Iterator[Document]:
     for number, line in _numbered(stream, name, warn):
         if line.strip():
             yield _from_json(line, number, f"{name}:{number}")
+
+
+def _fasta(stream: IO[bytes], name: str, warn: Warn) -> Iterator[Document]:
+    from lmfst.io.fasta import records
+
+    for title, line, sequence in records(_numbered(stream, name, warn), name, warn):
+        yield Document(title, sequence, f"{name}:{line}: record {title!r}", is_sequence=True)
 
 
 def _numbered(stream: IO[bytes], name: str, warn: Warn) -> Iterator[tuple[int, bytes]]:
