@@ -11,8 +11,9 @@ import torch
 import transformers
 
 from lmfst.errors import ModelError
+from lmfst.lm.attention import KeyValueStore
 from lmfst.lm.transformers import TransformersLM
-from lmfst.lm.tree import KeyValueStore, TreeSession
+from lmfst.lm.tree import TreeSession
 from lmfst.rows import Normaliser
 from tests.oracle import make_vocab
 

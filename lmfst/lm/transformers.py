@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lmfst.errors import InputError, ModelError, UsageError
+from lmfst.lm.attention import ATTENTION, Call, attend
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Usage, find_head
 from lmfst.lm.memory import fitting_tokens, out_of_memory
-from lmfst.lm.tree import ATTENTION, Call, KeyValueStore, TreeSession, attend
+from lmfst.lm.tree import TreeSession
 from lmfst.vocab import Vocab
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class TransformersLM(LM):
         self._tokenizer = tokenizer
         self._warn = warn
         self._facts = facts or {}
-        self.device = model.device
+        self.device, self.dtype = model.device, model.dtype
         self.context_length = context_length or _context_length(model.config)
         self.stride = max(1, self.context_length // 2)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -140,32 +141,6 @@ class TransformersLM(LM):
         import torch
 
         return torch.zeros((1, self.vocab.size), dtype=torch.float32, device=self.device)
-
-    def make_call(
-        self,
-        store: KeyValueStore,
-        slots: np.ndarray,
-        place: np.ndarray,
-        context: np.ndarray,
-        seen: np.ndarray,
-        positions: tuple[np.ndarray, np.ndarray],
-    ) -> Call:
-        """Move a call's index arrays to the device. seen: bool [D, width, n]; see `Call`."""
-        import torch
-
-        mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=self.device)
-        mask.masked_fill_(torch.from_numpy(~seen).to(self.device), float("-inf"))
-        query_at, key_at = (torch.from_numpy(part).to(self.device) for part in positions)
-        return Call(
-            store=store,
-            slots=torch.from_numpy(slots).to(self.device),
-            place=torch.from_numpy(place).to(self.device),
-            width=seen.shape[1],
-            context=torch.from_numpy(context).to(self.device),
-            mask=mask[:, None],
-            positions=(query_at, key_at),
-            in_order=len(context) == 1 and np.array_equal(context[0], np.arange(context.shape[1])),
-        )
 
     def forward(
         self, tokens: list[int], positions: list[int], call: Call, asked: list[int]

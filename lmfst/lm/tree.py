@@ -2,9 +2,9 @@
 
 Every document of a session is a tree of tokens below its BOS. A call of the model takes the new
 nodes of any set of documents, packed into one sequence [1, T]; a node's position is its depth, and
-its attention is restricted to its ancestors. The keys and values of all evaluated nodes are kept
-once, in a pool of slots shared by the documents (`KeyValueStore`). Linear layers thus see no
-padding; only the attention itself is padded to [documents, heads, nodes, slots].
+its attention is restricted to its ancestors (`lmfst.lm.attention`). The keys and values of all
+evaluated nodes are kept once, in slots shared by the documents. New nodes are packed depth first
+and attended to in chunks, so that the nodes of a chunk have most of their ancestors in common.
 
 Contexts longer than the model's are cut by a rule that depends on depth alone. With context length
 L and stride H = L // 2, a node of depth d ≥ L is read in window w = ceil((d - L + 1) / H): BOS,
@@ -14,12 +14,12 @@ be evaluated in two windows; an evaluated (node, window) pair is called an entry
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmfst.lm.attention import CHUNK, Bools, Call, Chunk, KeyValueStore, make_call
 from lmfst.lm.base import Session, States
 
 if TYPE_CHECKING:
@@ -27,223 +27,74 @@ if TYPE_CHECKING:
 
     from lmfst.lm.transformers import TransformersLM
 
-ATTENTION = "lmfst_tree"
-
-
-class KeyValueStore:
-    """Keys and values of a session's entries: per layer [key-value heads, slots, head size]."""
-
-    def __init__(self) -> None:
-        self._keys: dict[int, torch.Tensor] = {}
-        self._values: dict[int, torch.Tensor] = {}
-        self.capacity = 0
-        self.windows: set[int | None] = set()
-        """The sliding windows that the model's layers asked for (None: the whole past)."""
-        self._free: list[int] = []
-        self._used = 0
-
-    def allocate(self, count: int) -> list[int]:
-        """Slots for `count` new entries, the lowest free ones first."""
-        taken = [self._free.pop() for _ in range(min(count, len(self._free)))]
-        fresh = count - len(taken)
-        taken += range(self._used, self._used + fresh)
-        self._used += fresh
-        while self.capacity < self._used:
-            self.capacity = max(256, self.capacity * 3 // 2)
-        return taken
-
-    def free(self, slots: Sequence[int]) -> None:
-        """Give slots back."""
-        self._free = sorted({*self._free, *slots}, reverse=True)
-        while self._free and self._free[0] == self._used - 1:
-            self._free.pop(0)
-            self._used -= 1
-
-    def write(
-        self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> None:
-        """Store key and value, [heads, entries, head size], of new entries of a layer."""
-        for store, new in ((self._keys, key), (self._values, value)):
-            held = store.get(layer)
-            if held is None or held.shape[1] < self.capacity:
-                grown = new.new_zeros((new.shape[0], self.capacity, new.shape[2]))
-                if held is not None:
-                    grown[:, : held.shape[1]] = held
-                store[layer] = held = grown
-            held.index_copy_(1, slots, new)
-
-    def read(
-        self, layer: int, slots: torch.Tensor, *, in_order: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [documents, heads, n, head size] of slots [documents, n].
-
-        in_order: there is one document and its slots are 0 .. n - 1, so that no copy is needed.
-        """
-        documents, count = slots.shape
-        result = []
-        for store in (self._keys, self._values):
-            held = store[layer]
-            if in_order:
-                result.append(held[None, :, :count])
-                continue
-            picked = held.index_select(1, slots.reshape(-1))
-            picked = picked.view(held.shape[0], documents, count, held.shape[2])
-            result.append(picked.transpose(0, 1))
-        return result[0], result[1]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One model call: T new entries of D documents, packed document by document.
-
-    slots: int64 [T], where the new entries go. place: int64 [T], their place in the padded
-    [D * width] queries. width: new entries of the document that has most.
-    context: int64 [D, n] slots that the documents attend to. mask: float [D, 1, width, n], 0 where
-    an entry may look and -inf elsewhere. positions: int64 [D, width] of the queries and [D, n] of
-    the keys.
-    """
-
-    store: KeyValueStore
-    slots: torch.Tensor
-    place: torch.Tensor
-    width: int
-    context: torch.Tensor
-    mask: torch.Tensor
-    positions: tuple[torch.Tensor, torch.Tensor]
-    in_order: bool
-    _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict)
-
-    def mask_for(self, window: int | None, repeats: int) -> torch.Tensor:
-        """The mask of a layer that looks back `window` positions (None: all), for queries of
-        `repeats` heads below each other; made once for all layers that are alike."""
-        if (window, repeats) not in self._masks:
-            mask = self.mask
-            if window is not None:
-                query, key = self.positions
-                far = query[:, None, :, None] - key[:, None, None, :] >= window
-                mask = mask.masked_fill(far, float("-inf"))
-            self._masks[window, repeats] = mask.repeat(1, 1, repeats, 1) if repeats > 1 else mask
-        return self._masks[window, repeats]
-
-
-def attend(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    lmfst_call: Call | None = None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """An attention function for transformers' interface.
-
-    Takes [1, heads, T, head size] of packed entries, returns [1, T, heads, head size].
-
-    Raises NotImplementedError for variants it doesn't know; the backend then falls back to whole
-    contexts.
-    """
-    if lmfst_call is None:
-        raise NotImplementedError("the model doesn't hand its keyword arguments to the attention")
-    unknown = [k for k in ("s_aux", "position_bias") if options.get(k) is not None]
-    if unknown:
-        raise NotImplementedError(f"attention with {', '.join(unknown)}")
-    call = lmfst_call
-    call.store.write(module.layer_idx, call.slots, key[0], value[0])
-    keys, values = call.store.read(module.layer_idx, call.context, in_order=call.in_order)
-    window = options.get("sliding_window")
-    call.store.windows.add(window)
-    packed = _padded(query[0], call)
-    mask = call.mask_for(window, packed.shape[1] // keys.shape[1])
-    mixed = _attention(packed, keys, values, mask, scaling, options.get("softcap"))
-    flat = mixed.transpose(1, 2).reshape(-1, mixed.shape[1], mixed.shape[3])
-    return flat.index_select(0, call.place)[None], None
-
-
-def _padded(query: torch.Tensor, call: Call) -> torch.Tensor:
-    """Queries [heads, T, size] as [documents, heads, width, size], zero where there is no entry."""
-    heads, count, size = query.shape
-    documents = call.context.shape[0]
-    if count == documents * call.width:
-        return query.view(heads, documents, call.width, size).transpose(0, 1)
-    padded = query.new_zeros((heads, documents * call.width, size))
-    padded.index_copy_(1, call.place, query)
-    return padded.view(heads, documents, call.width, size).transpose(0, 1)
-
-
-def _attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor,
-    scaling: float | None,
-    softcap: float | None,
-) -> torch.Tensor:
-    """Masked attention; query heads that share a key-value head are folded into its queries, and
-    the mask is for these."""
-    import torch
-
-    documents, heads, width, size = query.shape
-    shared = heads // key.shape[1]
-    folded = query.reshape(documents, key.shape[1], shared * width, size)
-    if softcap is None:
-        mixed = torch.nn.functional.scaled_dot_product_attention(
-            folded, key, value, attn_mask=mask, scale=scaling
-        )
-    else:
-        scores = folded @ key.transpose(2, 3) * (size**-0.5 if scaling is None else scaling)
-        scores = torch.tanh(scores / softcap) * softcap + mask
-        mixed = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) @ value
-    return mixed.reshape(documents, heads, width, value.shape[3])
+Entry = tuple[int, int]
+"""(node, window)"""
 
 
 class _Document:
-    """The entries of one document: their slots, positions and ancestors, by local number."""
+    """The entries of one document: their slots, positions and parents, by local number."""
 
     def __init__(self) -> None:
-        self.numbers: dict[tuple[int, int], int] = {}
-        self.slots = np.zeros(0, dtype=np.int64)
-        self.positions = np.zeros(0, dtype=np.int64)
-        self.ancestors = np.zeros((0, 0), dtype=bool)
+        self.numbers: dict[Entry, int] = {}
+        self.slots: list[int] = []
+        self.positions: list[int] = []
+        self._parents: list[int] = []
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def add(self, key: tuple[int, int], parent: int | None, slot: int, position: int) -> int:
-        """A new entry below the entry `parent`. Returns its number."""
-        number = len(self.numbers)
-        if number == len(self.slots):
-            self._grow(max(64, number * 2))
-        self.numbers[key] = number
-        self.slots[number] = slot
-        self.positions[number] = position
-        self.ancestors[number] = False if parent is None else self.ancestors[parent]
-        self.ancestors[number, number] = True
+    def add(self, entry: Entry, above: Entry | None, slot: int, position: int) -> int:
+        """A new entry below the entry `above`. Returns its number."""
+        number = self.numbers[entry] = len(self.numbers)
+        self._parents.append(-1 if above is None else self.numbers[above])
+        self.slots.append(slot)
+        self.positions.append(position)
         return number
 
-    def _grow(self, size: int) -> None:
-        more = size - len(self.slots)
-        self.slots = np.pad(self.slots, (0, more))
-        self.positions = np.pad(self.positions, (0, more))
-        self.ancestors = np.pad(self.ancestors, ((0, more), (0, more)))
+    def ancestors(self, new: Sequence[int]) -> tuple[list[int], Bools]:
+        """(numbers [n] of all ancestors of some entries, themselves included, and which of them
+        each entry has, bool [len(new), n])."""
+        found: list[int] = []
+        finder: dict[int, int] = {}
+        has = np.zeros((len(new), len(self)), dtype=bool)
+        position = np.zeros(len(self), dtype=np.int64)
+        for row, number in enumerate(new):
+            path = []
+            while number >= 0 and number not in finder:
+                path.append(number)
+                number = self._parents[number]
+            count = len(found)
+            end = count + len(path)
+            if number >= 0:
+                # What an earlier entry has found of the ancestors up to here, this one has, too.
+                near = position[:count] <= self.positions[number]
+                np.logical_and(has[finder[number], :count], near, out=has[row, :count])
+            path.reverse()
+            has[row, count:end] = True
+            position[count:end] = [self.positions[n] for n in path]
+            finder.update(dict.fromkeys(path, row))
+            found += path
+        return found, has[:, : len(found)]
 
     def take_back(self, count: int) -> list[int]:
         """Drop the last `count` entries. Returns their slots."""
         first = len(self) - count
-        self.numbers = {key: n for key, n in self.numbers.items() if n < first}
-        return self.slots[first : first + count].tolist()
+        freed = self.slots[first:]
+        self.numbers = {entry: n for entry, n in self.numbers.items() if n < first}
+        for column in (self.slots, self.positions, self._parents):
+            del column[first:]
+        return freed
 
-    def keep(self, numbers: np.ndarray) -> list[int]:
-        """Drop all entries but `numbers` (ascending). Returns the slots given up."""
-        gone = np.ones(len(self), dtype=bool)
-        gone[numbers] = False
-        freed = self.slots[: len(self)][gone].tolist()
-        renumber = {int(old): new for new, old in enumerate(numbers)}
-        self.numbers = {k: renumber[n] for k, n in self.numbers.items() if n in renumber}
-        self.slots = self.slots[numbers]
-        self.positions = self.positions[numbers]
-        self.ancestors = self.ancestors[np.ix_(numbers, numbers)]
+    def keep(self, numbers: Sequence[int]) -> list[int]:
+        """Drop all entries but `numbers` (ascending; with all of their ancestors). Returns the
+        slots given up."""
+        renumber = {old: new for new, old in enumerate(numbers)}
+        freed = [slot for n, slot in enumerate(self.slots) if n not in renumber]
+        self.numbers = {e: renumber[n] for e, n in self.numbers.items() if n in renumber}
+        self.slots = [self.slots[n] for n in numbers]
+        self.positions = [self.positions[n] for n in numbers]
+        parents = [self._parents[n] for n in numbers]
+        self._parents = [p if p < 0 else renumber[p] for p in parents]
         return freed
 
 
@@ -306,7 +157,7 @@ class TreeSession(Session):
                 yield slice(begin, begin + len(rows)), rows
                 begin += len(rows)
 
-    def _entry(self, node: int) -> tuple[int, int]:
+    def _entry(self, node: int) -> Entry:
         window = self._lm.window(self._depth[node])
         root = self._root[node]
         if window and root not in self._long:
@@ -314,9 +165,9 @@ class TreeSession(Session):
             self._lm.warn_of_length()
         return node, window
 
-    def _next_call(self, nodes: list[int], begin: int) -> tuple[int, dict[tuple[int, int], None]]:
+    def _next_call(self, nodes: list[int], begin: int) -> tuple[int, dict[Entry, None]]:
         """The entries of one call: as many of nodes[begin:] as the budget allows, at least one."""
-        entries: dict[tuple[int, int], None] = {}
+        entries: dict[Entry, None] = {}
         end = begin
         while end < len(nodes) and self._token[nodes[end]] >= 0:
             missing = self._missing(self._entry(nodes[end]), entries)
@@ -326,9 +177,7 @@ class TreeSession(Session):
             end += 1
         return end, entries
 
-    def _missing(
-        self, entry: tuple[int, int], planned: dict[tuple[int, int], None]
-    ) -> list[tuple[int, int]]:
+    def _missing(self, entry: Entry, planned: dict[Entry, None]) -> list[Entry]:
         """`entry` and those ancestors of it that have never been evaluated, oldest first."""
         numbers = self._documents[self._root[entry[0]]].numbers
         found = [entry] if entry not in planned else []
@@ -338,7 +187,7 @@ class TreeSession(Session):
             above = self._above(above)
         return found[::-1]
 
-    def _above(self, entry: tuple[int, int]) -> tuple[int, int] | None:
+    def _above(self, entry: Entry) -> Entry | None:
         """What `entry` follows: its parent in the same window, BOS at the window's start."""
         node, window = entry
         parent = self._parent[node]
@@ -349,28 +198,25 @@ class TreeSession(Session):
             return parent, window
         return (root, 0) if self._token[root] >= 0 else None
 
-    def _evaluate(
-        self, entries: dict[tuple[int, int], None], asked: list[tuple[int, int]]
-    ) -> torch.Tensor | None:
+    def _evaluate(self, entries: Iterable[Entry], asked: Sequence[Entry]) -> torch.Tensor | None:
         """Run the model over entries; what it has for the asked ones, see `forward`, in order.
 
         None if that didn't fit into memory: then nothing has changed but the size of a call.
         """
-        by_document: dict[int, list[tuple[int, int]]] = {}
+        by_document: dict[int, list[Entry]] = {}
         for entry in entries:
             by_document.setdefault(self._root[entry[0]], []).append(entry)
         before = {root: len(self._documents[root]) for root in by_document}
-        numbers = {root: self._place(root, group) for root, group in by_document.items()}
-        packed = [entry for group in by_document.values() for entry in group]
+        packed = [e for group in by_document.values() for e in self._depth_first(group)]
         place = {entry: i for i, entry in enumerate(packed)}
-        positions = [
-            int(self._documents[root].positions[n]) for root, ns in numbers.items() for n in ns
-        ]
+        numbers = self._place(packed)
+        documents = [self._documents[self._root[node]] for node, _ in packed]
+        found = zip(documents, numbers, strict=True)
         try:
             return self._lm.forward(
                 tokens=[self._token[node] for node, _ in packed],
-                positions=positions,
-                call=self._call(numbers),
+                positions=[document.positions[n] for document, n in found],
+                call=self._call(documents, numbers),
                 asked=[place[entry] for entry in asked],
             )
         except (RuntimeError, MemoryError) as error:
@@ -380,49 +226,53 @@ class TreeSession(Session):
                 self._store.free(document.take_back(len(document) - count))
             return None
 
-    def _place(self, root: int, entries: list[tuple[int, int]]) -> list[int]:
-        """Local numbers of entries, new ones for those that have none."""
-        document = self._documents[root]
-        slots = iter(self._store.allocate(sum(e not in document.numbers for e in entries)))
-        numbers = []
+    def _depth_first(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Entries of a document so that each follows what it stands below, as closely as it can."""
+        new = set(entries)
+        below: dict[Entry | None, list[Entry]] = {}
         for entry in entries:
-            if entry not in document.numbers:
-                above = self._above(entry)
-                document.add(
-                    entry,
-                    None if above is None else document.numbers[above],
-                    next(slots),
-                    self._lm.position(self._depth[entry[0]], entry[1]),
-                )
-            numbers.append(document.numbers[entry])
-        return numbers
+            above = self._above(entry)
+            below.setdefault(above if above in new else None, []).append(entry)
+        order: list[Entry] = []
+        waiting = below[None][::-1]
+        while waiting:
+            order.append(waiting.pop())
+            waiting += below.get(order[-1], [])[::-1]
+        return order
 
-    def _call(self, numbers: dict[int, list[int]]) -> Call:
-        documents = [self._documents[root] for root in numbers]
-        width = max(map(len, numbers.values()))
-        looked_at = [
-            np.flatnonzero(document.ancestors[new].any(axis=0))
-            for document, new in zip(documents, numbers.values(), strict=True)
-        ]
-        length = max(map(len, looked_at))
-        context = np.zeros((len(documents), length), dtype=np.int64)
-        seen = np.zeros((len(documents), width, length), dtype=bool)
-        at = np.zeros((len(documents), width), dtype=np.int64)
-        key_at = np.zeros((len(documents), length), dtype=np.int64)
-        slots, place = [], []
-        for d, (document, new) in enumerate(zip(documents, numbers.values(), strict=True)):
-            keys = looked_at[d]
-            context[d, : len(keys)] = document.slots[keys]
-            seen[d, : len(new), : len(keys)] = document.ancestors[np.array(new)[:, None], keys]
-            # Queries that stand for no entry look at one slot, so that their softmax is finite.
-            seen[d, len(new) :, 0] = True
-            at[d, : len(new)] = document.positions[new]
-            key_at[d, : len(keys)] = document.positions[keys]
-            slots.append(document.slots[new])
-            place.append(d * width + np.arange(len(new)))
-        return self._lm.make_call(
-            self._store, np.concatenate(slots), np.concatenate(place), context, seen, (at, key_at)
-        )
+    def _place(self, entries: Sequence[Entry]) -> list[int]:
+        """Local numbers of entries, new ones for those that have none."""
+        found = [(entry, self._documents[self._root[entry[0]]]) for entry in entries]
+        slots = iter(self._store.allocate(sum(e not in d.numbers for e, d in found)))
+        for entry, document in found:
+            if entry not in document.numbers:
+                position = self._lm.position(self._depth[entry[0]], entry[1])
+                document.add(entry, self._above(entry), next(slots), position)
+        return [document.numbers[entry] for entry, document in found]
+
+    def _call(self, documents: Sequence[_Document], numbers: Sequence[int]) -> Call:
+        """The call for entries packed document by document."""
+        chunks: list[Chunk] = []
+        slots = [document.slots[n] for document, n in zip(documents, numbers, strict=True)]
+        begin = 0
+        while begin < len(numbers):
+            document, end = documents[begin], begin + 1
+            while end < min(begin + CHUNK, len(numbers)) and documents[end] is document:
+                end += 1
+            new = numbers[begin:end]
+            keys, has = document.ancestors(new)
+            chunks.append(
+                Chunk(
+                    entries=np.arange(begin, end),
+                    slots=np.array([document.slots[n] for n in keys]),
+                    seen=has,
+                    query_at=np.array([document.positions[n] for n in new]),
+                    key_at=np.array([document.positions[n] for n in keys]),
+                )
+            )
+            begin = end
+        device, dtype = self._lm.device, self._lm.dtype
+        return make_call(self._store, np.array(slots), chunks, device, dtype)
 
     def retain(self, root: int, live: States) -> None:
         document = self._documents[root]
@@ -430,15 +280,15 @@ class TreeSession(Session):
             return
         keep: set[int] = set()
         for node in live.tolist():
-            entry: tuple[int, int] | None = self._entry(node)
+            entry: Entry | None = self._entry(node)
             # A state may be asked for in this window or, by its descendants, in the next one.
             while entry is not None and document.numbers.get(entry) not in keep:
                 if entry in document.numbers:
                     keep.add(document.numbers[entry])
                 entry = self._above(entry)
         if len(keep) < len(document):
-            self._store.free(document.keep(np.array(sorted(keep), dtype=np.int64)))
+            self._store.free(document.keep(sorted(keep)))
 
     def close(self, root: int) -> None:
         document = self._documents.pop(root)
-        self._store.free(document.slots[: len(document)].tolist())
+        self._store.free(document.slots)

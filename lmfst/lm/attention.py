@@ -1,0 +1,276 @@
+"""Attention over token trees: the store of keys and values, and what a call looks at.
+
+The T new entries of a call (see `lmfst.lm.tree`) come in chunks of neighbours. Each chunk attends
+to the ancestors of its entries, masked for each one; chunks of like size go into one product, with
+padding, and the others into products of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+ATTENTION = "lmfst_tree"
+CHUNK = 64
+"""Entries of one document that are attended together, at most."""
+CALL_COST = 4096
+"""Pairs of a query and a key that take about as long as a further product (two CPU cores)."""
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class KeyValueStore:
+    """Keys and values of a session's entries: per layer [key-value heads, slots, head size]."""
+
+    def __init__(self) -> None:
+        self._keys: dict[int, torch.Tensor] = {}
+        self._values: dict[int, torch.Tensor] = {}
+        self.capacity = 0
+        self.windows: set[int | None] = set()
+        """The sliding windows that the model's layers asked for (None: the whole past)."""
+        self._free: list[int] = []
+        self._used = 0
+
+    def allocate(self, count: int) -> list[int]:
+        """Slots for `count` new entries, the lowest free ones first."""
+        taken = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        fresh = count - len(taken)
+        taken += range(self._used, self._used + fresh)
+        self._used += fresh
+        while self.capacity < self._used:
+            self.capacity = max(256, self.capacity * 3 // 2)
+        return taken
+
+    def free(self, slots: Sequence[int]) -> None:
+        """Give slots back."""
+        self._free = sorted({*self._free, *slots}, reverse=True)
+        while self._free and self._free[0] == self._used - 1:
+            self._free.pop(0)
+            self._used -= 1
+
+    def write(
+        self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> None:
+        """Store key and value, [heads, entries, head size], of new entries of a layer."""
+        for store, new in ((self._keys, key), (self._values, value)):
+            held = store.get(layer)
+            if held is None or held.shape[1] < self.capacity:
+                grown = new.new_zeros((new.shape[0], self.capacity, new.shape[2]))
+                if held is not None:
+                    grown[:, : held.shape[1]] = held
+                store[layer] = held = grown
+            held.index_copy_(1, slots, new)
+
+    def read(self, layer: int, slots: torch.Tensor, run: slice | None) -> list[torch.Tensor]:
+        """Keys and values [chunks, heads, n, head size] of slots [chunks, n].
+
+        run: if there is one chunk and its slots follow each other, these; then nothing is copied.
+        """
+        chunks, count = slots.shape
+        result = []
+        for store in (self._keys, self._values):
+            held = store[layer]
+            if run is not None:
+                result.append(held[None, :, run])
+                continue
+            picked = held.index_select(1, slots.view(-1))
+            picked = picked.view(held.shape[0], chunks, count, held.shape[2])
+            result.append(picked.transpose(0, 1))
+        return result
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some new entries of one document and what they look at.
+
+    entries: int64 [w], their places in the call. slots: int64 [n], those of their ancestors. seen:
+    bool [w, n], which of these are whose. query_at: int64 [w] and key_at: int64 [n], positions.
+    """
+
+    entries: Ints
+    slots: Ints
+    seen: Bools
+    query_at: Ints
+    key_at: Ints
+
+
+@dataclass(frozen=True)
+class Block:
+    """Chunks that are attended to in one product, padded to w queries and n keys each.
+
+    queries: int64 [chunks * w], which entry of the call each one is. answers: int64 [entries],
+    which of the queries are no padding, and `entries` whose answers they are. context: int64
+    [chunks, n] slots, and `run`, see `KeyValueStore.read`. mask: float [chunks, 1, w, n], 0 where a
+    query may look and -inf elsewhere. positions: int64 [chunks, w] and [chunks, n].
+    """
+
+    queries: torch.Tensor
+    answers: torch.Tensor
+    entries: torch.Tensor
+    context: torch.Tensor
+    run: slice | None
+    mask: torch.Tensor
+    positions: tuple[torch.Tensor, torch.Tensor]
+    _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict)
+
+    def mask_for(self, window: int | None, repeats: int) -> torch.Tensor:
+        """The mask of a layer that looks back `window` positions (None: all), for queries of
+        `repeats` heads below each other; made once for all layers that are alike."""
+        if (window, repeats) not in self._masks:
+            mask = self.mask
+            if window is not None:
+                query, key = self.positions
+                far = query[:, None, :, None] - key[:, None, None, :] >= window
+                mask = mask.masked_fill(far, float("-inf"))
+            self._masks[window, repeats] = mask.repeat(1, 1, repeats, 1) if repeats > 1 else mask
+        return self._masks[window, repeats]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One model call of T new entries. slots: int64 [T], where their keys and values go."""
+
+    store: KeyValueStore
+    slots: torch.Tensor
+    blocks: Sequence[Block]
+
+
+def make_call(
+    store: KeyValueStore, slots: Ints, chunks: Sequence[Chunk], device: Any, dtype: Any
+) -> Call:
+    """A call on a device, with masks of a dtype; every entry is in one of the chunks."""
+    import torch
+
+    blocks = [_block(group, device, dtype) for group in _alike(chunks)]
+    return Call(store, torch.from_numpy(slots).to(device), blocks)
+
+
+def _alike(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
+    """Chunks in groups whose padding costs less than further products would."""
+    groups: list[list[Chunk]] = []
+    width = length = used = 0
+    for chunk in sorted(chunks, key=lambda chunk: chunk.seen.shape[::-1], reverse=True):
+        own = chunk.seen.size
+        padded = max(width, len(chunk.seen)) * length
+        if groups and (len(groups[-1]) + 1) * padded <= used + own + CALL_COST:
+            groups[-1].append(chunk)
+            width, used = max(width, len(chunk.seen)), used + own
+        else:
+            groups.append([chunk])
+            (width, length), used = chunk.seen.shape, own
+    return groups
+
+
+def _block(chunks: Sequence[Chunk], device: Any, dtype: Any) -> Block:
+    import torch
+
+    count = len(chunks)
+    width, length = (max(chunk.seen.shape[axis] for chunk in chunks) for axis in (0, 1))
+    queries = np.zeros((count, width), dtype=np.int64)
+    context = np.zeros((count, length), dtype=np.int64)
+    at, key_at = np.zeros_like(queries), np.zeros_like(context)
+    # Queries that are padding look at one slot, so that their softmax is finite.
+    seen = np.zeros((count, width, length), dtype=bool)
+    seen[:, :, 0] = True
+    answers = []
+    for c, chunk in enumerate(chunks):
+        w, n = chunk.seen.shape
+        queries[c, :w], at[c, :w] = chunk.entries, chunk.query_at
+        context[c, :n], key_at[c, :n] = chunk.slots, chunk.key_at
+        seen[c, :w, :n] = chunk.seen
+        answers.append(c * width + np.arange(w))
+    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
+    mask.masked_fill_(torch.from_numpy(~seen).to(device), float("-inf"))
+    entries = np.concatenate([chunk.entries for chunk in chunks])
+    parts = (queries.ravel(), np.concatenate(answers), entries, context, at, key_at)
+    on_device = [torch.from_numpy(part).to(device) for part in parts]
+    return Block(
+        queries=on_device[0],
+        answers=on_device[1],
+        entries=on_device[2],
+        context=on_device[3],
+        run=_run(context),
+        mask=mask[:, None],
+        positions=(on_device[4], on_device[5]),
+    )
+
+
+def _run(context: Ints) -> slice | None:
+    """The slots of a single chunk as a slice, if they follow each other."""
+    first, count = int(context[0, 0]), context.shape[1]
+    if len(context) > 1 or not np.array_equal(context[0], np.arange(first, first + count)):
+        return None
+    return slice(first, first + count)
+
+
+def attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    lmfst_call: Call | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """An attention function for transformers' interface.
+
+    Takes [1, heads, T, head size] of packed entries, returns [1, T, heads, head size].
+
+    Raises NotImplementedError for variants it doesn't know; the backend then falls back to whole
+    contexts.
+    """
+    if lmfst_call is None:
+        raise NotImplementedError("the model doesn't hand its keyword arguments to the attention")
+    unknown = [k for k in ("s_aux", "position_bias") if options.get(k) is not None]
+    if unknown:
+        raise NotImplementedError(f"attention with {', '.join(unknown)}")
+    call, window = lmfst_call, options.get("sliding_window")
+    call.store.write(module.layer_idx, call.slots, key[0], value[0])
+    call.store.windows.add(window)
+    _, heads, count, size = query.shape
+    result = query.new_empty((count, heads, value.shape[3]))
+    for block in call.blocks:
+        keys, values = call.store.read(module.layer_idx, block.context, block.run)
+        asked = query[0].index_select(1, block.queries)
+        asked = asked.view(heads, len(block.context), -1, size).transpose(0, 1)
+        mask = block.mask_for(window, heads // keys.shape[1])
+        mixed = _attention(asked, keys, values, mask, scaling, options.get("softcap"))
+        flat = mixed.transpose(1, 2).reshape(-1, heads, mixed.shape[3])
+        result.index_copy_(0, block.entries, flat.index_select(0, block.answers))
+    return result[None], None
+
+
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Masked attention; query heads that share a key-value head are folded into its queries, and
+    the mask is for these."""
+    import torch
+
+    documents, heads, width, size = query.shape
+    shared = heads // key.shape[1]
+    folded = query.reshape(documents, key.shape[1], shared * width, size)
+    if softcap is None:
+        mixed = torch.nn.functional.scaled_dot_product_attention(
+            folded, key, value, attn_mask=mask, scale=scaling
+        )
+    else:
+        scores = folded @ key.transpose(2, 3) * (size**-0.5 if scaling is None else scaling)
+        scores = torch.tanh(scores / softcap) * softcap + mask
+        mixed = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) @ value
+    return mixed.reshape(documents, heads, width, value.shape[3])
