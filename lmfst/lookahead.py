@@ -29,8 +29,9 @@ Key = tuple[int, int, int]
 
 TRUNK = 1024
 """Tokens that a continuation adds at most."""
-REQUEST = 4096
-"""Missing nodes after which a simulation ends: their keys and values must fit into memory."""
+REQUEST = 512
+"""Missing nodes of a batch after which a simulation ends. A call of this many rows costs hardly
+more per row than a larger one, and what is asked for less far ahead is more often kept."""
 
 
 class Continuation:
