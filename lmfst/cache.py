@@ -47,9 +47,14 @@ def _base() -> Path:
 def atomic_write(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader sees the old file or the whole new one.
 
+    A link stays and the file it leads to is replaced; pipes and devices are written to directly.
     OSError if the folder doesn't exist or can't be written; then nothing is left behind.
     """
-    path = Path(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as stream:
+            stream.write(data)
+        return
+    path = Path(os.path.realpath(path))
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:

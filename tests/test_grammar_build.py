@@ -407,3 +407,18 @@ def test_atomic_write(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         atomic_write(target, b"three")
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_atomic_write_keeps_links_and_pipes(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"one")
+    (tmp_path / "link").symlink_to("real")
+    atomic_write(tmp_path / "link", b"two")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes() == b"two"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        atomic_write(tmp_path / "pipe", b"three")
+        assert os.read(reader, 100) == b"three"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()

@@ -5,6 +5,7 @@ OpenFst.
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lmfst.lm.arpa import read_arpa, write_arpa
 from lmfst.lm.load import load_lm
 from lmfst.lm.ngram import NgramTables
 from lmfst.policy import Exact
+from lmfst.resources import resource_dir
 from lmfst.score import TransducedLM
 from lmfst.sequential import run
 from lmfst.target import fst_target, load_target
@@ -130,3 +132,36 @@ def test_exact_scores_of_an_arpa_model_have_equal_bounds(tmp_path: Path) -> None
     row = model.score([b"abbaab"])[0].text_row()
     assert row["lower"] == row["upper"] == row["logp"]
     assert row["dropped"] == 0.0
+
+
+def dna_bigram(path: Path) -> None:
+    """A random bigram model of DNA."""
+    names = ["<s>", "</s>", *"ACGT"]
+    rng = np.random.default_rng(5)
+    unigrams = {(n,): (-99.0 if n == "<s>" else math.log10(0.2), 0.0) for n in names}
+    bigrams = {}
+    for name in ("<s>", *"ACGT"):
+        p = 0.999 * rng.dirichlet(np.full(4, 3.0))
+        bigrams[name, "</s>"] = (-3.0, 0.0)
+        bigrams |= {(name, b): (math.log10(q), 0.0) for b, q in zip("ACGT", p, strict=True)}
+    write_arpa(NgramTables([unigrams, bigrams]), path)
+
+
+@pytest.mark.parametrize("order", [2, 6])
+def test_long_proteins_agree_with_openfst(tmp_path: Path, order: int) -> None:
+    """200 residues, so about 10^100 strings of DNA; in seconds, since their states merge."""
+    path = resource_dir("data") / "dna" / "markov5.arpa"
+    if order == 2:
+        path = tmp_path / "bigram.arpa"
+        dna_bigram(path)
+    assert read_arpa(path).order == order
+    target = load_target("amino")
+    model = TransducedLM(load_lm(str(path)), target, Exact())
+    rng = np.random.default_rng(7)
+    y = model.symbols("".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 200)))
+    begin = time.perf_counter()
+    found = model.logp(y)
+    assert time.perf_counter() - begin < 20
+    assert target.fst is not None
+    expected = sum_of(source_acceptor(path), transducer(target.fst), y, prefix=False)
+    assert found == pytest.approx(expected, abs=1e-6)

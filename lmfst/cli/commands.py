@@ -14,7 +14,7 @@ from lmfst.cli.terminal import Terminal
 
 @app.command()
 def convert(
-    context: typer.Context,
+    command: typer.Context,
     files: o.Files = None,
     to: o.To = o.TO,
     include: o.Include = None,
@@ -28,6 +28,7 @@ def convert(
     device: o.Device = "cpu",
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
+    context: o.Context = None,
     batch: o.Batch = defaults.BATCH_DOCUMENTS,
     policy: o.PolicyOption = o.PolicyName.beam,
     exact: o.Exact = False,
@@ -52,7 +53,7 @@ def convert(
     from lmfst.cli import work
 
     work.convert(
-        work.Settings.of(context.params),
+        work.Settings.of(command.params),
         files or ["-"],
         given=given.value,
         doc=doc.value,
@@ -68,7 +69,7 @@ def convert(
 
 @app.command("next")
 def next_(
-    context: typer.Context,
+    command: typer.Context,
     prefix: Annotated[
         str,
         typer.Argument(
@@ -88,6 +89,7 @@ def next_(
     device: o.Device = "cpu",
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
+    context: o.Context = None,
     policy: o.PolicyOption = o.PolicyName.beam,
     exact: o.Exact = False,
     beam: o.Beam = defaults.BEAM,
@@ -107,7 +109,7 @@ def next_(
     from lmfst.cli import work
 
     work.next_units(
-        work.Settings.of(context.params),
+        work.Settings.of(command.params),
         prefix,
         given=given.value,
         top=top,

@@ -163,6 +163,16 @@ BatchTokens = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        metavar="N",
+        help="Read the model's last N tokens only: a model of its own, whose sums can be exact "
+        "(--exact), since hypotheses with equal last tokens add up.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Batch = Annotated[
     int,
     typer.Option("--batch", help="Documents that share model calls.", rich_help_panel=_MODEL),

@@ -31,7 +31,16 @@ from lmfst.score import TransducedLM
 from lmfst.target import load_target
 
 SAMPLING_OPTIONS = ("particles", "replicates", "seed", "adaptive")
-LOAD_OPTIONS = ("revision", "bos", "specials", "dtype", "device", "compiled", "batch_tokens")
+LOAD_OPTIONS = (
+    "revision",
+    "bos",
+    "specials",
+    "dtype",
+    "device",
+    "compiled",
+    "batch_tokens",
+    "context",
+)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lmfst.cache import atomic_write
 from lmfst.errors import FstError
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.layout import check_layout, is_checked_here, read_header
@@ -153,14 +154,8 @@ def write_openfst(fst: Fst, path: str | Path) -> None:
     be written.
     """
     data = to_openfst(fst).write_to_string()
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        atomic_write(path, data)
     except OSError as error:
         raise FstError(
             f"{path}: can't write the FST: {error.strerror}",

@@ -182,7 +182,7 @@ def _place(path: str) -> _File:
     try:
         if os.path.isdir(real):
             raise IsADirectoryError(None, "it is a directory")
-        if os.path.exists(real) and not os.path.isfile(real):
+        if os.path.exists(path) and not os.path.isfile(path):
             return _File(open(path, "wb"), path, None, packed)
         folder, name = os.path.split(real)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)

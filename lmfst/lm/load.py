@@ -39,6 +39,7 @@ def load_lm(
     device: str = "cpu",
     revision: str | None = None,
     batch_tokens: int | None = None,
+    context: int | None = None,
     compiled: bool = False,
     tree: bool = True,
     warn: Warn = lambda message: None,
@@ -47,8 +48,9 @@ def load_lm(
     """Load a language model.
 
     bos: "auto" (the model's own begin token), "none", or a token. specials: what special tokens
-    are, see `lmfst.vocab`. compiled: see `lmfst.lm.compiled`. tree: evaluate contexts as token
-    trees where the model can. warn, note: called with warnings and progress notes.
+    are, see `lmfst.vocab`. context: read the last so many tokens only, see `lmfst.lm.truncated`.
+    compiled: see `lmfst.lm.compiled`. tree: evaluate contexts as token trees where the model can.
+    warn, note: called with warnings and progress notes.
 
     Raises ModelError if it can't be loaded, UsageError for a setting outside its range.
     """
@@ -58,11 +60,20 @@ def load_lm(
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     kind = cast(Specials, specials)
     if name.endswith((".arpa", ".arpa.gz")):
+        if context is not None:
+            raise UsageError(
+                "--context is for transformers models; an n-gram model's order says how much it "
+                "reads",
+                hint="leave --context out: sums under n-gram models are exact with --exact",
+            )
         return _load_arpa(name, bos=bos, specials=kind, warn=warn)
     _quiet_libraries()
     from lmfst.lm.compiled import compile_layers
     from lmfst.lm.transformers import TransformersLM
+    from lmfst.lm.truncated import TruncatedLM
 
+    if context is not None and context < 1:
+        raise UsageError(f"--context must be at least 1, not {context}")
     place = _device(device)
     where = _where(name, revision, note)
     tokenizer = _load_tokenizer(name, where)
@@ -74,7 +85,7 @@ def load_lm(
         tokenizer, size=_rows(model), eos=_eos(model, tokenizer, name), specials=kind, warn=warn
     )
     _refuse_specials(kind, vocab, name)
-    return TransformersLM(
+    lm = TransformersLM(
         model,
         vocab,
         bos=_bos(tokenizer, bos, name),
@@ -84,6 +95,13 @@ def load_lm(
         facts={"model": name, "revision": revision or getattr(model.config, "_commit_hash", None)},
         warn=warn,
     )
+    if context is None:
+        return lm
+    note(
+        f"{name} is read with its last {context} token{'s' if context > 1 else ''} only; sums are "
+        "those of that truncated model"
+    )
+    return TruncatedLM(lm, context)
 
 
 def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> LM:
