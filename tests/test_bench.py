@@ -170,6 +170,15 @@ def test_ratios() -> None:
     assert ratios({}) == []
 
 
+def test_scoring_ratio_is_at_no_worse_a_total() -> None:
+    ours = [row("lmfst, coarse", 1), row("lmfst, middle", 2), row("lmfst, fine", 3)]
+    rows = [*ours, row(sections.GENLM_SCORING, 40)]
+    for found, below in zip(rows, (0.9, 0.5, 0.1, 0.6), strict=True):
+        found["below"] = below
+    (line,) = ratios({"genlm-scoring": {"rows": rows}})
+    assert "no worse than genlm-bytes' 0.6: genlm-bytes takes 20.00 × lmfst, middle (0.5)" in line
+
+
 def test_plot(tmp_path: Path) -> None:
     place = tmp_path / "plot.svg"
     assert plot({"full": full_section()}, place)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 ATTENTION = "lmfst_tree"
 CHUNK = 64
 """Entries of one document that are attended together, at most."""
+GATHER_COST = 48
+"""Pairs of a query and a key that take about as long as fetching one more key and value."""
+SIBLINGS = 4
+"""Entries that usually stand close together, below a branch of their own."""
 CALL_COST = 4096
 """Pairs of a query and a key that take about as long as a further product (two CPU cores)."""
 
@@ -28,7 +32,7 @@ Bools = NDArray[np.bool_]
 
 
 class KeyValueStore:
-    """Keys and values of a session's entries: per layer [key-value heads, slots, head size]."""
+    """Keys and values of a session's entries: per layer [slots, key-value heads, head size]."""
 
     def __init__(self) -> None:
         self._keys: dict[int, torch.Tensor] = {}
@@ -62,12 +66,12 @@ class KeyValueStore:
         """Store key and value, [heads, entries, head size], of new entries of a layer."""
         for store, new in ((self._keys, key), (self._values, value)):
             held = store.get(layer)
-            if held is None or held.shape[1] < self.capacity:
-                grown = new.new_zeros((new.shape[0], self.capacity, new.shape[2]))
+            if held is None or len(held) < self.capacity:
+                grown = new.new_zeros((self.capacity, new.shape[0], new.shape[2]))
                 if held is not None:
-                    grown[:, : held.shape[1]] = held
+                    grown[: len(held)] = held
                 store[layer] = held = grown
-            held.index_copy_(1, slots, new)
+            held.index_copy_(0, slots, new.transpose(0, 1))
 
     def read(self, layer: int, slots: torch.Tensor, run: slice | None) -> list[torch.Tensor]:
         """Keys and values [chunks, heads, n, head size] of slots [chunks, n].
@@ -78,12 +82,8 @@ class KeyValueStore:
         result = []
         for store in (self._keys, self._values):
             held = store[layer]
-            if run is not None:
-                result.append(held[None, :, run])
-                continue
-            picked = held.index_select(1, slots.view(-1))
-            picked = picked.view(held.shape[0], chunks, count, held.shape[2])
-            result.append(picked.transpose(0, 1))
+            picked = held[run] if run is not None else held.index_select(0, slots.view(-1))
+            result.append(picked.view(chunks, count, *held.shape[1:]).transpose(1, 2))
         return result
 
 

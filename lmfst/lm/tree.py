@@ -15,11 +15,22 @@ be evaluated in two windows; an evaluated (node, window) pair is called an entry
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmfst.lm.attention import CHUNK, Bools, Call, Chunk, KeyValueStore, make_call
+from lmfst.lm.attention import (
+    CHUNK,
+    GATHER_COST,
+    SIBLINGS,
+    Bools,
+    Call,
+    Chunk,
+    Ints,
+    KeyValueStore,
+    make_call,
+)
 from lmfst.lm.base import Session, States
 
 if TYPE_CHECKING:
@@ -29,6 +40,56 @@ if TYPE_CHECKING:
 
 Entry = tuple[int, int]
 """(node, window)"""
+
+
+class _Growing:
+    """A chunk to which entries of a document are added, and their ancestors.
+
+    positions, parents: by number of the entry; a root's parent is -1.
+    """
+
+    def __init__(self, positions: Ints, parents: Sequence[int]) -> None:
+        self._positions, self._parents = positions, parents
+        self._found: list[int] = []
+        self._finder: dict[int, int] = {}
+        self._joints: list[tuple[int, int, int]] = []
+        """Of each entry: the ancestor that an earlier entry had found (-1: none), and the stretch
+        of `_found` that is its own."""
+
+    def takes(self, number: int) -> bool:
+        """Add an entry and what of its ancestors is new, unless it had better begin a chunk."""
+        path, joint = [], number
+        while joint >= 0 and joint not in self._finder:
+            path.append(joint)
+            joint = self._parents[joint]
+        if self._joints and not self._pays(len(path), int(self._positions[number]) + 1):
+            return False
+        begin = len(self._found)
+        self._finder.update(dict.fromkeys(path, len(self._joints)))
+        path.reverse()
+        self._found += path
+        self._joints.append((joint, begin, len(self._found)))
+        return True
+
+    def _pays(self, new: int, all_: int) -> bool:
+        """Whether an entry with `all_` ancestors, `new` of them not found yet, and `SIBLINGS` like
+        it cost less here than in a chunk of their own, in pairs of a query and a key."""
+        count, n = len(self._joints), len(self._found)
+        here = SIBLINGS * (n + new) + new * (count + GATHER_COST)
+        return count < CHUNK and here <= SIBLINGS * all_ + all_ * GATHER_COST
+
+    def finished(self) -> tuple[int, Ints, Bools]:
+        """See `_Document.chunks`."""
+        found = np.array(self._found)
+        position = self._positions[found]
+        has = np.zeros((len(self._joints), len(found)), dtype=bool)
+        for row, (joint, begin, end) in zip(has, self._joints, strict=True):
+            if joint >= 0:
+                # What an earlier entry has found of the ancestors up to here, this one has, too.
+                near = position[:begin] <= self._positions[joint]
+                np.logical_and(has[self._finder[joint], :begin], near, out=row[:begin])
+            row[begin:end] = True
+        return len(has), found, has
 
 
 class _Document:
@@ -51,30 +112,17 @@ class _Document:
         self.positions.append(position)
         return number
 
-    def ancestors(self, new: Sequence[int]) -> tuple[list[int], Bools]:
-        """(numbers [n] of all ancestors of some entries, themselves included, and which of them
-        each entry has, bool [len(new), n])."""
-        found: list[int] = []
-        finder: dict[int, int] = {}
-        has = np.zeros((len(new), len(self)), dtype=bool)
-        position = np.zeros(len(self), dtype=np.int64)
-        for row, number in enumerate(new):
-            path = []
-            while number >= 0 and number not in finder:
-                path.append(number)
-                number = self._parents[number]
-            count = len(found)
-            end = count + len(path)
-            if number >= 0:
-                # What an earlier entry has found of the ancestors up to here, this one has, too.
-                near = position[:count] <= self.positions[number]
-                np.logical_and(has[finder[number], :count], near, out=has[row, :count])
-            path.reverse()
-            has[row, count:end] = True
-            position[count:end] = [self.positions[n] for n in path]
-            finder.update(dict.fromkeys(path, row))
-            found += path
-        return found, has[:, : len(found)]
+    def chunks(self, new: Sequence[int]) -> Iterator[tuple[int, Ints, Bools]]:
+        """Entries cut into chunks: for each (how many there are, numbers [n] of all ancestors of
+        any of them, themselves included, and which of these each entry has, bool [count, n])."""
+        positions = np.array(self.positions)
+        growing = _Growing(positions, self._parents)
+        for number in new:
+            if not growing.takes(number):
+                yield growing.finished()
+                growing = _Growing(positions, self._parents)
+                growing.takes(number)
+        yield growing.finished()
 
     def take_back(self, count: int) -> list[int]:
         """Drop the last `count` entries. Returns their slots."""
@@ -255,22 +303,20 @@ class TreeSession(Session):
         chunks: list[Chunk] = []
         slots = [document.slots[n] for document, n in zip(documents, numbers, strict=True)]
         begin = 0
-        while begin < len(numbers):
-            document, end = documents[begin], begin + 1
-            while end < min(begin + CHUNK, len(numbers)) and documents[end] is document:
-                end += 1
-            new = numbers[begin:end]
-            keys, has = document.ancestors(new)
-            chunks.append(
-                Chunk(
-                    entries=np.arange(begin, end),
-                    slots=np.array([document.slots[n] for n in keys]),
-                    seen=has,
-                    query_at=np.array([document.positions[n] for n in new]),
-                    key_at=np.array([document.positions[n] for n in keys]),
+        for document, group in groupby(documents):
+            new = numbers[begin : begin + len(list(group))]
+            slot_of, position_of = np.array(document.slots), np.array(document.positions)
+            for count, keys, has in document.chunks(new):
+                chunks.append(
+                    Chunk(
+                        entries=np.arange(begin, begin + count),
+                        slots=slot_of[keys],
+                        seen=has,
+                        query_at=position_of[new[:count]],
+                        key_at=position_of[keys],
+                    )
                 )
-            )
-            begin = end
+                begin, new = begin + count, new[count:]
         device, dtype = self._lm.device, self._lm.dtype
         return make_call(self._store, np.array(slots), chunks, device, dtype)
 

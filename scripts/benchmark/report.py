@@ -73,9 +73,9 @@ def _row(found: dict[str, Row], section: str, setting: str) -> Row | None:
     return next((row for row in rows if row["setting"] == setting), None)
 
 
-def no_worse(rows: Sequence[Row], divergence: float) -> Row | None:
-    """The fastest row whose divergence is at most this."""
-    fitting = [row for row in rows if row["divergence"] <= divergence]
+def no_worse(rows: Sequence[Row], most: float, measure: str = "divergence") -> Row | None:
+    """The fastest row whose `measure` of error is at most this."""
+    fitting = [row for row in rows if row[measure] <= most]
     return min(fitting, key=lambda row: row["median"], default=None)
 
 
@@ -106,18 +106,30 @@ def ratios(found: dict[str, Row]) -> list[str]:
 
 
 def _against_genlm(found: dict[str, Row]) -> list[str]:
-    rows = found.get("full", {}).get("rows", [])
-    theirs = _row(found, "full", f"{sections.GENLM_FULL}{sections.THRESHOLD:g}")
-    if theirs is None:
-        return []
-    best = no_worse([row for row in rows if row is not theirs], theirs["divergence"])
-    what = f"distributions at a divergence no worse than genlm-bytes' {theirs['divergence']:.4g}"
-    if best is None:
-        return [f"{what}: no setting of lmfst"]
-    return [
-        f"{what}: genlm-bytes takes {_spread(theirs, best)} × {best['setting']} "
-        f"({best['divergence']:.4g})"
-    ]
+    lines = []
+    for section, setting, measure, what in (
+        (
+            "full",
+            f"{sections.GENLM_FULL}{sections.THRESHOLD:g}",
+            "divergence",
+            "distributions at a divergence",
+        ),
+        ("genlm-scoring", sections.GENLM_SCORING, "below", "scoring at a distance from the truth"),
+    ):
+        theirs = _row(found, section, setting)
+        if theirs is None:
+            continue
+        what = f"{what} no worse than genlm-bytes' {theirs[measure]:.4g}"
+        ours = [row for row in found[section]["rows"] if row is not theirs]
+        best = no_worse(ours, theirs[measure], measure)
+        if best is None:
+            lines.append(f"{what}: no setting of lmfst")
+            continue
+        lines.append(
+            f"{what}: genlm-bytes takes {_spread(theirs, best)} × {best['setting']} "
+            f"({best[measure]:.4g})"
+        )
+    return lines
 
 
 def _spread(one: Row, other: Row) -> str:

@@ -45,7 +45,7 @@ def full(bench: Bench) -> Section:
     with bench.lmfst() as ours:
         settings = [
             bench.setting(ours, f"{FULL}{t:g}", "distributions", texts, beam=BEAM, threshold=t)
-            for t in (1e-1, 1e-2, 1e-3)
+            for t in (1e-1, 1e-2, 3e-3, 1e-3)
         ]
         if bench.genlm is None:
             return _run(bench, settings, "distributions", texts)
@@ -74,9 +74,12 @@ def genlm_scoring(bench: Bench) -> Section:
     texts = bench.compared
     with bench.lmfst() as ours, bench.genlm_worker() as theirs:
         settings = [
-            bench.setting(ours, SCORING, "score", texts, **USUAL),
-            bench.setting(theirs, GENLM_SCORING, "score", texts, **USUAL),
+            bench.setting(
+                ours, f"lmfst scoring, K={BEAM}, {t:g}", "score", texts, beam=BEAM, threshold=t
+            )
+            for t in (1e-2, 3e-3, 1e-3)
         ]
+        settings.append(bench.setting(theirs, GENLM_SCORING, "score", texts, **USUAL))
         return _run(bench, settings, "score", texts)
 
 
