@@ -4,20 +4,23 @@
 #   make check   style, types, tests, and whether the documentation is up to date
 #   make bench   the measurements, with genlm-bytes for comparison (half an hour;
 #                BENCH_FLAGS=--quick: minutes)
+#   make bench-dna  proteins under models of DNA (an hour; BENCH_DNA_FLAGS="--only rmse": a minute);
+#                the genome is in the Debian package any2fasta-examples
 #   make fuzz    malformed grammars for ten minutes
 #   make docs    rewrite the command reference in README.md
 #   make clean   remove everything that make and the tools made
 # PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip,
-# BENCH_FLAGS=... options for scripts/bench.py.
+# BENCH_FLAGS=..., BENCH_DNA_FLAGS=... options for scripts/bench.py and scripts/bench_dna.py.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PIP_FLAGS ?=
 BENCH_FLAGS ?=
+BENCH_DNA_FLAGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench fuzz docs clean
+.PHONY: demo test check bench bench-dna fuzz docs clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -35,6 +38,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python scripts/bench.py --pip-flags="$(PIP_FLAGS)" $(BENCH_FLAGS)
+
+bench-dna: $(READY)
+	$(BIN)/python scripts/bench_dna.py $(BENCH_DNA_FLAGS)
 
 fuzz: $(READY)
 	$(BIN)/python scripts/fuzz_grammar.py --seconds 600

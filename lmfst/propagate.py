@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfst.guide import Future
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
 from lmfst.lookahead import REQUEST, Continuation, Key, Lookahead
@@ -51,7 +52,8 @@ class Job:
     wanted: positions 0 .. N at which the distribution of the next symbol is asked for. source: the
     canonical tokens of a source text, if one is known; they are kept (`lmfst.trunk`). lookahead:
     evaluate rows ahead, which the result doesn't depend on; it needs a source. random: the random
-    numbers of a policy that samples, which knows neither source nor lookahead.
+    numbers of a policy that samples, which knows neither source nor lookahead. future: what a guide
+    expects, if sampling has one.
     """
 
     target: tuple[int, ...]
@@ -59,6 +61,7 @@ class Job:
     source: Continuation | None = None
     lookahead: bool = True
     random: np.random.Generator | None = None
+    future: Future | None = None
 
     @property
     def last(self) -> int:
@@ -173,6 +176,9 @@ class _Batch:
             for job in jobs
         ]
         self._looks_ahead = any(ahead is not None for ahead in self._ahead)
+        futures = [job.future for job in jobs if job.future is not None]
+        self._guide = futures[0].guide if futures else None
+        self._guide_state: dict[int, int] = {}
 
     def run(self) -> list[Propagated]:
         state = self._first()
@@ -265,8 +271,31 @@ class _Batch:
             if random is None:
                 raise ValueError("a job without random numbers can't be sampled")
             uniform[i] = random.random()
-        kept, logw = policy.thin_out(wave.logw, first, uniform)
-        return kept, replace(wave, logw=logw)
+        expected = self._expected(wave)
+        kept, logw = policy.thin_out(wave.logw + expected, first, uniform)
+        return kept, replace(wave, logw=logw - expected)
+
+    def _expected(self, wave: Wave) -> Floats:
+        """log of what guides expect of nodes, 0 where there is none."""
+        expected = np.zeros(len(wave))
+        documents = self.document[wave.position]
+        read = self._guided(wave)
+        for document in np.unique(documents).tolist():
+            future = self.jobs[document].future
+            if future is not None:
+                own = documents == document
+                offset = wave.position[own] - self.base[document]
+                expected[own] = future.log_expected(wave.lexicon[own], offset, read[own])
+        return expected
+
+    def _guided(self, wave: Wave) -> Ints:
+        """The guide's states after nodes; 0 where there is no guide."""
+        if self._guide is None:
+            return np.zeros(len(wave), dtype=np.int64)
+        begin = {root: self._guide.start for root in self.roots}
+        before = [self._guide_state.get(p, begin.get(p, 0)) for p in wave.parent.tolist()]
+        first = np.where(np.isin(wave.parent, self.roots), 0, -1)
+        return self._guide.read(np.array(before, dtype=np.int64), wave.token, first)
 
     def _step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> NDArray[np.bool_]:
         """Decide and spread a wave. Returns which documents lack a row: these are as before."""
@@ -281,6 +310,9 @@ class _Batch:
         chosen = wave.at(kept)
         self._require_budget(chosen)
         states = states[kept] if self.session.merges else self._states(chosen)
+        if self._guide is not None:
+            read = self._guided(chosen).tolist()
+            self._guide_state.update(zip(states.tolist(), read, strict=True))
         if self._looks_ahead:
             rows = self._rows_of(chosen.keys(states))
             if (rows < 0).any():
@@ -438,6 +470,8 @@ class _Batch:
         ahead = table.position >= here[self.document[table.position]]
         states = np.concatenate([waiting.parent, table.state[ahead]])
         owner = self.document[np.concatenate([waiting.position, table.position[ahead]])]
+        waited = set(waiting.parent.tolist())
+        self._guide_state = {s: g for s, g in self._guide_state.items() if s in waited}
         for document in np.flatnonzero(state.offset <= self.last).tolist():
             root = self.roots[document]
             self.session.retain(root, np.unique(np.append(states[owner == document], root)))

@@ -35,13 +35,15 @@ class Sample(Policy):
 
     replicates: independent estimates of each document, averaged. seed: results are a function of
     it, the document's number and the settings. adaptive: π_i = min(1, M·w_i / Σ w), which keeps
-    fewer than M nodes where a few hold most of the mass.
+    fewer than M nodes where a few hold most of the mass. guide: an n-gram model (.arpa, or the name
+    of a packaged one) that says which nodes will probably go on; see `lmfst.guide`.
     """
 
     particles: int = defaults.PARTICLES
     replicates: int = defaults.REPLICATES
     seed: int = defaults.SEED
     adaptive: bool = False
+    guide: str | None = None
 
     estimates: ClassVar[bool] = True
 

@@ -18,8 +18,10 @@ from lmfst import __version__, defaults
 from lmfst.errors import BudgetError, InputError, UsageError
 from lmfst.fst import Fst
 from lmfst.fst.preimages import preimages
+from lmfst.guide import Future, Guide
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
+from lmfst.lm.backoff import BackoffLM
 from lmfst.lm.base import LM
 from lmfst.lookahead import Continuation
 from lmfst.partial import Domain, propagate_partial
@@ -96,6 +98,7 @@ class TransducedLM:
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support)
         self._normalise = Normaliser(np.flatnonzero(~support))
         self._domain: Domain | None = None
+        self._guides: dict[str, Guide] = {}
         if partial == "condition" and rejected_string(target, lm.vocab, support) is not None:
             if not isinstance(self.policy, Exact):
                 raise UsageError(
@@ -105,6 +108,8 @@ class TransducedLM:
             self._domain = Domain(self.lexicons, self.lexicons.alphabet)
         elif partial == "error":
             require_total(target, lm.vocab, support)
+        if isinstance(self.policy, Sample) and self.policy.guide is not None:
+            self._guide_of(self.policy.guide)
 
     @property
     def softmax_seconds(self) -> float:
@@ -204,8 +209,15 @@ class TransducedLM:
     ) -> list[Propagated]:
         """Estimates by sampling, each the mean of its replicates, which share model calls with
         those of the other targets. first: the number of the first target in the corpus."""
+        guide = None if policy.guide is None else self._guide_of(policy.guide)
+        futures = {t: Future(guide, t) for t in dict.fromkeys(targets)} if guide else {}
         jobs = [
-            Job(target, lookahead=False, random=policy.generator(number, replicate))
+            Job(
+                target,
+                lookahead=False,
+                random=policy.generator(number, replicate),
+                future=futures.get(target),
+            )
             for number, target in enumerate(targets, start=first)
             for replicate in range(policy.replicates)
         ]
@@ -228,6 +240,17 @@ class TransducedLM:
                 )
             )
         return results
+
+    def _guide_of(self, name: str) -> Guide:
+        """A guide by name, loaded once. UsageError for what is no n-gram model."""
+        if name not in self._guides:
+            from lmfst.lm.load import guide_file, load_lm
+
+            lm = load_lm(guide_file(name), warn=self._warn)
+            if not isinstance(lm, BackoffLM):
+                raise UsageError(f"--guide must be an n-gram model (.arpa), not {name!r}")
+            self._guides[name] = Guide(lm.model, self.lexicons, bos=lm.bos)
+        return self._guides[name]
 
     def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
         """The canonical tokens of a source text; None where none is known, or none is needed.

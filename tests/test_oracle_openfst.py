@@ -134,16 +134,16 @@ def test_exact_scores_of_an_arpa_model_have_equal_bounds(tmp_path: Path) -> None
     assert row["dropped"] == 0.0
 
 
-def dna_bigram(path: Path) -> None:
-    """A random bigram model of DNA."""
-    names = ["<s>", "</s>", *"ACGT"]
-    rng = np.random.default_rng(5)
+def letter_bigram(path: Path, letters: str = "ACGT", seed: int = 5, end: float = 1e-3) -> None:
+    """A random bigram model over letters; end: probability of `</s>` after each."""
+    names = ["<s>", "</s>", *letters]
+    rng = np.random.default_rng(seed)
     unigrams = {(n,): (-99.0 if n == "<s>" else math.log10(0.2), 0.0) for n in names}
     bigrams = {}
-    for name in ("<s>", *"ACGT"):
-        p = 0.999 * rng.dirichlet(np.full(4, 3.0))
-        bigrams[name, "</s>"] = (-3.0, 0.0)
-        bigrams |= {(name, b): (math.log10(q), 0.0) for b, q in zip("ACGT", p, strict=True)}
+    for name in ("<s>", *letters):
+        p = (1 - end) * rng.dirichlet(np.full(len(letters), 3.0))
+        bigrams[name, "</s>"] = (math.log10(end), 0.0)
+        bigrams |= {(name, b): (math.log10(q), 0.0) for b, q in zip(letters, p, strict=True)}
     write_arpa(NgramTables([unigrams, bigrams]), path)
 
 
@@ -153,7 +153,7 @@ def test_long_proteins_agree_with_openfst(tmp_path: Path, order: int) -> None:
     path = resource_dir("data") / "dna" / "markov5.arpa"
     if order == 2:
         path = tmp_path / "bigram.arpa"
-        dna_bigram(path)
+        letter_bigram(path)
     assert read_arpa(path).order == order
     target = load_target("amino")
     model = TransducedLM(load_lm(str(path)), target, Exact())

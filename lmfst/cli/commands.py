@@ -38,6 +38,7 @@ def convert(
     replicates: o.Replicates = None,
     seed: o.Seed = None,
     adaptive: o.Adaptive = None,
+    guide: o.Guide = None,
     node_budget: o.NodeBudget = defaults.NODE_BUDGET,
     partial: o.PartialOption = o.Partial.error,
     given: o.GivenOption = o.Given.source,

@@ -234,6 +234,16 @@ Adaptive = Annotated[
         rich_help_panel=_POLICY,
     ),
 ]
+Guide = Annotated[
+    str | None,
+    typer.Option(
+        "--guide",
+        metavar="dna|FILE.arpa",
+        help="An n-gram model over bytes that foresees which hypotheses of --policy sample will "
+        "fit the rest; estimates vary less.",
+        rich_help_panel=_POLICY,
+    ),
+]
 NodeBudget = Annotated[
     int,
     typer.Option(

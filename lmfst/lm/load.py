@@ -104,6 +104,18 @@ def load_lm(
     return TruncatedLM(lm, context)
 
 
+def guide_file(name: str) -> str:
+    """The n-gram model that a guide's name means: a file, or the one packaged with a model."""
+    if name in PACKAGED:
+        return str(resource_dir("data") / name / "markov5.arpa")
+    if not name.endswith((".arpa", ".arpa.gz")):
+        raise UsageError(
+            f"--guide must be an n-gram model, not {name!r}",
+            hint=f"give a .arpa or .arpa.gz file, or {', '.join(PACKAGED)}",
+        )
+    return name
+
+
 def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> LM:
     from lmfst.lm.arpa import read_arpa
     from lmfst.lm.backoff import BackoffLM

@@ -1,0 +1,154 @@
+"""Guides of sampling: what they expect, against enumeration; and estimates that stay unbiased."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lmfst import guide as guides
+from lmfst.cli import app
+from lmfst.errors import ModelError, UsageError
+from lmfst.guide import Future, Guide
+from lmfst.lm.backoff import BackoffLM
+from lmfst.lm.load import load_lm
+from lmfst.policy import Exact
+from lmfst.sampling import Sample
+from lmfst.score import TransducedLM
+from lmfst.sequential import END, emit
+from lmfst.target import fst_target, load_target
+from tests.oracle import TableLM, make_vocab, random_fst
+from tests.test_oracle_openfst import letter_bigram
+
+REPLICATES = 2000
+
+
+def bigram(path: Path, letters: str = "ACGT", end: float = 0.1) -> BackoffLM:
+    letter_bigram(path, letters, end=end)
+    lm = load_lm(str(path))
+    assert isinstance(lm, BackoffLM)
+    return lm
+
+
+def log_sum(values: list[float]) -> float:
+    return float(np.logaddexp.reduce(values)) if values else -math.inf
+
+
+def conditional(lm: BackoffLM, begun: str, rest: str) -> float:
+    """log P(rest and the end | begun) under the n-gram model, letter by letter."""
+    names = lm.model.names
+    ids = [names.index(letter) for letter in begun + rest]
+    rows = np.asarray(lm.next_logp([ids[:i] for i in range(len(begun), len(ids) + 1)]))
+    return float(
+        sum(row[t] for row, t in zip(rows, [*ids[len(begun) :], lm.vocab.eos[0]], strict=True))
+    )
+
+
+@pytest.mark.parametrize("begun", ["", "C", "CT", "T", "TT", "CTG", "CTGA"])
+def test_futures_equal_enumeration(tmp_path: Path, begun: str) -> None:
+    lm = bigram(tmp_path / "g.arpa")
+    model = TransducedLM(lm, load_target("amino"), Exact())
+    target = model.symbols("L")
+    guide = Guide(lm.model, model.lexicons)
+    expected = []
+    for size in range(6 - len(begun)):
+        for letters in itertools.product("ACGT", repeat=size):
+            rest = "".join(letters)
+            if model.transduce(begun + rest) == target:
+                expected.append(conditional(lm, begun, rest))
+    machine = model.target.machine
+    state, out, _ = emit(machine, begun.encode())
+    history = np.array([guide.start])
+    for letter in begun:
+        token = np.array([lm.model.names.index(letter)])
+        history = guide.read(history, token, np.array([-1]))
+    found = Future(guide, (*target, END)).log_expected(
+        np.array([model.lexicons.intern(0, state)]), np.array([len(out)]), history
+    )
+    assert found[0] == pytest.approx(log_sum(expected), abs=1e-5)
+
+
+def test_what_a_guide_excludes_can_still_be_kept(tmp_path: Path) -> None:
+    lm = bigram(tmp_path / "g.arpa")
+    model = TransducedLM(lm, load_target("amino"), Exact())
+    future = Future(Guide(lm.model, model.lexicons), (*model.symbols("LL"), END))
+    elsewhere = model.lexicons.intern(0, 10**6)
+    found = future.log_expected(
+        np.array([model.lexicons.start, elsewhere]), np.array([0, 0]), np.array([0, 0])
+    )
+    assert np.isfinite(found).all() and found[1] <= found[0] - 10
+
+
+def test_with_its_own_model_as_a_guide_every_replicate_is_exact(tmp_path: Path) -> None:
+    path = tmp_path / "g.arpa"
+    lm = bigram(path)
+    text = "LRSALGIVPTR"
+    for target in ("amino", "amino:TABLE11"):
+        exact = TransducedLM(lm, load_target(target), Exact()).logp(text)
+        policy = Sample(particles=2, replicates=5, guide=str(path))
+        (found,) = TransducedLM(lm, load_target(target), policy).score([text], given="target")
+        blind = Sample(particles=2, replicates=5)
+        (other,) = TransducedLM(lm, load_target(target), blind).score([text], given="target")
+        assert found.logp == pytest.approx(exact, abs=1e-5)
+        assert found.stderr == pytest.approx(0, abs=1e-5)
+        assert other.stderr is not None and other.stderr > 0.01
+
+
+@pytest.mark.parametrize("merges", [False, True])
+@pytest.mark.parametrize("case", ["amino", "lookahead FST"])
+def test_estimates_are_unbiased_with_a_guide_that_is_wrong(
+    tmp_path: Path, case: str, merges: bool
+) -> None:
+    path = tmp_path / "g.arpa"
+    if case == "amino":
+        bigram(path)
+        vocab, target, text = (
+            make_vocab([b"A", b"C", b"G", b"T"]),
+            load_target("amino"),
+            b"ATGGCACGTTCA",
+        )
+        lm, particles = TableLM(vocab, order=2, depth=13, seed=3, merges=merges), 3
+    else:
+        bigram(path, "ab")
+        vocab = make_vocab([b"a", b"b", b"ab", b"ba", b"aab"])
+        target, text = fst_target(random_fst(12), "random"), b"abaabab"
+        lm, particles = TableLM(vocab, order=2, depth=9, seed=12, merges=merges), 3
+    exact = TransducedLM(lm, target, Exact())
+    y = exact.transduce(text)
+    policy = Sample(particles=particles, replicates=REPLICATES, seed=5, guide=str(path))
+    (found,) = TransducedLM(lm, target, policy).score([text])
+    assert found.stderr is not None and found.stderr > 1e-6
+    assert abs(math.expm1(found.logp - exact.logp(y))) <= 4 * found.stderr
+
+
+def test_guides_that_can_not_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = bigram(tmp_path / "g.arpa")
+    with pytest.raises(UsageError, match="--guide must be an n-gram model"):
+        TransducedLM(lm, load_target("amino"), Sample(guide="g.txt"))
+    model = TransducedLM(lm, load_target("amino"))
+    letter_bigram(tmp_path / "other.arpa", "xyz")
+    model.policy = Sample(guide=str(tmp_path / "other.arpa"))
+    with pytest.raises(ModelError, match="no token that is a byte which the model writes"):
+        model.logp("L")
+    monkeypatch.setattr(guides, "MOST_VALUES", 10)
+    model.policy = Sample(guide=str(tmp_path / "g.arpa"))
+    with pytest.raises(UsageError, match="too many"):
+        model.logp("L")
+
+
+def test_the_option_belongs_to_sampling(tmp_path: Path) -> None:
+    letter_bigram(tmp_path / "g.arpa")
+    command = ["convert", "--model", str(tmp_path / "g.arpa"), "--to", "amino", "--given", "target"]
+    guided = [*command, "--level", "text", "--guide", str(tmp_path / "g.arpa")]
+    refused = CliRunner().invoke(app, guided, input="LR\n")
+    assert refused.exit_code == 2 and "--guide is an option of --policy sample" in refused.stderr
+    done = CliRunner().invoke(app, [*guided, "--policy", "sample"], input="LR\n")
+    assert done.exit_code == 0, done.stderr
+    absent = CliRunner().invoke(
+        app, [*command, "--policy", "sample", "--guide", "no.arpa"], input=""
+    )
+    assert absent.exit_code == 1 and "no.arpa" in absent.stderr
