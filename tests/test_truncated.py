@@ -38,21 +38,26 @@ def by_hand(whole: LM, length: int, protein: str) -> float:
     end = whole.vocab.eos[0]
     support = [*token.values(), end]
     rest = [*(itertools.product("ACGT", repeat=n) for n in range(3))]
-    total = -np.inf
-    for codons in itertools.product(*(CODONS[r] for r in protein), itertools.chain(*rest)):
-        ids = [token[base] for part in codons for base in part]
-        contexts = [ids[max(0, i - length) : i] for i in range(len(ids) + 1)]
-        rows = np.asarray(whole.next_logp(contexts), dtype=np.float64)[:, support]
-        rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)
-        steps = rows[np.arange(len(ids) + 1), [support.index(t) for t in [*ids, end]]]
-        total = np.logaddexp(total, steps.sum())
-    return float(total)
+    texts = [
+        [token[base] for part in codons for base in part]
+        for codons in itertools.product(*(CODONS[r] for r in protein), itertools.chain(*rest))
+    ]
+    read = [[tuple(ids[max(0, i - length) : i]) for i in range(len(ids) + 1)] for ids in texts]
+    contexts = sorted({context for one in read for context in one})
+    rows = np.asarray(whole.next_logp(contexts), dtype=np.float64)[:, support]
+    rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)
+    table = dict(zip(contexts, rows, strict=True))
+    steps = [
+        sum(table[c][support.index(t)] for c, t in zip(one, [*ids, end], strict=True))
+        for one, ids in zip(read, texts, strict=True)
+    ]
+    return float(np.logaddexp.reduce(steps))
 
 
 @pytest.mark.parametrize("length", [1, 2, 4, 100])
 def test_exact_sums_equal_enumeration(whole: LM, length: int) -> None:
     model = TransducedLM(load_lm("dna", context=length), load_target("amino"), Exact())
-    for protein in ("MLI", "LIL"):
+    for protein in ("MLI", "LI"):
         assert model.logp(protein) == pytest.approx(by_hand(whole, length, protein), abs=1e-5)
 
 
