@@ -79,8 +79,9 @@ class Propagated:
     log_dropped: float64 [N + 1]. log of the weight dropped before each prefix was covered;
         P_Y lies in [exp log_prefix, exp log_prefix + exp log_dropped].
     next: position → (symbols int64, logp float64) of the next symbol after target[:position].
-    stderr, log_pruned: of estimates by sampling, the standard error of the whole's log (None for
-        one replicate), and the log P_Y that a beam of as many nodes gives instead.
+    estimated: by sampling. stderr, log_pruned: the standard error of an estimate's log for the
+        whole (None for one replicate), and the log P_Y that a beam of as many nodes gives instead
+        (None if it isn't asked for).
     rows: nodes that were kept. removed: nats by which renormalising without the specials raised
         logp, averaged over the nodes of each offset by weight and summed over offsets.
     """
@@ -90,6 +91,7 @@ class Propagated:
     next: Next = field(default_factory=dict)
     rows: int = 0
     removed: float = 0.0
+    estimated: bool = False
     stderr: float | None = None
     log_pruned: float | None = None
 

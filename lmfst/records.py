@@ -54,8 +54,9 @@ class Scored:
     target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the
     whole string last (⊥ included). log_dropped: log of the weight dropped in all. specials: nats by
     which leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows
-    used. Of estimates by sampling, which have no bounds: stderr, the standard error of logp, None
-    for a single replicate; log_pruned, the lower bound of a beam of as many nodes.
+    used. estimated: whether `logp` is an estimate by sampling, which has no bounds, and not a lower
+    bound. Of estimates: stderr, the standard error of logp, None for a single replicate;
+    log_pruned, the lower bound of a beam of as many nodes, None if it wasn't asked for.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Scored:
     specials: float
     nodes: int
     units: Units
+    estimated: bool = False
     stderr: float | None = None
     log_pruned: float | None = None
 
@@ -80,19 +82,14 @@ class Scored:
             found.removed,
             found.rows,
             units,
+            found.estimated,
             found.stderr,
             found.log_pruned,
         )
 
     @property
-    def estimated(self) -> bool:
-        """Whether `logp` is an estimate by sampling, not a lower bound."""
-        return self.log_pruned is not None
-
-    @property
     def gap(self) -> float | None:
-        """How far the beam's lower bound is below an estimate, nats; None where nothing was
-        estimated."""
+        """How far the beam's lower bound is below an estimate, nats; None without either."""
         if self.log_pruned is None:
             return None
         return 0.0 if self.log_pruned == self.logp else self.logp - self.log_pruned

@@ -36,7 +36,8 @@ class Sample(Policy):
     replicates: independent estimates of each document, averaged. seed: results are a function of
     it, the document's number and the settings. adaptive: π_i = min(1, M·w_i / Σ w), which keeps
     fewer than M nodes where a few hold most of the mass. guide: an n-gram model (.arpa, or the name
-    of a packaged one) that says which nodes will probably go on; see `lmfst.guide`.
+    of a packaged one) that says which nodes will probably go on; see `lmfst.guide`. gap: have what
+    a beam of as many nodes gives, too, which takes as many model rows as one more replicate.
     """
 
     particles: int = defaults.PARTICLES
@@ -44,6 +45,7 @@ class Sample(Policy):
     seed: int = defaults.SEED
     adaptive: bool = False
     guide: str | None = None
+    gap: bool = True
 
     estimates: ClassVar[bool] = True
 

@@ -222,9 +222,11 @@ class TransducedLM:
             for replicate in range(policy.replicates)
         ]
         found = propagate(self.lexicons, self.lm.session(), policy, self._normalise, jobs)
-        beam = Beam(size=policy.particles, threshold=0.0)
-        plain = [Job(target) for target in targets]
-        pruned = propagate(self.lexicons, self.lm.session(), beam, self._normalise, plain)
+        pruned: Sequence[Propagated | None] = [None] * len(targets)
+        if policy.gap:
+            beam = Beam(size=policy.particles, threshold=0.0)
+            plain = [Job(target) for target in targets]
+            pruned = propagate(self.lexicons, self.lm.session(), beam, self._normalise, plain)
         results = []
         for i, bound in enumerate(pruned):
             own = found[i * policy.replicates : (i + 1) * policy.replicates]
@@ -233,10 +235,11 @@ class TransducedLM:
                 Propagated(
                     log_prefix=mean,
                     log_dropped=np.full(len(mean), -np.inf),
-                    rows=sum(one.rows for one in own) + bound.rows,
+                    rows=sum(one.rows for one in own) + (bound.rows if bound else 0),
                     removed=sum(one.removed for one in own) / len(own),
+                    estimated=True,
                     stderr=stderr,
-                    log_pruned=float(bound.log_prefix[-1]),
+                    log_pruned=float(bound.log_prefix[-1]) if bound else None,
                 )
             )
         return results
@@ -410,7 +413,7 @@ class TransducedLM:
         at = int(zero[0]) - 1
         symbol = self.target.units.name((*target, END)[at])
         reason = "no token sequence of the model produces it there"
-        if found.log_pruned is not None and not self._unspellable(target, at):
+        if found.estimated and not self._unspellable(target, at):
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf and not self._unspellable(target, at):
             reason = "no hypothesis that the policy kept goes on with it (raise --beam)"

@@ -97,6 +97,7 @@ class Bench:
         chosen = self.options
         guide = None if chosen.guide == "none" else chosen.guide
         usual = {"particles": chosen.particles, "replicates": chosen.replicates, "guide": guide}
+        usual["gap"] = chosen.gap
         return Sample(seed=1, **{**usual, **options})
 
     def held_out(self, count: int, least: int, most: int) -> list[str]:
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=128)
     parser.add_argument("--replicates", type=int, default=2)
     parser.add_argument("--guide", default="dna", help="as of lmfst convert, or none")
+    parser.add_argument("--gap", action="store_true", help="find out what beams give, too")
     parser.add_argument("--out", type=Path, default=Path("build/bench-dna"))
     options = parser.parse_args()
     genes = [

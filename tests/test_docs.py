@@ -106,7 +106,7 @@ def test_options_named_in_the_text_exist() -> None:
     known = {"--version", "--help"}
     for command in group.commands.values():
         for parameter in command.params:
-            known.update(parameter.opts)
+            known.update(parameter.opts, parameter.secondary_opts)
     prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     # Spans of code such as `--bos none` and `pip install --no-deps`; the latter are not ours.
     spans = [span for span in re.findall(r"`([^`\n]+)`", prose) if not span.startswith("pip")]

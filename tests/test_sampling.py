@@ -168,6 +168,8 @@ def test_records_of_estimates() -> None:
     assert many["lower"] is many["upper"] is many["dropped"] is None
     assert many["stderr"] > 0 and one["stderr"] is None
     assert many["gap"] == pytest.approx(many["logp"] - one["logp"] + one["gap"])
+    quick = TransducedLM(lm, target, Sample(particles=4, replicates=3, gap=False)).score([text])[0]
+    assert quick.gap is None and quick.text_row() | {"gap": many["gap"]} == many
     exact = TransducedLM(lm, target, Sample(particles=10**6, replicates=2)).score([text])[0]
     assert exact.logp == pytest.approx(TransducedLM(lm, target, Exact()).score([text])[0].logp)
     assert exact.gap == pytest.approx(0, abs=1e-9) and exact.stderr == pytest.approx(0, abs=1e-9)

@@ -39,6 +39,7 @@ def convert(
     seed: o.Seed = None,
     adaptive: o.Adaptive = None,
     guide: o.Guide = None,
+    gap: o.Gap = None,
     node_budget: o.NodeBudget = defaults.NODE_BUDGET,
     partial: o.PartialOption = o.Partial.error,
     given: o.GivenOption = o.Given.source,

@@ -244,6 +244,15 @@ Guide = Annotated[
         rich_help_panel=_POLICY,
     ),
 ]
+Gap = Annotated[
+    bool | None,
+    typer.Option(
+        "--gap/--no-gap",
+        help="Whether to find out what keeping the heaviest hypotheses would give, too, which "
+        "costs as much as a replicate.",
+        rich_help_panel=_POLICY,
+    ),
+]
 NodeBudget = Annotated[
     int,
     typer.Option(

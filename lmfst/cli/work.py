@@ -30,7 +30,7 @@ from lmfst.sampling import Sample
 from lmfst.score import TransducedLM
 from lmfst.target import load_target
 
-SAMPLING_OPTIONS = ("particles", "replicates", "seed", "adaptive", "guide")
+SAMPLING_OPTIONS = ("particles", "replicates", "seed", "adaptive", "guide", "gap")
 LOAD_OPTIONS = (
     "revision",
     "bos",

@@ -32,11 +32,12 @@ Bools = NDArray[np.bool_]
 
 
 class KeyValueStore:
-    """Keys and values of a session's entries: per layer [slots, key-value heads, head size]."""
+    """Keys and values of a session's entries, beside each other: per layer a tensor
+    [slots, key-value heads, size of a key + size of a value]."""
 
     def __init__(self) -> None:
-        self._keys: dict[int, torch.Tensor] = {}
-        self._values: dict[int, torch.Tensor] = {}
+        self._held: dict[int, torch.Tensor] = {}
+        self._picked: torch.Tensor | None = None
         self.capacity = 0
         self.windows: set[int | None] = set()
         """The sliding windows that the model's layers asked for (None: the whole past)."""
@@ -63,28 +64,44 @@ class KeyValueStore:
     def write(
         self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> None:
-        """Store key and value, [heads, entries, head size], of new entries of a layer."""
-        for store, new in ((self._keys, key), (self._values, value)):
-            held = store.get(layer)
-            if held is None or len(held) < self.capacity:
-                grown = new.new_zeros((self.capacity, new.shape[0], new.shape[2]))
-                if held is not None:
-                    grown[: len(held)] = held
-                store[layer] = held = grown
-            held.index_copy_(0, slots, new.transpose(0, 1))
+        """Store key and value, [heads, entries, size], of new entries of a layer."""
+        import torch
 
-    def read(self, layer: int, slots: torch.Tensor, run: slice | None) -> list[torch.Tensor]:
-        """Keys and values [chunks, heads, n, head size] of slots [chunks, n].
+        new = torch.cat([key, value], dim=-1).transpose(0, 1)
+        held = self._held.get(layer)
+        if held is None or len(held) < self.capacity:
+            grown = new.new_zeros((self.capacity, *new.shape[1:]))
+            if held is not None:
+                grown[: len(held)] = held
+            self._held[layer] = held = grown
+        held.index_copy_(0, slots, new)
+
+    def read(
+        self, layer: int, slots: torch.Tensor, run: slice | None, size: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [chunks, heads, n, size] of slots [chunks, n], for use before the next
+        call of this.
 
         run: if there is one chunk and its slots follow each other, these; then nothing is copied.
+        size: that of a key.
         """
         chunks, count = slots.shape
-        result = []
-        for store in (self._keys, self._values):
-            held = store[layer]
-            picked = held[run] if run is not None else held.index_select(0, slots.view(-1))
-            result.append(picked.view(chunks, count, *held.shape[1:]).transpose(1, 2))
-        return result
+        held = self._held[layer]
+        picked = held[run] if run is not None else self._pick(held, slots.view(-1))
+        both = picked.view(chunks, count, *held.shape[1:]).transpose(1, 2)
+        return both[..., :size], both[..., size:]
+
+    def _pick(self, held: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """held[slots], in memory that is used again: new memory takes as long as the copying."""
+        import torch
+
+        if self._picked is None or len(self._picked) < len(slots):
+            self._picked = None
+            self._picked = held.new_empty((len(slots), *held.shape[1:]))
+        out = self._picked[: len(slots)]
+        if out.shape[1:] != held.shape[1:]:
+            return held.index_select(0, slots)
+        return torch.index_select(held, 0, slots, out=out)
 
 
 @dataclass(frozen=True)
@@ -240,7 +257,7 @@ def attend(
     _, heads, count, size = query.shape
     result = query.new_empty((count, heads, value.shape[3]))
     for block in call.blocks:
-        keys, values = call.store.read(module.layer_idx, block.context, block.run)
+        keys, values = call.store.read(module.layer_idx, block.context, block.run, size)
         asked = query[0].index_select(1, block.queries)
         asked = asked.view(heads, len(block.context), -1, size).transpose(0, 1)
         mask = block.mask_for(window, heads // keys.shape[1])

@@ -45,42 +45,43 @@ Entry = tuple[int, int]
 class _Growing:
     """A chunk to which entries of a document are added, and their ancestors.
 
-    positions, parents: by number of the entry; a root's parent is -1.
+    positions: by number of the entry.
     """
 
-    def __init__(self, positions: Ints, parents: Sequence[int]) -> None:
-        self._positions, self._parents = positions, parents
-        self._found: list[int] = []
-        self._finder: dict[int, int] = {}
+    def __init__(self, positions: Ints) -> None:
+        self._positions = positions
+        self._finder = np.full(len(positions), -1, dtype=np.int64)
+        self._found: list[Ints] = []
+        self._size = 0
         self._joints: list[tuple[int, int, int]] = []
         """Of each entry: the ancestor that an earlier entry had found (-1: none), and the stretch
-        of `_found` that is its own."""
+        of what is found that is its own."""
 
-    def takes(self, number: int) -> bool:
-        """Add an entry and what of its ancestors is new, unless it had better begin a chunk."""
-        path, joint = [], number
-        while joint >= 0 and joint not in self._finder:
-            path.append(joint)
-            joint = self._parents[joint]
-        if self._joints and not self._pays(len(path), int(self._positions[number]) + 1):
+    def takes(self, path: Ints) -> bool:
+        """Add an entry and what of its ancestors is new, unless it had better begin a chunk.
+
+        path: see `_Document.path`. If an ancestor is found already, so is all that is above it.
+        """
+        known = int(np.count_nonzero(self._finder[path] >= 0))
+        if self._joints and not self._pays(len(path) - known, len(path)):
             return False
-        begin = len(self._found)
-        self._finder.update(dict.fromkeys(path, len(self._joints)))
-        path.reverse()
-        self._found += path
-        self._joints.append((joint, begin, len(self._found)))
+        begin = self._size
+        self._finder[path[known:]] = len(self._joints)
+        self._found.append(path[known:])
+        self._size += len(path) - known
+        self._joints.append((int(path[known - 1]) if known else -1, begin, self._size))
         return True
 
     def _pays(self, new: int, all_: int) -> bool:
         """Whether an entry with `all_` ancestors, `new` of them not found yet, and `SIBLINGS` like
         it cost less here than in a chunk of their own, in pairs of a query and a key."""
-        count, n = len(self._joints), len(self._found)
+        count, n = len(self._joints), self._size
         here = SIBLINGS * (n + new) + new * (count + GATHER_COST)
         return count < CHUNK and here <= SIBLINGS * all_ + all_ * GATHER_COST
 
     def finished(self) -> tuple[int, Ints, Bools]:
         """See `_Document.chunks`."""
-        found = np.array(self._found)
+        found = np.concatenate(self._found)
         position = self._positions[found]
         has = np.zeros((len(self._joints), len(found)), dtype=bool)
         for row, (joint, begin, end) in zip(has, self._joints, strict=True):
@@ -100,6 +101,8 @@ class _Document:
         self.slots: list[int] = []
         self.positions: list[int] = []
         self._parents: list[int] = []
+        self._paths: dict[int, Ints] = {}
+        """Of the entries of the latest call, below which most of the next one's stand."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -112,23 +115,44 @@ class _Document:
         self.positions.append(position)
         return number
 
-    def chunks(self, new: Sequence[int]) -> Iterator[tuple[int, Ints, Bools]]:
+    def chunks(self, new: Sequence[int], positions: Ints) -> Iterator[tuple[int, Ints, Bools]]:
         """Entries cut into chunks: for each (how many there are, numbers [n] of all ancestors of
-        any of them, themselves included, and which of these each entry has, bool [count, n])."""
-        positions = np.array(self.positions)
-        growing = _Growing(positions, self._parents)
+        any of them, themselves included, and which of these each entry has, bool [count, n]).
+
+        positions: int64 [entries of the document].
+        """
+        growing = _Growing(positions)
+        paths: dict[int, Ints] = {}
         for number in new:
-            if not growing.takes(number):
+            path = self._path(number, paths)
+            if not growing.takes(path):
                 yield growing.finished()
-                growing = _Growing(positions, self._parents)
-                growing.takes(number)
+                growing = _Growing(positions)
+                growing.takes(path)
         yield growing.finished()
+        self._paths = {number: paths[number] for number in new}
+
+    def _path(self, number: int, paths: dict[int, Ints]) -> Ints:
+        """An entry's ancestors, oldest first, and itself, int64 [n]; paths: those known so far, to
+        which it and its parent's are added."""
+        below = []
+        at = number
+        while at >= 0 and at not in paths and at not in self._paths:
+            below.append(at)
+            at = self._parents[at]
+        above = paths[at] if at in paths else self._paths[at] if at >= 0 else np.zeros(0, np.int64)
+        path = np.concatenate([above, np.array(below[::-1], dtype=np.int64)])
+        paths[number] = path
+        if len(path) > 1:
+            paths.setdefault(int(path[-2]), path[:-1])
+        return path
 
     def take_back(self, count: int) -> list[int]:
         """Drop the last `count` entries. Returns their slots."""
         first = len(self) - count
         freed = self.slots[first:]
         self.numbers = {entry: n for entry, n in self.numbers.items() if n < first}
+        self._paths = {n: path for n, path in self._paths.items() if n < first}
         for column in (self.slots, self.positions, self._parents):
             del column[first:]
         return freed
@@ -138,6 +162,11 @@ class _Document:
         slots given up."""
         renumber = {old: new for new, old in enumerate(numbers)}
         freed = [slot for n, slot in enumerate(self.slots) if n not in renumber]
+        renumbered = np.full(len(self), -1, dtype=np.int64)
+        renumbered[list(numbers)] = np.arange(len(numbers))
+        self._paths = {
+            renumber[n]: renumbered[path] for n, path in self._paths.items() if n in renumber
+        }
         self.numbers = {e: renumber[n] for e, n in self.numbers.items() if n in renumber}
         self.slots = [self.slots[n] for n in numbers]
         self.positions = [self.positions[n] for n in numbers]
@@ -306,7 +335,7 @@ class TreeSession(Session):
         for document, group in groupby(documents):
             new = numbers[begin : begin + len(list(group))]
             slot_of, position_of = np.array(document.slots), np.array(document.positions)
-            for count, keys, has in document.chunks(new):
+            for count, keys, has in document.chunks(new, position_of):
                 chunks.append(
                     Chunk(
                         entries=np.arange(begin, begin + count),
