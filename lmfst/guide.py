@@ -8,8 +8,9 @@ an n-gram model over the same bytes has it exactly, by a sum from the end of the
 
     h(g, q, o) = Σ_b p(b | g) · h(g·b, q·b, o + |out(q, b)|)   over bytes b that fit the target,
 
-with g the state of the n-gram model, q that of the transducer and o the offset. A poor guide makes
-estimates vary more, but never wrong.
+with g the state of the n-gram model, q that of the transducer and o the offset. What the guide
+rules out or doesn't know has the low probability exp(`UNSEEN`) here. A poor guide makes estimates
+vary more, but never wrong.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from lmfst.plan import Floats, Ints
 from lmfst.sequential import END
 
 if TYPE_CHECKING:
-    from lmfst.lm.ngram import NgramLM
+    from lmfst.lm.backoff import BackoffLM
 
 Place = tuple[int, int]
 """(transducer state, offset)"""
 
 MOST_VALUES = 1 << 27
-"""Values of h that a target may have, float32: 512 MiB."""
+"""Values of h that targets may have together, and a guide's rows, float32: 512 MiB."""
+UNSEEN = -10.0
+"""The least log-probability of a byte, nats."""
 MOST_TURNS = 8
 """Turns in which values at an offset that depend on each other are computed."""
 LEAST = -20.0
@@ -42,48 +45,62 @@ LEAST = -20.0
 class Guide:
     """An n-gram model whose tokens are single bytes, ready to be used with a vocabulary.
 
-    bos: begin in the state of `<s>`. Raises ModelError for a model without any such token.
+    Raises ModelError for a model without any such token, UsageError for one that is too large.
     """
 
-    def __init__(self, model: NgramLM, lexicons: Lexicons, *, bos: bool = True) -> None:
+    def __init__(self, lm: BackoffLM, lexicons: Lexicons) -> None:
+        model = lm.model
         self.lexicons = lexicons
         self.size = model.n_states
-        self.start = model.start(bos and model.bos_id is not None)
-        spelled = {name.encode(): token for token, name in enumerate(model.names)}
+        self.start = lm.state(())
+        spelled = {text: token for token, text in enumerate(lm.vocab.token_bytes[0]) if text}
         known = {text[0]: token for text, token in spelled.items() if len(text) == 1}
         if not known.keys() & set(lexicons.alphabet):
             raise ModelError(
                 "the guide has no token that is a byte which the model writes",
                 hint="give an n-gram model over single letters, such as the A, C, G and T of DNA",
             )
+        if self.size * len(model.names) > MOST_VALUES:
+            raise UsageError(
+                f"the guide is too large: {self.size} states with {len(model.names)} tokens each",
+                hint="give an n-gram model over single letters, or one of lower order",
+            )
         every = np.arange(self.size)
-        rows = model.rows(every).astype(np.float32)
-        self.logp = {byte: rows[:, token] for byte, token in known.items()}
-        self.moves = {byte: model.step(every, np.full(self.size, t)) for byte, t in known.items()}
-        self.ends = rows[:, list(model.eos_ids)].max(axis=1, initial=-np.inf)
+        rows = np.maximum(model.rows(every), UNSEEN).astype(np.float32)
+        unseen, forgotten = np.full(self.size, UNSEEN, np.float32), np.zeros(self.size, np.int64)
+        # An unknown byte makes the guide forget what was before.
+        self.logp = dict.fromkeys(lexicons.alphabet, unseen)
+        self.moves = dict.fromkeys(lexicons.alphabet, forgotten)
+        for byte in known.keys() & set(lexicons.alphabet):
+            self.logp[byte] = rows[:, known[byte]]
+            self.moves[byte] = model.step(every, np.full(self.size, known[byte]))
+        self.ends = rows[:, list(model.eos_ids)].max(axis=1)
 
     def read(self, states: Ints, tokens: Ints, first: Ints) -> Ints:
-        """The guide's states [n] after source tokens [n]; first: 0 where a token is the first one
-        of its document, else -1. An unknown byte makes the guide forget what was before."""
+        """The guide's states [n] after source tokens [n], -1 for none; first: 0 where a token is
+        the first one of its document, else -1."""
         moved = states.copy()
         texts = self.lexicons.vocab.token_bytes
-        for i, (token, decoder) in enumerate(zip(tokens.tolist(), first.tolist(), strict=True)):
+        for token, decoder in {*zip(tokens.tolist(), first.tolist(), strict=True)}:
+            own = (tokens == token) & (first == decoder)
             for byte in texts[decoder][token] or b"" if token >= 0 else b"":
-                moved[i] = self.moves[byte][moved[i]] if byte in self.moves else 0
+                moved[own] = self.moves[byte][moved[own]]
         return moved
 
 
 class Future:
-    """h for one target. Raises UsageError if it would take too much memory."""
+    """h for one target. size: how many values that are. Raises UsageError if they are too many."""
 
     def __init__(self, guide: Guide, target: Sequence[int]) -> None:
         self.guide = guide
         self._target = tuple(target)
         ways = self._ways()
         self._index = {place: i for i, place in enumerate(ways)}
-        if len(ways) * guide.size > MOST_VALUES:
+        self.size = len(ways) * guide.size
+        if self.size > MOST_VALUES:
             raise UsageError(
-                f"the guide has {guide.size} states, and the target {len(ways)} places: too many",
+                f"the guide has {guide.size} states, and a document of {len(target)} symbols has "
+                f"{len(ways)} places: too many",
                 hint="use a guide of lower order, or shorter documents",
             )
         self._values = np.full((len(ways), guide.size), -np.inf, np.float32)

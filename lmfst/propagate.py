@@ -180,7 +180,6 @@ class _Batch:
         self._looks_ahead = any(ahead is not None for ahead in self._ahead)
         futures = [job.future for job in jobs if job.future is not None]
         self._guide = futures[0].guide if futures else None
-        self._guide_state: dict[int, int] = {}
 
     def run(self) -> list[Propagated]:
         state = self._first()
@@ -208,6 +207,7 @@ class _Batch:
             np.full(count, -1, dtype=np.int64),
             np.full(count, self.lexicons.start, dtype=np.int64),
             np.zeros(count),
+            0 if self._guide is None else self._guide.start,
         )
         return state
 
@@ -293,11 +293,9 @@ class _Batch:
     def _guided(self, wave: Wave) -> Ints:
         """The guide's states after nodes; 0 where there is no guide."""
         if self._guide is None:
-            return np.zeros(len(wave), dtype=np.int64)
-        begin = {root: self._guide.start for root in self.roots}
-        before = [self._guide_state.get(p, begin.get(p, 0)) for p in wave.parent.tolist()]
+            return wave.guide
         first = np.where(np.isin(wave.parent, self.roots), 0, -1)
-        return self._guide.read(np.array(before, dtype=np.int64), wave.token, first)
+        return self._guide.read(wave.guide, wave.token, first)
 
     def _step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> NDArray[np.bool_]:
         """Decide and spread a wave. Returns which documents lack a row: these are as before."""
@@ -312,9 +310,6 @@ class _Batch:
         chosen = wave.at(kept)
         self._require_budget(chosen)
         states = states[kept] if self.session.merges else self._states(chosen)
-        if self._guide is not None:
-            read = self._guided(chosen).tolist()
-            self._guide_state.update(zip(states.tolist(), read, strict=True))
         if self._looks_ahead:
             rows = self._rows_of(chosen.keys(states))
             if (rows < 0).any():
@@ -387,7 +382,12 @@ class _Batch:
             alive &= ~light
         flat, owner = flat[alive], owner[alive]
         state.pool.add(
-            to[alive], states[owner], table.child_token[flat], table.child_next[flat], logw[alive]
+            to[alive],
+            states[owner],
+            table.child_token[flat],
+            table.child_next[flat],
+            logw[alive],
+            self._guided(wave)[owner],
         )
 
     def _states(self, wave: Wave) -> Ints:
@@ -472,8 +472,6 @@ class _Batch:
         ahead = table.position >= here[self.document[table.position]]
         states = np.concatenate([waiting.parent, table.state[ahead]])
         owner = self.document[np.concatenate([waiting.position, table.position[ahead]])]
-        waited = set(waiting.parent.tolist())
-        self._guide_state = {s: g for s, g in self._guide_state.items() if s in waited}
         for document in np.flatnonzero(state.offset <= self.last).tolist():
             root = self.roots[document]
             self.session.retain(root, np.unique(np.append(states[owner == document], root)))

@@ -95,9 +95,10 @@ class Scored:
         return 0.0 if self.log_pruned == self.logp else self.logp - self.log_pruned
 
     @property
-    def dropped(self) -> float:
-        """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`."""
-        return math.exp(self.log_dropped)
+    def dropped(self) -> float | None:
+        """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`. None for
+        an estimate."""
+        return None if self.estimated else math.exp(self.log_dropped)
 
     @property
     def logp(self) -> float:
@@ -105,9 +106,14 @@ class Scored:
         return float(self.log_prefix[-1])
 
     @property
-    def upper(self) -> float:
-        """log of the upper bound p_Y(y) + dropped, nats (never above 0)."""
-        return upper_bound(self.logp, self.log_dropped)
+    def lower(self) -> float | None:
+        """log of the lower bound, nats: `logp`. None for an estimate."""
+        return None if self.estimated else self.logp
+
+    @property
+    def upper(self) -> float | None:
+        """log of the upper bound p_Y(y) + dropped, nats (never above 0). None for an estimate."""
+        return None if self.estimated else upper_bound(self.logp, self.log_dropped)
 
     def unit_rows(self) -> Iterator[Row]:
         """One row a unit, and the last one for ⊥."""
@@ -135,12 +141,12 @@ class Scored:
             "units": len(self.units.spans(self.target)),
             "symbols": size,
             "logp": self.logp,
-            "lower": None if self.estimated else self.logp,
-            "upper": None if self.estimated else self.upper,
+            "lower": self.lower,
+            "upper": self.upper,
             "stderr": self.stderr,
             "gap": self.gap,
             "bits_per_symbol": bits(self.logp) / size if size else None,
-            "dropped": None if self.estimated else self.dropped,
+            "dropped": self.dropped,
             "specials": self.specials,
         }
 
@@ -163,7 +169,8 @@ def summary_row(scored: Iterable[Row]) -> Row:
     return {
         "documents": len(rows),
         **total,
-        "gap": total["gap"] if rows else None,
+        # Infinite gaps of both signs have no sum.
+        "gap": None if not rows or total["gap"] != total["gap"] else total["gap"],
         "stderr": None if variance is None or not rows else math.sqrt(variance),
         "bits_per_symbol": bits(logp) / size if size else None,
     }

@@ -124,8 +124,8 @@ def _scale(weights: Floats, particles: int) -> Floats:
     row = np.arange(len(weights))
     # Where all but fewer than `particles` round to nothing beside the heaviest, these are kept.
     at = np.minimum(certain, particles - 1)
-    rest = tail[row, at]
-    return np.divide(particles - at, rest, out=np.full(len(rest), _KEEP_ALL), where=rest > 0)
+    rest = np.maximum(tail[row, at], particles / _KEEP_ALL)
+    return (particles - at) / rest
 
 
 def _systematic(chance: Floats, uniform: Floats) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from lmfst import __version__, defaults
 from lmfst.errors import BudgetError, InputError, UsageError
 from lmfst.fst import Fst
 from lmfst.fst.preimages import preimages
-from lmfst.guide import Future, Guide
+from lmfst.guide import MOST_VALUES, Future, Guide
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
 from lmfst.lm.backoff import BackoffLM
@@ -210,7 +210,32 @@ class TransducedLM:
         """Estimates by sampling, each the mean of its replicates, which share model calls with
         those of the other targets. first: the number of the first target in the corpus."""
         guide = None if policy.guide is None else self._guide_of(policy.guide)
-        futures = {t: Future(guide, t) for t in dict.fromkeys(targets)} if guide else {}
+        if guide is None:
+            return self._estimated_by(policy, targets, {}, first=first)
+        results: list[Propagated] = []
+        futures: dict[tuple[int, ...], Future] = {}
+        begin = 0
+        for at, target in enumerate(targets):
+            if target in futures:
+                continue
+            future = Future(guide, target)
+            if futures and sum(f.size for f in futures.values()) + future.size > MOST_VALUES:
+                part = targets[begin:at]
+                results += self._estimated_by(policy, part, futures, first=first + begin)
+                futures, begin = {}, at
+            futures[target] = future
+        rest = targets[begin:]
+        return results + self._estimated_by(policy, rest, futures, first=first + begin)
+
+    def _estimated_by(
+        self,
+        policy: Sample,
+        targets: Sequence[tuple[int, ...]],
+        futures: Mapping[tuple[int, ...], Future],
+        *,
+        first: int,
+    ) -> list[Propagated]:
+        """Estimates of targets that share model calls; futures: what a guide expects of each."""
         jobs = [
             Job(
                 target,
@@ -252,7 +277,7 @@ class TransducedLM:
             lm = load_lm(guide_file(name), warn=self._warn)
             if not isinstance(lm, BackoffLM):
                 raise UsageError(f"--guide must be an n-gram model (.arpa), not {name!r}")
-            self._guides[name] = Guide(lm.model, self.lexicons, bos=lm.bos)
+            self._guides[name] = Guide(lm, self.lexicons)
         return self._guides[name]
 
     def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
@@ -330,8 +355,15 @@ class TransducedLM:
         self, document: Document, given: Given, unknown: Unknown
     ) -> tuple[int, ...] | None:
         """A document's target; None if it is skipped."""
+        if unknown in ("error", "skip") and given == "target" and self._producible is None:
+            raise UsageError(
+                f"--unknown {unknown} needs to know which symbols the model can produce, but the "
+                f"target has more than {MOST_STATES} states",
+                hint="use --unknown report",
+            )
         if unknown == "auto":
-            unknown = "error" if document.is_sequence else "report"
+            known = given == "target" and document.is_sequence and self._producible is not None
+            unknown = "error" if known else "report"
         try:
             target = self._target_of(document, given)
             if given == "target" and unknown != "report":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lmfst.plan import Floats, Ints
 
-_POSITION, _PARENT, _TOKEN, _LEXICON, _LOGW = range(5)
+_POSITION, _PARENT, _TOKEN, _LEXICON, _LOGW, _GUIDE = range(6)
 NOWHERE = int(np.iinfo(np.int64).max)
 """A position after all."""
 
@@ -21,13 +21,15 @@ NOWHERE = int(np.iinfo(np.int64).max)
 @dataclass
 class Wave:
     """Nodes: where they are, the LM states of their parents, the tokens read there (-1 for a root,
-    whose own state `parent` is), their lexicon states, log weights; all [nodes]."""
+    whose own state `parent` is), their lexicon states, log weights, and the states of a guide
+    (`lmfst.guide`) before their tokens; all [nodes]."""
 
     position: Ints
     parent: Ints
     token: Ints
     lexicon: Ints
     logw: Floats
+    guide: Ints
 
     def __len__(self) -> int:
         return len(self.position)
@@ -40,6 +42,7 @@ class Wave:
             self.token[index],
             self.lexicon[index],
             self.logw[index],
+            self.guide[index],
         )
 
     def first(self) -> Ints:
@@ -86,7 +89,7 @@ class Pool:
     def __init__(self, positions: int) -> None:
         """positions: how many there are in the batch."""
         # One matrix, log weights as bit patterns: nodes are added and taken often, a few at a time.
-        self._store = np.zeros((5, 256), dtype=np.int64)
+        self._store = np.zeros((6, 256), dtype=np.int64)
         self._size = 0
         self._mark = np.zeros(positions, dtype=bool)
 
@@ -98,7 +101,15 @@ class Pool:
         other._store, other._size = self._store.copy(), self._size
         return other
 
-    def add(self, position: Ints, parent: Ints, token: Ints, lexicon: Ints, logw: Floats) -> None:
+    def add(
+        self,
+        position: Ints,
+        parent: Ints,
+        token: Ints,
+        lexicon: Ints,
+        logw: Floats,
+        guide: Ints | int = 0,
+    ) -> None:
         """Add nodes; see `Wave`."""
         end = self._size + len(position)
         if end > self._store.shape[1]:
@@ -107,13 +118,13 @@ class Pool:
         new[_POSITION], new[_PARENT] = position, parent
         new[_TOKEN], new[_LEXICON] = token, lexicon
         new[_LOGW] = logw.view(np.int64)
+        new[_GUIDE] = guide
         self._size = end
 
     def add_wave(self, wave: Wave) -> None:
         """Put back the nodes of a wave."""
-        self.add(
-            wave.position, wave.parent, wave.token, wave.lexicon, np.ascontiguousarray(wave.logw)
-        )
+        logw = np.ascontiguousarray(wave.logw)
+        self.add(wave.position, wave.parent, wave.token, wave.lexicon, logw, wave.guide)
 
     def wave(self) -> Wave:
         """All nodes that wait."""
@@ -160,4 +171,5 @@ def _unpacked(columns: NDArray[np.int64]) -> Wave:
         columns[_TOKEN],
         columns[_LEXICON],
         columns[_LOGW].view(np.float64),
+        columns[_GUIDE],
     )

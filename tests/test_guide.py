@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from lmfst import guide as guides
+from lmfst import score
 from lmfst.cli import app
 from lmfst.errors import ModelError, UsageError
 from lmfst.guide import Future, Guide
+from lmfst.io import Document
 from lmfst.lm.backoff import BackoffLM
 from lmfst.lm.load import load_lm
 from lmfst.policy import Exact
+from lmfst.propagate import propagate
 from lmfst.sampling import Sample
 from lmfst.score import TransducedLM
 from lmfst.sequential import END, emit
@@ -39,33 +43,37 @@ def log_sum(values: list[float]) -> float:
 
 
 def conditional(lm: BackoffLM, begun: str, rest: str) -> float:
-    """log P(rest and the end | begun) under the n-gram model, letter by letter."""
-    names = lm.model.names
-    ids = [names.index(letter) for letter in begun + rest]
-    rows = np.asarray(lm.next_logp([ids[:i] for i in range(len(begun), len(ids) + 1)]))
-    return float(
-        sum(row[t] for row, t in zip(rows, [*ids[len(begun) :], lm.vocab.eos[0]], strict=True))
-    )
+    """log P(rest and the end | begun) under the n-gram model, letter by letter; one that it doesn't
+    know has a low probability, and what was before it is forgotten."""
+    total, state = 0.0, np.array([lm.model.start()])
+    for i, letter in enumerate(begun + rest):
+        known = letter in lm.model.names
+        token = np.array([lm.model.names.index(letter)]) if known else None
+        if i >= len(begun):
+            total += guides.UNSEEN if token is None else float(lm.model.rows(state)[0, token[0]])
+        state = np.array([0]) if token is None else lm.model.step(state, token)
+    return total + float(lm.model.rows(state)[0, lm.vocab.eos[0]])
 
 
 @pytest.mark.parametrize("begun", ["", "C", "CT", "T", "TT", "CTG", "CTGA"])
-def test_futures_equal_enumeration(tmp_path: Path, begun: str) -> None:
-    lm = bigram(tmp_path / "g.arpa")
-    model = TransducedLM(lm, load_target("amino"), Exact())
+@pytest.mark.parametrize("letters", ["ACGT", "ACG"])
+def test_futures_equal_enumeration(tmp_path: Path, begun: str, letters: str) -> None:
+    lm = bigram(tmp_path / "g.arpa", letters)
+    source = TableLM(make_vocab([b"A", b"C", b"G", b"T"]), order=1, depth=9, seed=1, merges=True)
+    model = TransducedLM(source, load_target("amino"), Exact())
     target = model.symbols("L")
-    guide = Guide(lm.model, model.lexicons)
+    guide = Guide(lm, model.lexicons)
     expected = []
     for size in range(6 - len(begun)):
-        for letters in itertools.product("ACGT", repeat=size):
-            rest = "".join(letters)
+        for bases in itertools.product("ACGT", repeat=size):
+            rest = "".join(bases)
             if model.transduce(begun + rest) == target:
                 expected.append(conditional(lm, begun, rest))
     machine = model.target.machine
     state, out, _ = emit(machine, begun.encode())
     history = np.array([guide.start])
     for letter in begun:
-        token = np.array([lm.model.names.index(letter)])
-        history = guide.read(history, token, np.array([-1]))
+        history = guide.read(history, np.array(["ACGT".index(letter)]), np.array([-1]))
     found = Future(guide, (*target, END)).log_expected(
         np.array([model.lexicons.intern(0, state)]), np.array([len(out)]), history
     )
@@ -75,7 +83,7 @@ def test_futures_equal_enumeration(tmp_path: Path, begun: str) -> None:
 def test_what_a_guide_excludes_can_still_be_kept(tmp_path: Path) -> None:
     lm = bigram(tmp_path / "g.arpa")
     model = TransducedLM(lm, load_target("amino"), Exact())
-    future = Future(Guide(lm.model, model.lexicons), (*model.symbols("LL"), END))
+    future = Future(Guide(lm, model.lexicons), (*model.symbols("LL"), END))
     elsewhere = model.lexicons.intern(0, 10**6)
     found = future.log_expected(
         np.array([model.lexicons.start, elsewhere]), np.array([0, 0]), np.array([0, 0])
@@ -125,6 +133,55 @@ def test_estimates_are_unbiased_with_a_guide_that_is_wrong(
     assert abs(math.expm1(found.logp - exact.logp(y))) <= 4 * found.stderr
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_documents_and_replicates_do_not_meet_in_a_guide(tmp_path: Path, order: int) -> None:
+    # States of the model say less than those of the guide, and are shared by all documents.
+    path = tmp_path / "g.arpa"
+    bigram(path)
+    lm = TableLM(make_vocab([b"A", b"C", b"G", b"T"]), order=order, depth=30, seed=3, merges=True)
+    proteins = ["LRS", "SRLLM", "GLA", "ARS"]
+
+    def found(batch: int) -> list[float]:
+        policy = Sample(particles=3, replicates=2, seed=5, guide=str(path))
+        model = TransducedLM(lm, load_target("amino"), policy)
+        documents = [Document(id=p, text=p.encode(), origin=p) for p in proteins]
+        scored = model.score_documents(documents, given="target", batch=batch)
+        return [one.logp for one in scored]
+
+    assert found(64) == pytest.approx(found(1), abs=1e-12)
+
+
+def test_words_such_as_0x20_are_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "g.arpa"
+    letter_bigram(path, "ab")
+    path.write_text(path.read_text().replace("b", "<0x20>").replace("<0x20>ackoff", "backoff"))
+    lm = load_lm(str(path))
+    assert isinstance(lm, BackoffLM)
+    guide = Guide(lm, TransducedLM(lm, load_target("bytes"), Exact()).lexicons)
+    token = lm.model.names.index("<0x20>")
+    expected = lm.model.rows(np.arange(guide.size))[:, token]
+    np.testing.assert_allclose(guide.logp[0x20], np.maximum(expected, guides.UNSEEN), rtol=1e-6)
+    assert guide.logp.keys() == {ord("a"), 0x20}
+
+
+def test_targets_whose_futures_are_too_many_share_no_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "g.arpa"
+    lm = bigram(path)
+    policy = Sample(particles=3, replicates=2, seed=5, guide=str(path))
+    texts = ["LRS", "SRLLM", "LRS", "GLA", "ARS"]
+    model = TransducedLM(lm, load_target("amino"), policy)
+    expected = [one.logp for one in model.score(texts, given="target")]
+    size = Future(model._guide_of(str(path)), (*model.symbols("SRLLM"), END)).size
+    monkeypatch.setattr(score, "MOST_VALUES", size + 1)
+    calls = []
+    monkeypatch.setattr(score, "propagate", lambda *a: calls.append(len(a[4])) or propagate(*a))
+    assert [one.logp for one in model.score(texts, given="target")] == expected
+    # Two replicates of each, then a beam for each.
+    assert calls[::2] == [2 * n for n in calls[1::2]] and len(calls) > 2
+
+
 def test_guides_that_can_not_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = bigram(tmp_path / "g.arpa")
     with pytest.raises(UsageError, match="--guide must be an n-gram model"):
@@ -134,9 +191,15 @@ def test_guides_that_can_not_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     model.policy = Sample(guide=str(tmp_path / "other.arpa"))
     with pytest.raises(ModelError, match="no token that is a byte which the model writes"):
         model.logp("L")
-    monkeypatch.setattr(guides, "MOST_VALUES", 10)
     model.policy = Sample(guide=str(tmp_path / "g.arpa"))
-    with pytest.raises(UsageError, match="too many"):
+    assert model.logp("L") < 0
+    monkeypatch.setattr(guides, "MOST_VALUES", 30)
+    with pytest.raises(UsageError, match=r"document of 2 symbols has .* too many"):
+        model.logp("L")
+    monkeypatch.setattr(guides, "MOST_VALUES", 10)
+    shutil.copy(tmp_path / "g.arpa", tmp_path / "large.arpa")
+    model.policy = Sample(guide=str(tmp_path / "large.arpa"))
+    with pytest.raises(UsageError, match="the guide is too large"):
         model.logp("L")
 
 

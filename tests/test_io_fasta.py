@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmfst.errors import InputError
+from lmfst import score
+from lmfst.errors import InputError, UsageError
 from lmfst.io import Document, read_documents
 from lmfst.policy import Exact
 from lmfst.score import TransducedLM
@@ -25,7 +26,7 @@ def read(tmp_path: Path, data: bytes, name: str = "x.fa") -> tuple[list[Document
 
 @pytest.mark.parametrize("suffix", ["fa", "fasta", "fna", "ffn", "faa", "FA", "fa.gz"])
 def test_records(tmp_path: Path, suffix: str) -> None:
-    data = b">one first  gene\r\nACGT\r\nac gt\r\n\r\n>two\nA\nC>G\n"
+    data = b">one first  gene\r\nACGT\r\n\tac g\tt\r\n\r\n>two\nA\nC>G\n"
     packed = gzip.compress(data) if suffix.endswith("gz") else data
     found, warnings = read(tmp_path, packed, f"x.{suffix}")
     assert [(d.id, d.text) for d in found] == [("one first  gene", b"ACGTacgt"), ("two", b"AC>G")]
@@ -103,6 +104,15 @@ def test_residues_that_no_codon_gives(model: tuple[TransducedLM, list[str]], let
     assert len(warnings) == 1 and "record 'b': skipped: position 2" in warnings[0]
     report = list(lm.score_documents(documents, given="target", unknown="report"))
     assert [s.logp > -100 for s in report] == [True, False, True]
+
+
+def test_what_can_not_be_checked_is_said(
+    model: tuple[TransducedLM, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, _ = model
+    monkeypatch.setattr(score, "MOST_STATES", 1)
+    with pytest.raises(UsageError, match=r"--unknown skip needs to know .* more than 1 states"):
+        list(lm.score_documents([protein("a", b"MK")], given="target", unknown="skip"))
 
 
 def test_letters_that_are_no_dna(model: tuple[TransducedLM, list[str]]) -> None:

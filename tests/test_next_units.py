@@ -116,6 +116,14 @@ def test_a_source_prefix_is_what_it_has_emitted_for_certain(arpa: Path) -> None:
         following(model, b"", given="both")
 
 
+def test_a_remembering_model_reads_text_as_its_model_does(
+    arpa: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = load_lm(str(arpa))
+    monkeypatch.setattr(lm, "encode", lambda data: [7, *data])
+    assert RememberingLM(lm).encode(b"ab") == [7, 97, 98]
+
+
 def test_a_remembering_model_has_the_same_numbers(arpa: Path) -> None:
     lm = load_lm(str(arpa))
     target = fst_target(identity_bytes(), "id")

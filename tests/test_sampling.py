@@ -57,6 +57,15 @@ def test_few_nodes_are_all_kept() -> None:
     assert kept[3:].sum() == 2
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("depth", [300, 700, 740, 2000])
+def test_weights_far_below_the_heaviest(depth: float) -> None:
+    logw = np.array([0.0, -depth, -depth, -depth - 1])
+    kept, after = Sample(particles=2).thin_out(logw, np.array([0]), np.array([0.5]))
+    assert kept[0] and not np.isnan(after).any()
+    assert after[0] == 0
+
+
 def test_weights_that_vanish_beside_the_heaviest() -> None:
     logw = np.array([0.0, -900.0, -901.0, -902.0])
     kept, after = Sample(particles=2).thin_out(logw, np.array([0]), np.array([0.5]))

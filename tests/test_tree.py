@@ -193,6 +193,63 @@ def test_forgetting_dead_states_changes_nothing_and_frees_their_slots() -> None:
     assert session._store._used == 0
 
 
+@pytest.mark.parametrize("limit", [1, 3, 16])
+def test_a_node_with_many_new_ancestors_takes_several_calls(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = make(FAMILIES["gpt2"], bos=0, context_length=16)
+    lm.batch_tokens = limit
+    session = lm.session()
+    text = np.random.default_rng(4).integers(2, SIZE - 1, 30).tolist()
+    state = np.array([session.open()])
+    for token in text:
+        state = session.step(state, np.array([token]))
+    sizes = short_of_memory(lm, limit, monkeypatch)
+    found = rows_of(session, state.tolist())
+    np.testing.assert_allclose(found, reference(lm, [text]), atol=2e-4)
+    assert max(sizes) <= limit and sum(sizes) >= 8
+
+
+def test_a_call_that_was_broken_off_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make(FAMILIES["llama"], bos=0)
+    session = lm.session()
+    nodes = random_tree(session, 2, seed=5)
+    states = [state for state, _ in nodes]
+    rows_of(session, states[:4])
+
+    def interrupted(**options: Any) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lm, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rows_of(session, states)
+    expected = reference(lm, [context for _, context in nodes])
+    np.testing.assert_allclose(rows_of(session, states), expected, atol=2e-4)
+
+
+def test_stores_grow_by_what_is_needed_when_memory_is_short() -> None:
+    store = KeyValueStore()
+    slots = torch.tensor(store.allocate(300))
+    new = torch.randn(2, 300, 3)
+    store.write(0, slots, new, new)
+    store.allocate(10)
+    assert store.capacity == 450
+    store.free(range(300, 310))
+    store.grow_sparingly()
+    assert store.capacity == 300
+    store.allocate(10)
+    assert store.capacity == 310
+
+
+def test_a_model_serves_twice() -> None:
+    first = make(FAMILIES["llama"])
+    second = TransformersLM(first._model, vocab(), bos=0)
+    assert first.tree and second.tree
+    rows = [np.asarray(lm.next_logp([[3, 4]])) for lm in (first, second)]
+    np.testing.assert_allclose(*rows, atol=1e-6)
+
+
 def test_slots_are_reused() -> None:
     store = KeyValueStore()
     assert store.allocate(4) == [0, 1, 2, 3]

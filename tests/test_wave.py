@@ -13,8 +13,8 @@ from lmfst.wave import NOWHERE, Pool, Wave, merged, sorted_by_position
 
 
 def random_wave(rng: np.random.Generator, size: int) -> Wave:
-    position, parent, token, lexicon = rng.integers(0, 4, (4, size))
-    return Wave(position, parent, token, lexicon, np.log(rng.random(size)))
+    position, parent, token, lexicon, guide = rng.integers(0, 4, (5, size))
+    return Wave(position, parent, token, lexicon, np.log(rng.random(size)), guide)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -30,6 +30,11 @@ def test_merging_adds_up_equal_nodes(seed: int) -> None:
     np.testing.assert_allclose(np.exp(found.logw), list(expected.values()), rtol=1e-12)
 
 
+def nodes_of(wave: Wave) -> list[tuple[float, ...]]:
+    columns = (wave.position, wave.parent, wave.token, wave.lexicon, wave.logw, wave.guide)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_pool_gives_back_what_was_added_in_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -37,22 +42,19 @@ def test_the_pool_gives_back_what_was_added_in_order(seed: int) -> None:
     for _ in range(30):
         wave = random_wave(rng, int(rng.integers(0, 200)))
         pool.add_wave(wave)
-        waiting += list(zip(wave.keys(wave.parent), wave.logw.tolist(), strict=True))
+        waiting += nodes_of(wave)
         wanted = np.unique(rng.integers(0, 4, int(rng.integers(1, 4))))
-        here = [node for node in waiting if node[0][2] in wanted]
-        waiting = [node for node in waiting if node[0][2] not in wanted]
+        here = [node for node in waiting if node[0] in wanted]
+        waiting = [node for node in waiting if node[0] not in wanted]
         for documents in (1, 2):
             document = np.array([0, 0, 1, 1]) % documents
             places: list[list[int]] = [[NOWHERE] for _ in range(documents)]
-            for node in (*here, *waiting):
-                places[document[node[0][2]]].append(node[0][2])
+            for position, *_ in (*here, *waiting):
+                places[document[position]].append(position)
             assert pool.first_of(document, documents).tolist() == [min(p) for p in places]
         taken = pool.copy().take(wanted)
         assert pool.take(wanted) is not None or taken is None
-        found = (
-            [] if taken is None else zip(taken.keys(taken.parent), taken.logw.tolist(), strict=True)
-        )
-        assert list(found) == here
+        assert ([] if taken is None else nodes_of(taken)) == here
         assert len(pool) == len(waiting)
 
 

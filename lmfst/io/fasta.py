@@ -1,6 +1,6 @@
 """FASTA records: a header line after `>`, then a sequence over one or more lines.
 
-Read by Biopython's parser, which takes white space out of sequences; what it would pass over in
+Read by Biopython's parser; white space in sequences is left out. What the parser would pass over in
 silence (text before the first header, records without a sequence) is an error here, and a name that
 comes twice is a warning.
 """
@@ -58,4 +58,5 @@ def _checked(lines: Iterator[tuple[int, bytes]], name: str, headers: deque[int])
                 f"{line[:20].decode(*_ENCODING)!r}",
                 hint="for other formats use --doc line, file or jsonl",
             )
-        yield line.decode(*_ENCODING)
+        text = line.decode(*_ENCODING)
+        yield text if line.startswith(b">") else "".join(text.split()) + "\n"

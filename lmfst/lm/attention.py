@@ -43,6 +43,7 @@ class KeyValueStore:
         """The sliding windows that the model's layers asked for (None: the whole past)."""
         self._free: list[int] = []
         self._used = 0
+        self._spare = 1.5
 
     def allocate(self, count: int) -> list[int]:
         """Slots for `count` new entries, the lowest free ones first."""
@@ -50,9 +51,15 @@ class KeyValueStore:
         fresh = count - len(taken)
         taken += range(self._used, self._used + fresh)
         self._used += fresh
-        while self.capacity < self._used:
-            self.capacity = max(256, self.capacity * 3 // 2)
+        if self.capacity < self._used:
+            self.capacity = max(256, self._used, int(self.capacity * self._spare))
         return taken
+
+    def grow_sparingly(self) -> None:
+        """From now on grow by what is needed only: memory is short."""
+        self._spare = 1.0
+        self.capacity = min((len(held) for held in self._held.values()), default=0)
+        self._picked = None
 
     def free(self, slots: Sequence[int]) -> None:
         """Give slots back."""

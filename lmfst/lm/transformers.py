@@ -72,6 +72,9 @@ class TransformersLM(LM):
         self.stride = max(1, self.context_length // 2)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.usage = Usage()
+        if getattr(model.config, "_attn_implementation", None) == ATTENTION:
+            # The model comes from another `TransformersLM`.
+            model.set_attn_implementation("eager")
         self._require_causal()
         self._head = find_head(model, self._check_contexts()[-1], self._tolerance())
         self.tree = tree and self._try_tree(warn)
@@ -203,10 +206,6 @@ class TransformersLM(LM):
 
         AttentionInterface.register(ATTENTION, attend)
         before = self._model.config._attn_implementation
-        if before == ATTENTION:
-            # The model comes from another `TransformersLM`.
-            before = "eager"
-            self._model.set_attn_implementation(before)
         contexts = self._check_contexts()
         expected = torch.as_tensor(self._plain_rows(contexts)).float().log_softmax(1)
         try:

@@ -227,6 +227,11 @@ class TreeSession(Session):
                 continue
             end, entries = self._next_call(nodes, begin)
             asked = [self._entry(node) for node in nodes[begin:end]]
+            if len(entries) > self._lm.batch_tokens:
+                # A single node with so many ancestors, which come first.
+                part = list(entries)[: self._lm.batch_tokens]
+                self._evaluate(part, part[-1:])
+                continue
             found = self._evaluate(entries, asked)
             if found is None:
                 continue
@@ -296,11 +301,15 @@ class TreeSession(Session):
                 call=self._call(documents, numbers),
                 asked=[place[entry] for entry in asked],
             )
-        except (RuntimeError, MemoryError) as error:
-            self._lm.shrink(len(packed), error)
+        except BaseException as error:
+            # What was not evaluated must not count as such, whoever may go on with this session.
             for root, count in before.items():
                 document = self._documents[root]
                 self._store.free(document.take_back(len(document) - count))
+            self._store.grow_sparingly()
+            if not isinstance(error, RuntimeError | MemoryError):
+                raise
+            self._lm.shrink(len(packed), error)
             return None
 
     def _depth_first(self, entries: Sequence[Entry]) -> list[Entry]:
