@@ -77,7 +77,7 @@ def genlm_scoring(bench: Bench) -> Section:
             bench.setting(
                 ours, f"lmfst scoring, K={BEAM}, {t:g}", "score", texts, beam=BEAM, threshold=t
             )
-            for t in (1e-2, 3e-3, 1e-3)
+            for t in (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
         ]
         settings.append(bench.setting(theirs, GENLM_SCORING, "score", texts, **USUAL))
         return _run(bench, settings, "score", texts)
