@@ -42,6 +42,8 @@ class Plan:
     tokens: int32 [range + 1]. Tokens whose probabilities are summed: those that begin with y[o], or
         all of them where the distribution at offset o itself is wanted. The last one is any token:
         it only makes the end of the range a place.
+    range: where they begin and end among the lexicon's tokens; plans of a lexicon with one range
+        have the same ones.
     cuts: int64 [cuts], for `numpy.add.reduceat` over the probabilities of `tokens`: segment i
         begins at cuts[i] and ends at cuts[i + 1] if that is larger. Some cuts only end a segment.
     nested: 0/1 [cuts, depth]. Column k - 1 picks the segments of the tokens that cover offset o+k.
@@ -51,6 +53,7 @@ class Plan:
     """
 
     tokens: NDArray[np.int32]
+    range: tuple[int, int]
     depth: int
     cuts: Ints
     nested: Floats
@@ -90,6 +93,7 @@ def make_plan(
     unused = np.zeros((len(cuts) - len(nested), len(path) - 1))
     return Plan(
         tokens=_with_one_more(lexicon.tokens, begin, end),
+        range=(begin, end),
         depth=len(path) - 1,
         cuts=cuts,
         nested=np.concatenate([nested, unused]),

@@ -34,6 +34,7 @@ from lmfst.plan import Floats, Ints, Plan, make_plan
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.rows import Group, Normaliser, RowTable, ragged
 from lmfst.sampling import Sample
+from lmfst.sequential import END
 from lmfst.trunk import Trunk
 from lmfst.wave import Pool, Wave, merged, sorted_by_position
 
@@ -156,6 +157,7 @@ class _Batch:
         # each to those of the first.
         alike: dict[tuple[tuple[int, ...], frozenset[int]], int] = {}
         of_first = [alike.setdefault((job.target, job.wanted), d) for d, job in enumerate(jobs)]
+        self._symbol = [s for job in jobs for s in (*job.target, END)]
         self.shared = np.arange(sizes.sum()) + (self.base[of_first] - self.base)[self.document]
         # Weights at an offset are compared with what covers one symbol more; at the end, with that.
         self.ahead_of = np.arange(1, sizes.sum() + 1)
@@ -416,7 +418,8 @@ class _Batch:
 
     def _evaluate(self, keys: list[Key]) -> None:
         """With lookahead: add the rows of nodes to the table."""
-        keys = sorted(keys, key=lambda key: (self.shared[key[2]], key[1]))
+        # Nodes of one plan side by side, and plans of one range of tokens.
+        keys = sorted(keys, key=lambda k: (k[1], self._symbol[k[2]], self.shared[k[2]]))
         begin = len(self.table)
         self._read(keys)
         for row, key in enumerate(keys, start=begin):

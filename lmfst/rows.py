@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,42 +179,37 @@ def _gather(
     row by row)."""
     import torch
 
-    flat, by_row, by_token = _flattened(rows)
-    columns = torch.arange(rows.shape[0], device=rows.device)[None, :] * by_row
-    probs, places, owners, first = [], [], [], 0
-    for group in groups:
-        here = slice(first, first + group.count)
-        first += group.count
-        ids = torch.from_numpy(group.plan.tokens).to(rows.device)
-        if group.count == 1:
-            chosen = rows[here.start].index_select(0, ids).double()
+    alike = [list(run) for _, run in groupby(groups, key=lambda g: (g.lexicon, g.plan.range))]
+    probs, first = [], 0
+    for run in alike:
+        here = slice(first, first + sum(group.count for group in run))
+        first = here.stop
+        ids = torch.from_numpy(run[0].plan.tokens).to(rows.device)
+        if here.stop - here.start == 1:
+            chosen = rows[here.start].index_select(0, ids)[:, None].double()
         else:
-            place = torch.add(columns[:, here], ids[:, None], alpha=by_token)
-            chosen = flat.index_select(0, place.view(-1)).double().view(place.shape)
+            # Of transposed rows, what one token has in neighbouring rows is in one place.
+            chosen = rows.t()[:, here].index_select(0, ids).double()
         probs.append(chosen.sub_(lse[here]).exp_().view(-1))
-        children = group.plan.child_token
-        places.append(np.tile(children, group.count))
-        owners.append(np.repeat(np.arange(here.start, here.stop), len(children)))
     values = torch.cat(probs).cpu().numpy()
     sums, first = [], 0
-    for group in groups:
-        size = len(group.plan.tokens)
-        part = values[first : first + size * group.count].reshape(size, group.count)
+    for run, chosen in zip(alike, probs, strict=True):
+        size = len(run[0].plan.tokens)
+        part = values[first : first + len(chosen)].reshape(size, sum(g.count for g in run))
         first += part.size
-        sums.append(np.add.reduceat(part, group.plan.cuts, axis=0) if size else part)
+        column = 0
+        for group in run:
+            own = part[:, column : column + group.count]
+            column += group.count
+            sums.append(np.add.reduceat(own, group.plan.cuts, axis=0) if size else own)
+    places = [np.tile(group.plan.child_token, group.count) for group in groups]
+    counts = [len(group.plan.child_token) for group in groups for _ in group.positions]
+    owners = [np.repeat(np.arange(len(counts)), counts)]
     token, row = (
         torch.from_numpy(np.concatenate(parts)).to(rows.device) for parts in (places, owners)
     )
     child_logp = rows[row, token].double().sub_(lse[row])
     return sums, child_logp.cpu().numpy()
-
-
-def _flattened(rows: torch.Tensor) -> tuple[torch.Tensor, int, int]:
-    """The elements of rows in the order of memory, and the strides of a row and of a token."""
-    if not (rows.is_contiguous() or rows.t().is_contiguous()):
-        rows = rows.contiguous()
-    by_row, by_token = rows.stride()
-    return rows.as_strided((rows.numel(),), (1,)), by_row, by_token
 
 
 def _masses(sums: Sequence[Floats], groups: Sequence[Group]) -> tuple[list[Floats], list[Floats]]:

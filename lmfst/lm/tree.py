@@ -313,14 +313,15 @@ class TreeSession(Session):
             return None
 
     def _depth_first(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Entries of a document so that each follows what it stands below, as closely as it can."""
+        """Entries of a document so that each follows what it stands below, as closely as it can;
+        those that stand below none of them in order of depth."""
         new = set(entries)
         below: dict[Entry | None, list[Entry]] = {}
         for entry in entries:
             above = self._above(entry)
             below.setdefault(above if above in new else None, []).append(entry)
         order: list[Entry] = []
-        waiting = below[None][::-1]
+        waiting = sorted(below[None], key=lambda entry: self._depth[entry[0]])[::-1]
         while waiting:
             order.append(waiting.pop())
             waiting += below.get(order[-1], [])[::-1]
