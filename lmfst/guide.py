@@ -77,13 +77,13 @@ class Guide:
         self.ends = rows[:, list(model.eos_ids)].max(axis=1)
 
     def read(self, states: Ints, tokens: Ints, first: Ints) -> Ints:
-        """The guide's states [n] after source tokens [n], -1 for none; first: 0 where a token is
-        the first one of its document, else -1."""
+        """The guide's states [n] after source tokens [n]; first: 0 where a token is the first one
+        of its document, else -1."""
         moved = states.copy()
         texts = self.lexicons.vocab.token_bytes
         for token, decoder in {*zip(tokens.tolist(), first.tolist(), strict=True)}:
             own = (tokens == token) & (first == decoder)
-            for byte in texts[decoder][token] or b"" if token >= 0 else b"":
+            for byte in texts[decoder][token] or b"":
                 moved[own] = self.moves[byte][moved[own]]
         return moved
 

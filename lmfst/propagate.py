@@ -282,22 +282,16 @@ class _Batch:
     def _expected(self, wave: Wave) -> Floats:
         """log of what guides expect of nodes, 0 where there is none."""
         expected = np.zeros(len(wave))
+        if self._guide is None:
+            return expected
         documents = self.document[wave.position]
-        read = self._guided(wave)
         for document in np.unique(documents).tolist():
             future = self.jobs[document].future
             if future is not None:
                 own = documents == document
                 offset = wave.position[own] - self.base[document]
-                expected[own] = future.log_expected(wave.lexicon[own], offset, read[own])
+                expected[own] = future.log_expected(wave.lexicon[own], offset, wave.guide[own])
         return expected
-
-    def _guided(self, wave: Wave) -> Ints:
-        """The guide's states after nodes; 0 where there is no guide."""
-        if self._guide is None:
-            return wave.guide
-        first = np.where(np.isin(wave.parent, self.roots), 0, -1)
-        return self._guide.read(wave.guide, wave.token, first)
 
     def _step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> NDArray[np.bool_]:
         """Decide and spread a wave. Returns which documents lack a row: these are as before."""
@@ -383,14 +377,12 @@ class _Batch:
             np.logaddexp.at(state.log_dropped, to[light], logw[light])
             alive &= ~light
         flat, owner = flat[alive], owner[alive]
-        state.pool.add(
-            to[alive],
-            states[owner],
-            table.child_token[flat],
-            table.child_next[flat],
-            logw[alive],
-            self._guided(wave)[owner],
-        )
+        parents, tokens = states[owner], table.child_token[flat]
+        guide: Ints | int = 0
+        if self._guide is not None:
+            first = np.where(np.isin(parents, self.roots), 0, -1)
+            guide = self._guide.read(wave.guide[owner], tokens, first)
+        state.pool.add(to[alive], parents, tokens, table.child_next[flat], logw[alive], guide)
 
     def _states(self, wave: Wave) -> Ints:
         """LM states of nodes: those of their parents after their token, which roots don't have."""

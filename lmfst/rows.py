@@ -180,12 +180,13 @@ def _gather(
     import torch
 
     alike = [list(run) for _, run in groupby(groups, key=lambda g: (g.lexicon, g.plan.range))]
+    widths = [sum(group.count for group in run) for run in alike]
     probs, first = [], 0
-    for run in alike:
-        here = slice(first, first + sum(group.count for group in run))
+    for run, width in zip(alike, widths, strict=True):
+        here = slice(first, first + width)
         first = here.stop
         ids = torch.from_numpy(run[0].plan.tokens).to(rows.device)
-        if here.stop - here.start == 1:
+        if width == 1:
             chosen = rows[here.start].index_select(0, ids)[:, None].double()
         else:
             # Of transposed rows, what one token has in neighbouring rows is in one place.
@@ -193,21 +194,19 @@ def _gather(
         probs.append(chosen.sub_(lse[here]).exp_().view(-1))
     values = torch.cat(probs).cpu().numpy()
     sums, first = [], 0
-    for run, chosen in zip(alike, probs, strict=True):
+    for run, width in zip(alike, widths, strict=True):
         size = len(run[0].plan.tokens)
-        part = values[first : first + len(chosen)].reshape(size, sum(g.count for g in run))
+        part = values[first : first + size * width].reshape(size, width)
         first += part.size
         column = 0
         for group in run:
             own = part[:, column : column + group.count]
             column += group.count
             sums.append(np.add.reduceat(own, group.plan.cuts, axis=0) if size else own)
-    places = [np.tile(group.plan.child_token, group.count) for group in groups]
     counts = [len(group.plan.child_token) for group in groups for _ in group.positions]
-    owners = [np.repeat(np.arange(len(counts)), counts)]
-    token, row = (
-        torch.from_numpy(np.concatenate(parts)).to(rows.device) for parts in (places, owners)
-    )
+    tokens = np.concatenate([np.tile(group.plan.child_token, group.count) for group in groups])
+    owners = np.repeat(np.arange(len(counts)), counts)
+    token, row = (torch.from_numpy(part).to(rows.device) for part in (tokens, owners))
     child_logp = rows[row, token].double().sub_(lse[row])
     return sums, child_logp.cpu().numpy()
 

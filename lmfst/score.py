@@ -21,7 +21,6 @@ from lmfst.fst.preimages import preimages
 from lmfst.guide import MOST_VALUES, Future, Guide
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
-from lmfst.lm.backoff import BackoffLM
 from lmfst.lm.base import LM
 from lmfst.lookahead import Continuation
 from lmfst.partial import Domain, propagate_partial
@@ -272,12 +271,9 @@ class TransducedLM:
     def _guide_of(self, name: str) -> Guide:
         """A guide by name, loaded once. UsageError for what is no n-gram model."""
         if name not in self._guides:
-            from lmfst.lm.load import guide_file, load_lm
+            from lmfst.lm.load import load_guide
 
-            lm = load_lm(guide_file(name), warn=self._warn)
-            if not isinstance(lm, BackoffLM):
-                raise UsageError(f"--guide must be an n-gram model (.arpa), not {name!r}")
-            self._guides[name] = Guide(lm, self.lexicons)
+            self._guides[name] = Guide(load_guide(name, warn=self._warn), self.lexicons)
         return self._guides[name]
 
     def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
@@ -355,19 +351,19 @@ class TransducedLM:
         self, document: Document, given: Given, unknown: Unknown
     ) -> tuple[int, ...] | None:
         """A document's target; None if it is skipped."""
-        if unknown in ("error", "skip") and given == "target" and self._producible is None:
+        asked = unknown in ("error", "skip")
+        checks = given == "target" and (asked or (unknown == "auto" and document.is_sequence))
+        known = self._producible if checks else None
+        if checks and asked and known is None:
             raise UsageError(
                 f"--unknown {unknown} needs to know which symbols the model can produce, but the "
                 f"target has more than {MOST_STATES} states",
                 hint="use --unknown report",
             )
-        if unknown == "auto":
-            known = given == "target" and document.is_sequence and self._producible is not None
-            unknown = "error" if known else "report"
         try:
             target = self._target_of(document, given)
-            if given == "target" and unknown != "report":
-                self._require_producible(target)
+            if known is not None:
+                self._require_producible(target, known)
         except InputError as error:
             if unknown != "skip":
                 raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
@@ -385,11 +381,10 @@ class TransducedLM:
                 return upper
         return target
 
-    def _require_producible(self, target: tuple[int, ...]) -> None:
-        """InputError for a symbol that no token of the model produces in any state."""
-        known = self._producible
+    def _require_producible(self, target: tuple[int, ...], known: frozenset[int]) -> None:
+        """InputError for a symbol that is not among those `known` to be produced."""
         for at, symbol in enumerate(target, start=1):
-            if known is not None and symbol not in known:
+            if symbol not in known:
                 names = [self.target.units.name(s) for s in sorted(known - {END})]
                 shown = " ".join(names[:30]) + (" …" if len(names) > 30 else "")
                 raise InputError(

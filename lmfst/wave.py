@@ -22,7 +22,7 @@ NOWHERE = int(np.iinfo(np.int64).max)
 class Wave:
     """Nodes: where they are, the LM states of their parents, the tokens read there (-1 for a root,
     whose own state `parent` is), their lexicon states, log weights, and the states of a guide
-    (`lmfst.guide`) before their tokens; all [nodes]."""
+    (`lmfst.guide`) after their tokens; all [nodes]."""
 
     position: Ints
     parent: Ints

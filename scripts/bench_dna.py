@@ -8,7 +8,7 @@ exact      200 residues under n-gram models of DNA, whose states merge: seconds 
 rmse       sampling without replacement against multinomial resampling (the bootstrap particle
            filter), with equal particles and random numbers of their own, around exact values.
 proteins   held-out proteins of 100 to 300 residues under the neural model, one after the other.
-together   the first ten of them in one batch, against the ten one by one.
+together   ten of 100 to 150 residues in one batch, against the ten one by one.
 frames     bits per residue of held-out proteins, of the same residues shuffled, and of what their
            DNA says when it is read one base later.
 
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmark.serving import peak_memory
 from dna_data import GENBANK, SYMBOLS, read_genome
 
 from lmfst.lm.arpa import read_arpa, write_arpa
@@ -96,9 +96,8 @@ class Bench:
     def sample(self, **options: Any) -> Sample:
         chosen = self.options
         guide = None if chosen.guide == "none" else chosen.guide
-        usual = {"particles": chosen.particles, "replicates": chosen.replicates, "guide": guide}
-        usual["gap"] = chosen.gap
-        return Sample(seed=1, **{**usual, **options})
+        usual = {"particles": chosen.particles, "replicates": chosen.replicates}
+        return Sample(seed=1, **{**usual, "guide": guide, "gap": chosen.gap, **options})
 
     def held_out(self, count: int, least: int, most: int) -> list[str]:
         """DNA of proteins with so many residues, spread over the contig."""
@@ -227,24 +226,15 @@ def proteins(bench: Bench) -> Rows:
         rows.append(
             {"residues": len(text) - 1, "seconds": seconds, "logp": result.logp}
             | {"stderr": found["stderr"], "gap": found["gap"], "hypotheses": result.nodes}
-            | {"peak MiB": peak()}
+            | {"peak MiB": peak_memory()}
         )
         show(rows[-1])
     show(
         {"median stderr": float(np.median([row["stderr"] for row in rows]))}
         | {"most seconds": max(row["seconds"] for row in rows)}
-        | {"peak MiB": peak()}
+        | {"peak MiB": peak_memory()}
     )
     return rows
-
-
-def peak() -> float:
-    """The process's highest memory so far, MiB."""
-    status = Path("/proc/self/status").read_text()
-    match = re.search(r"VmHWM:\s+(\d+)", status)
-    if match is None:
-        raise SystemExit("expected VmHWM in /proc/self/status: this script needs Linux")
-    return int(match[1]) / 1024
 
 
 def together(bench: Bench) -> Rows:

@@ -10,6 +10,7 @@ import pytest
 from lmfst.errors import UsageError
 from lmfst.policy import Exact
 from lmfst.propagate import Job, propagate
+from lmfst.records import summary_row
 from lmfst.sampling import Sample, mean_estimate
 from lmfst.score import TransducedLM
 from lmfst.sequential import END
@@ -182,6 +183,14 @@ def test_records_of_estimates() -> None:
     exact = TransducedLM(lm, target, Sample(particles=10**6, replicates=2)).score([text])[0]
     assert exact.logp == pytest.approx(TransducedLM(lm, target, Exact()).score([text])[0].logp)
     assert exact.gap == pytest.approx(0, abs=1e-9) and exact.stderr == pytest.approx(0, abs=1e-9)
+
+
+def test_infinite_gaps_of_both_signs_have_no_sum() -> None:
+    lm, target, text = amino(3, False)
+    row = TransducedLM(lm, target, Sample(particles=4)).score([text])[0].text_row()
+    gaps = [{**row, "gap": gap} for gap in (math.inf, -math.inf)]
+    assert summary_row(gaps)["gap"] is None
+    assert summary_row(gaps[:1])["gap"] == math.inf
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,13 @@ from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
 if TYPE_CHECKING:
     import torch
 
+    from lmfst.lm.backoff import BackoffLM
+
 Warn = Callable[[str], None]
 Specials = Literal["drop", "text", "error"]
 DTYPES = ("float32", "bfloat16", "float16")
 SPECIALS = ("drop", "text", "error")
+ARPA = (".arpa", ".arpa.gz")
 PACKAGED = ("dna",)
 """Names of the model folders among the shipped data."""
 
@@ -59,7 +62,7 @@ def load_lm(
     if dtype not in DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     kind = cast(Specials, specials)
-    if name.endswith((".arpa", ".arpa.gz")):
+    if name.endswith(ARPA):
         if context is not None:
             raise UsageError(
                 "--context is for transformers models; an n-gram model's order says how much it "
@@ -104,19 +107,22 @@ def load_lm(
     return TruncatedLM(lm, context)
 
 
-def guide_file(name: str) -> str:
-    """The n-gram model that a guide's name means: a file, or the one packaged with a model."""
+def load_guide(name: str, *, warn: Warn) -> BackoffLM:
+    """The n-gram model that a guide's name means: a file, or the one packaged with a model.
+
+    Raises as `load_lm` does, UsageError for another kind of model.
+    """
     if name in PACKAGED:
-        return str(resource_dir("data") / name / "markov5.arpa")
-    if not name.endswith((".arpa", ".arpa.gz")):
+        name = str(resource_dir("data") / name / "markov5.arpa")
+    elif not name.endswith(ARPA):
         raise UsageError(
             f"--guide must be an n-gram model, not {name!r}",
-            hint=f"give a .arpa or .arpa.gz file, or {', '.join(PACKAGED)}",
+            hint=f"give a {' or '.join(ARPA)} file, or {', '.join(PACKAGED)}",
         )
-    return name
+    return _load_arpa(name, bos="auto", specials="drop", warn=warn)
 
 
-def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> LM:
+def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> BackoffLM:
     from lmfst.lm.arpa import read_arpa
     from lmfst.lm.backoff import BackoffLM
 

@@ -60,7 +60,7 @@ class _Growing:
     def takes(self, path: Ints) -> bool:
         """Add an entry and what of its ancestors is new, unless it had better begin a chunk.
 
-        path: see `_Document.path`. If an ancestor is found already, so is all that is above it.
+        path: see `_Document._path`. If an ancestor is found already, so is all that is above it.
         """
         known = int(np.count_nonzero(self._finder[path] >= 0))
         if self._joints and not self._pays(len(path) - known, len(path)):
@@ -102,7 +102,8 @@ class _Document:
         self.positions: list[int] = []
         self._parents: list[int] = []
         self._paths: dict[int, Ints] = {}
-        """Of the entries of the latest call, below which most of the next one's stand."""
+        """Paths (see `_path`) of the entries of the latest call, below which most of the next
+        one's stand."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -122,29 +123,28 @@ class _Document:
         positions: int64 [entries of the document].
         """
         growing = _Growing(positions)
-        paths: dict[int, Ints] = {}
         for number in new:
-            path = self._path(number, paths)
+            path = self._path(number)
             if not growing.takes(path):
                 yield growing.finished()
                 growing = _Growing(positions)
                 growing.takes(path)
         yield growing.finished()
-        self._paths = {number: paths[number] for number in new}
+        self._paths = {number: self._paths[number] for number in new}
 
-    def _path(self, number: int, paths: dict[int, Ints]) -> Ints:
-        """An entry's ancestors, oldest first, and itself, int64 [n]; paths: those known so far, to
-        which it and its parent's are added."""
+    def _path(self, number: int) -> Ints:
+        """An entry's ancestors, oldest first, and itself, int64 [n]; this path and its parent's are
+        known from then on."""
         below = []
         at = number
-        while at >= 0 and at not in paths and at not in self._paths:
+        while at >= 0 and at not in self._paths:
             below.append(at)
             at = self._parents[at]
-        above = paths[at] if at in paths else self._paths[at] if at >= 0 else np.zeros(0, np.int64)
+        above = self._paths[at] if at >= 0 else np.zeros(0, np.int64)
         path = np.concatenate([above, np.array(below[::-1], dtype=np.int64)])
-        paths[number] = path
+        self._paths[number] = path
         if len(path) > 1:
-            paths.setdefault(int(path[-2]), path[:-1])
+            self._paths.setdefault(int(path[-2]), path[:-1])
         return path
 
     def take_back(self, count: int) -> list[int]:
@@ -160,18 +160,16 @@ class _Document:
     def keep(self, numbers: Sequence[int]) -> list[int]:
         """Drop all entries but `numbers` (ascending; with all of their ancestors). Returns the
         slots given up."""
-        renumber = {old: new for new, old in enumerate(numbers)}
-        freed = [slot for n, slot in enumerate(self.slots) if n not in renumber]
         renumbered = np.full(len(self), -1, dtype=np.int64)
         renumbered[list(numbers)] = np.arange(len(numbers))
-        self._paths = {
-            renumber[n]: renumbered[path] for n, path in self._paths.items() if n in renumber
-        }
-        self.numbers = {e: renumber[n] for e, n in self.numbers.items() if n in renumber}
+        now: list[int] = renumbered.tolist()
+        freed = [slot for slot, n in zip(self.slots, now, strict=True) if n < 0]
+        self._paths = {now[n]: renumbered[path] for n, path in self._paths.items() if now[n] >= 0}
+        self.numbers = {e: now[n] for e, n in self.numbers.items() if now[n] >= 0}
         self.slots = [self.slots[n] for n in numbers]
         self.positions = [self.positions[n] for n in numbers]
         parents = [self._parents[n] for n in numbers]
-        self._parents = [p if p < 0 else renumber[p] for p in parents]
+        self._parents = [p if p < 0 else now[p] for p in parents]
         return freed
 
 
