@@ -3,6 +3,11 @@
 The package carries the model as a 4-bit GGUF file. It is dequantised once into the user cache
 directory as an ordinary transformers folder, with a manifest of checksums, so that later starts
 take seconds.
+
+The file comes out of an instruct model, whose tokenizer begins a text with the chat marker
+`<|im_start|>`. After that the model expects a chat role. Plain text followed `<|endoftext|>` in its
+pretraining, so that is what texts begin with here; either of `<|endoftext|>` and `<|im_end|>` ends
+one.
 """
 
 from __future__ import annotations
@@ -15,13 +20,18 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lmfst.cache import cache_dir
 from lmfst.defaults import MODEL as DEFAULT_MODEL
 from lmfst.errors import ModelError
 
-_FORMAT = 1
+_FORMAT = 2
 _WEIGHTS = "model.safetensors"
+BOS = "<|endoftext|>"
+"""What texts begin with."""
+EOS = ("<|endoftext|>", "<|im_end|>")
+"""What texts end with."""
 
 
 def packaged_gguf() -> Path:
@@ -65,8 +75,8 @@ def default_model_dir(note: Callable[[str], None]) -> Path:
     fresh = Path(tempfile.mkdtemp(prefix=f"{DEFAULT_MODEL}-", dir=home.parent))
     try:
         dequantise(source, fresh)
-        facts = {"source": source.name, "source_sha256": _digest(source)}
-        facts["weights_sha256"] = _digest(fresh / _WEIGHTS)
+        facts: dict[str, Any] = {"source": source.name, "source_sha256": _digest(source)}
+        facts |= {"bos": BOS, "eos": list(EOS), "weights_sha256": _digest(fresh / _WEIGHTS)}
         (fresh / "manifest.json").write_text(json.dumps(facts, indent=1) + "\n")
         os.chmod(fresh, 0o755)
         try:
@@ -89,7 +99,7 @@ def _intact(home: Path, manifest: Path) -> bool:
 
 
 def dequantise(source: Path, target: Path) -> None:
-    """Write the model of a GGUF file as a float32 transformers folder.
+    """Write the model of a GGUF file as a float32 transformers folder, with `BOS` and `EOS`.
 
     transformers refuses to save a model that it loaded from GGUF, so the weights go through a plain
     model of the same configuration.
@@ -100,11 +110,15 @@ def dequantise(source: Path, target: Path) -> None:
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    tokenizer.bos_token = BOS
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = loaded.generation_config
+    config.bos_token_id = tokenizer.bos_token_id
+    generation = plain.generation_config = loaded.generation_config
+    generation.bos_token_id = tokenizer.bos_token_id
+    generation.eos_token_id = [tokenizer.convert_tokens_to_ids(token) for token in EOS]
     plain.save_pretrained(str(target))
     tokenizer.save_pretrained(str(target))
