@@ -7,6 +7,10 @@ from __future__ import annotations
 MODEL = "smollm2-135m"
 BEAM = 8
 THRESHOLD = 1e-4
+TOLERANCE = 0.01
+MOST_BEAM = 32
+FIRST_THRESHOLD = 1e-2
+EFFORT = 4.0
 PARTICLES = 128
 REPLICATES = 8
 SEED = 0

@@ -37,11 +37,15 @@ more per row than a larger one, and what is asked for less far ahead is more oft
 class Continuation:
     """The canonical way on from every position of a source text, in tokens.
 
-    encode: the tokenizer's own segmentation of a byte string, or None where it has none.
+    encode: a segmentation of a byte string into tokens, or None where it has none. is_canonical:
+    whether that of the whole text is the tokenizer's own.
     """
 
-    def __init__(self, text: bytes, vocab: Vocab, encode: Encode) -> None:
+    def __init__(
+        self, text: bytes, vocab: Vocab, encode: Encode, *, is_canonical: bool = False
+    ) -> None:
         self._text, self._vocab, self._encode = text, vocab, encode
+        self.is_canonical = is_canonical
         self._next: dict[int, tuple[int, int]] = {}
         self._lay(0, len(text))
         self._boundaries = sorted(self._next)

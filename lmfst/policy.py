@@ -3,7 +3,8 @@
 Exact keeps all and stops with an error at a node budget. Beam keeps the K heaviest whose weight is
 at least tau times a reference, which is the larger of the heaviest node at the offset and the mass
 that is known to cover the target one symbol further; what it drops is added up, so that the true
-probability lies in [lower, lower + dropped]. The own tokens of a known source are kept in any case
+probability lies in [lower, lower + dropped]. Tolerance is a beam that is run again with a lower tau
+until little enough is missing. The own tokens of a known source are kept in any case
 (`lmfst.trunk`). Merging nodes that share their future is no policy: it loses nothing and is done
 before every decision.
 """
@@ -11,6 +12,7 @@ before every decision.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -18,10 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst import defaults
+from lmfst.accuracy import WORTH_A_WARNING, Pass, Tally
 from lmfst.errors import BudgetError, UsageError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+MISSING_POWER = 0.75
+"""What is missing grows about with this power of the threshold."""
+ROWS_POWER = 0.3
+"""Rows grow about with this power of the inverse threshold."""
+AIM = 0.8
+"""Share of what may be missing that a further pass aims at."""
+SURE = 0.1
+"""Share of what may be missing below which one pass is enough."""
+UNSETTLED_STEP = 0.2
+"""Factor by which the threshold is lowered where little is missing by estimate, but the latest pass
+found more than may be missing."""
+SMALLEST_STEP, LARGEST_STEP = 0.6, 0.03
+"""Factors by which a further pass lowers the threshold, at least and at most."""
+GROWTH = 1.15
+"""Growth of the rows that a further pass must be able to afford."""
+MOST_PASSES = 6
 
 SILENT_TOLERANCE = 1e-16
 """Where a chain of nodes at one offset ends, as a share of the prefix probability.
@@ -43,18 +63,38 @@ class Policy:
         if self.node_budget < 1:
             raise UsageError(f"--node-budget must be at least 1, not {self.node_budget}")
 
-    def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
+    @property
+    def log_threshold(self) -> float:
+        """log of the share of a reference weight below which nodes are dropped."""
+        return -math.inf
+
+    @property
+    def repeats(self) -> bool:
+        """Whether documents may be propagated again; see `next_threshold`."""
+        return False
+
+    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
         """Which nodes are kept, bool [nodes].
 
         logw: float64 [nodes], nats; the nodes of an offset follow each other. first: int64
-        [offsets], where each offset's begin. log_reference: float64 [offsets], log of the weight
-        that thresholds are relative to.
+        [offsets], where each offset's begin. log_least: float64 [offsets], below which threshold
+        and reference say that a node is dropped.
         """
         raise NotImplementedError
 
-    def floor(self, log_reference: Floats) -> Floats | float:
-        """Log weights that are below this for a lower bound of the reference are never kept."""
-        return -math.inf
+    def next_threshold(self, passes: Sequence[Pass], symbols: int) -> float | None:
+        """The threshold at which a document of so many symbols has to be propagated again after
+        some passes, the latest one last; None if it is finished."""
+        return None
+
+    def limit(self, passes: Sequence[Pass], symbols: int) -> str | None:
+        """Why a finished document of so many symbols lacks more than it should: "size" (of the
+        beam), "threshold" or "effort"; None if it doesn't."""
+        return None
+
+    def advice(self, tally: Tally) -> str:
+        """What to say of documents that lack more than they should, and what to do about it."""
+        raise NotImplementedError
 
     def spend(self, used: int, more: int) -> int:
         """Rows used after `more` further ones; BudgetError above the budget."""
@@ -75,7 +115,7 @@ class Policy:
 class Exact(Policy):
     """Keep every node. Chains of silent tokens end at `SILENT_TOLERANCE`."""
 
-    def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
+    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
         return np.ones(len(logw), dtype=bool)
 
 
@@ -97,18 +137,122 @@ class Beam(Policy):
         """A beam bounds the rows of an offset itself; no budget is needed."""
         return used + more
 
-    def floor(self, log_reference: Floats) -> Floats | float:
-        return log_reference + math.log(self.threshold) if self.threshold > 0 else -math.inf
+    @property
+    def log_threshold(self) -> float:
+        return math.log(self.threshold) if self.threshold > 0 else -math.inf
 
-    def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
-        least = np.full(len(first), self.floor(log_reference))
+    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
         if len(first) == 1 and len(logw) <= self.size:
-            return logw >= least
+            kept: NDArray[np.bool_] = logw >= log_least
+            return kept
         sizes = np.diff(first, append=len(logw))
-        heavy = logw >= np.repeat(least, sizes)
+        heavy: NDArray[np.bool_] = logw >= np.repeat(log_least, sizes)
         if (np.add.reduceat(heavy, first, dtype=np.int64) > self.size).any():
             # A stable sort makes ties fall to the node that arrived first, in every run.
             offset = np.repeat(np.arange(len(sizes)), sizes)
             order = np.lexsort((-np.where(heavy, logw, -np.inf), offset))
             heavy[order[np.arange(len(logw)) - first[offset] >= self.size]] = False
         return heavy
+
+    def limit(self, passes: Sequence[Pass], symbols: int) -> str | None:
+        last = passes[-1]
+        if last.missing <= WORTH_A_WARNING:
+            return None
+        return "size" if last.crowded > last.missing / 2 else "threshold"
+
+    def advice(self, tally: Tally) -> str:
+        options = {"size": f"--beam {4 * self.size}", "threshold": self._lower_threshold}
+        return (
+            f"{sum(tally.above.values())} of {tally.documents} documents lack more than "
+            f"{WORTH_A_WARNING} nats, by estimate (column missing; {tally.worst:.2g} at worst): "
+            f"try {' or '.join(options[limit] for limit in sorted(tally.above))}"
+        )
+
+    @property
+    def _lower_threshold(self) -> str:
+        return f"--threshold {self.threshold / 10:.2g}"
+
+
+@dataclass(frozen=True)
+class Tolerance(Beam):
+    """A beam whose threshold is lowered, document by document, until at most `tolerance` nats are
+    missing for every 100 target symbols or part of 100; see `lmfst.accuracy`.
+
+    The first pass is at `threshold`; later ones use its rows again. `effort` limits the rows of a
+    pass to so many times those of the first one, and `size` the hypotheses of an offset; where a
+    limit is met, the document is left as it is, and its `missing` says what that means.
+    """
+
+    size: int = defaults.MOST_BEAM
+    threshold: float = defaults.FIRST_THRESHOLD
+    tolerance: float = defaults.TOLERANCE
+    effort: float = defaults.EFFORT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.tolerance < math.inf:
+            raise UsageError(
+                f"--tolerance must be a number of nats above 0, not {self.tolerance}",
+                hint="use --policy exact where nothing may be missing",
+            )
+        if self.threshold <= 0:
+            raise UsageError("a tolerance needs a first threshold above 0")
+        if not self.effort >= 1:
+            raise UsageError(f"effort must be at least 1, not {self.effort}")
+
+    @property
+    def repeats(self) -> bool:
+        return True
+
+    def goal(self, symbols: int) -> float:
+        """What a document of so many symbols may lack, nats."""
+        return self.tolerance * max(symbols, 100) / 100
+
+    def limit(self, passes: Sequence[Pass], symbols: int) -> str | None:
+        last, goal = passes[-1], self.goal(symbols)
+        if self._accurate(passes, goal):
+            return None
+        if last.crowded > goal:
+            return "size"
+        spent = last.rows * GROWTH >= self.effort * passes[0].rows
+        return "effort" if spent or len(passes) == MOST_PASSES else None
+
+    def _accurate(self, passes: Sequence[Pass], goal: float) -> bool:
+        """Whether little enough is missing, and a pass before this one found as much: where a
+        light hypothesis predicts the rest far better, what is missing is more than the estimate."""
+        last = passes[-1]
+        if last.missing > goal:
+            return False
+        if len(passes) == 1:
+            return last.missing <= SURE * goal
+        return last.logp - passes[-2].logp <= goal
+
+    def advice(self, tally: Tally) -> str:
+        reasons = {
+            "size": f"more than {self.size} hypotheses at an offset",
+            "effort": f"more than {self.effort:g} times the rows of threshold {self.threshold:g}",
+        }
+        met = ", ".join(f"{n} would need {reasons[limit]}" for limit, n in tally.above.items())
+        return (
+            f"{sum(tally.above.values())} of {tally.documents} documents are not within "
+            f"--tolerance {self.tolerance:g} nats per 100 symbols, by estimate (column missing; "
+            f"{tally.worst:.2g} nats at worst): {met}; set --beam and --threshold by hand"
+        )
+
+    def next_threshold(self, passes: Sequence[Pass], symbols: int) -> float | None:
+        last, goal = passes[-1], self.goal(symbols)
+        if self._accurate(passes, goal) or self.limit(passes, symbols):
+            return None
+        if last.missing == math.inf:
+            return last.threshold * LARGEST_STEP
+        lacking = UNSETTLED_STEP
+        if last.missing > goal:
+            lacking = (AIM * goal / last.missing) ** (1 / MISSING_POWER)
+        affordable = (self.effort * passes[0].rows / last.rows) ** (-1 / ROWS_POWER)
+        step = min(SMALLEST_STEP, max(lacking, affordable, LARGEST_STEP))
+        return last.threshold * step
+
+    def describe(self) -> dict[str, Any]:
+        found = {**asdict(self), "policy": "beam", "tolerance_unit": "nats per 100 symbols"}
+        found["first_threshold"] = found.pop("threshold")
+        return found

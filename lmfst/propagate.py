@@ -20,12 +20,13 @@ A total function is assumed; see `lmfst.partial` for functions that reject some 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfst.accuracy import Pass, missing_by_offset
 from lmfst.guide import Future
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
@@ -44,6 +45,8 @@ TRUST = 4
 """Nodes that a branch is simulated on for, per row that it has had (see `_Batch._trusted`)."""
 RETAIN_EVERY = 64
 """Steps between two calls that let the session forget dead states."""
+RETAINED_ROWS = 16384
+"""Rows of a batch up to which nothing is forgotten where documents may be propagated again."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Job:
     canonical tokens of a source text, if one is known; they are kept (`lmfst.trunk`). lookahead:
     evaluate rows ahead, which the result doesn't depend on; it needs a source. random: the random
     numbers of a policy that samples, which knows neither source nor lookahead. future: what a guide
-    expects, if sampling has one.
+    expects, if sampling has one. impossible: says whether no token can ever produce the symbol at a
+    position; asked where nothing is left of a prefix.
     """
 
     target: tuple[int, ...]
@@ -63,6 +67,7 @@ class Job:
     lookahead: bool = True
     random: np.random.Generator | None = None
     future: Future | None = None
+    impossible: Callable[[int], bool] | None = None
 
     @property
     def last(self) -> int:
@@ -79,6 +84,11 @@ class Propagated:
         nodes were dropped.
     log_dropped: float64 [N + 1]. log of the weight dropped before each prefix was covered;
         P_Y lies in [exp log_prefix, exp log_prefix + exp log_dropped].
+    missing: float64 [N]. What the weight dropped at each offset makes the whole lack, nats, an
+        estimate (`lmfst.accuracy`); None where there is none, as for an estimate by sampling.
+    canonical: log-probability of the source's own tokens and the end, nats; None if they or the end
+        aren't known.
+    passes: what each propagation of the target found; the last one gave these numbers.
     next: position → (symbols int64, logp float64) of the next symbol after target[:position].
     estimated: by sampling. stderr, log_pruned: the standard error of an estimate's log for the
         whole (None for one replicate), and the log P_Y that a beam of as many nodes gives instead
@@ -95,6 +105,9 @@ class Propagated:
     estimated: bool = False
     stderr: float | None = None
     log_pruned: float | None = None
+    missing: Floats | None = None
+    canonical: float | None = None
+    passes: Sequence[Pass] = ()
 
 
 def propagate(
@@ -114,23 +127,34 @@ class _State:
     """Where a batch stands. Arrays over positions hold offset o of document d at base[d] + o.
 
     offset: int64 [documents], the offset whose nodes are next. wave: int64 [documents], waves taken
-    there. log_prefix, log_dropped, best (the heaviest node that arrived): float64 [positions].
-    pool: nodes that have arrived at offsets to come. trunk: the sources' own tokens.
+    there. log_threshold: float64 [documents]. log_prefix, log_dropped, log_crowded (what was
+    dropped because of the number of nodes alone), best (the heaviest node that arrived): float64
+    [positions]. pool: nodes that have arrived at offsets to come. trunk: the sources' own tokens.
+
+    Of the real run only: rows (int64) and removed (float64), see `Propagated`, canonical (float64,
+    NaN while it isn't known), all [documents]; splits: (position, symbol, logp) of next symbols.
     """
 
     def __init__(self, documents: int, positions: int, trunk: Trunk) -> None:
         self.offset = np.zeros(documents, dtype=np.int64)
         self.wave = np.zeros(documents, dtype=np.int64)
+        self.log_threshold = np.full(documents, -np.inf)
         self.log_prefix = np.full(positions, -np.inf)
         self.log_dropped = np.full(positions, -np.inf)
+        self.log_crowded = np.full(positions, -np.inf)
         self.best = np.full(positions, -np.inf)
         self.pool = Pool(positions)
         self.trunk = trunk
+        self.rows = np.zeros(documents, dtype=np.int64)
+        self.removed = np.zeros(documents)
+        self.canonical = np.full(documents, np.nan)
+        self.splits: list[tuple[Ints, Ints, Floats]] = []
 
     def copy(self) -> _State:
         """The same for a simulation, which changes none of this."""
         other = _State(0, 0, self.trunk.copy())
         other.offset, other.wave = self.offset.copy(), self.wave.copy()
+        other.log_threshold = self.log_threshold
         other.log_prefix, other.log_dropped = self.log_prefix.copy(), self.log_dropped.copy()
         other.best, other.pool = self.best.copy(), self.pool.copy()
         return other
@@ -163,9 +187,6 @@ class _Batch:
         self.ahead_of = np.arange(1, sizes.sum() + 1)
         self.ahead_of[self.base + sizes - 1] -= 1
         self.roots = [session.open() for _ in jobs]
-        self.rows = np.zeros(len(jobs), dtype=np.int64)
-        self.removed = np.zeros(len(jobs))
-        self.splits: list[tuple[Ints, Ints, Floats]] = []
         self.table = RowTable()
         self._plans: dict[tuple[int, int], Plan] = {}
         self._row_of: dict[Key, int] = {}
@@ -179,33 +200,61 @@ class _Batch:
             else Lookahead(lexicons, session, job.target, job.source)
             for job in jobs
         ]
+        # Where all of the source's own tokens are known, and the end is asked for.
+        self._canonical = np.array(
+            [
+                job.source is not None and job.source.is_canonical and job.target[-1:] == (END,)
+                for job in jobs
+            ]
+        )
         self._looks_ahead = any(ahead is not None for ahead in self._ahead)
         futures = [job.future for job in jobs if job.future is not None]
         self._guide = futures[0].guide if futures else None
 
     def run(self) -> list[Propagated]:
-        state = self._first()
-        while missing := self._advance(state, ghost=False):
-            self._evaluate(self._ghost(state, missing))
+        passes: list[list[Pass]] = [[] for _ in self.jobs]
+        results: dict[int, Propagated] = {}
+        going = dict.fromkeys(range(len(self.jobs)), self.policy.log_threshold)
+        while going:
+            state = self._first(going)
+            while missing := self._advance(state, ghost=False):
+                self._evaluate(self._ghost(state, missing))
+            nexts = self._distributions(state)
+            again: dict[int, float] = {}
+            for document, log_threshold in going.items():
+                result = self._result(state, document, nexts[document])
+                passes[document].append(self._pass(state, document, result, log_threshold))
+                result.passes = passes[document]
+                size = len(self.jobs[document].target)
+                threshold = self.policy.next_threshold(passes[document], size)
+                if threshold is None:
+                    results[document] = result
+                else:
+                    again[document] = math.log(threshold)
+            going = again
         for root in self.roots:
             self.session.close(root)
-        nexts = self._distributions(state)
-        return [self._result(state, d, found) for d, found in enumerate(nexts)]
+        return [results[document] for document in range(len(self.jobs))]
 
-    def _first(self) -> _State:
-        """The roots, at offset 0 of every document."""
+    def _first(self, going: Mapping[int, float]) -> _State:
+        """The roots, at offset 0 of the documents that are propagated, with their log thresholds;
+        the others are at their end."""
         kept = [
             [] if self.session.merges or job.source is None else job.source.tokens()
             for job in self.jobs
         ]
-        trunk = Trunk(self.roots, kept)
-        state = _State(len(self.jobs), len(self.document), trunk)
-        state.log_prefix[self.base] = 0.0
-        state.best[self.base] = 0.0
-        count = len(self.jobs)
+        state = _State(len(self.jobs), len(self.document), Trunk(self.roots, kept))
+        documents = np.array(sorted(going), dtype=np.int64)
+        state.offset[:] = self.last + 1
+        state.offset[documents] = 0
+        state.log_threshold[documents] = [going[d] for d in documents.tolist()]
+        begin = self.base[documents]
+        state.log_prefix[begin] = 0.0
+        state.best[begin] = 0.0
+        count = len(documents)
         state.pool.add(
-            self.base,
-            np.array(self.roots, dtype=np.int64),
+            begin,
+            np.array(self.roots, dtype=np.int64)[documents],
             np.full(count, -1, dtype=np.int64),
             np.full(count, self.lexicons.start, dtype=np.int64),
             np.zeros(count),
@@ -248,23 +297,27 @@ class _Batch:
 
     # Decisions.
 
-    def _decide(self, state: _State, wave: Wave) -> NDArray[np.bool_]:
-        """Which nodes of a wave are kept."""
+    def _decide(self, state: _State, wave: Wave) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which nodes of a wave are kept, and which are heavy enough to be, bool [nodes] both."""
         first = wave.first()
         position = wave.position[first]
         heaviest = np.maximum.reduceat(wave.logw, first)
         # The prefix probability itself would be a poor yardstick where the text leaves a likely
         # token in the middle: mass that is about to die would crowd out the nodes that go on.
         reference = np.maximum(state.log_prefix[self.ahead_of[position]], heaviest)
-        kept = self.policy.keep(wave.logw, first, reference)
+        least = reference + state.log_threshold[self.document[position]]
+        kept = self.policy.keep(wave.logw, first, least)
+        size = np.diff(first, append=len(wave))
+        heavy = wave.logw >= np.repeat(least, size)
         later = state.wave[self.document[position]] > 0
         if later.any():
-            size = np.diff(first, append=len(wave))
             total = np.log(np.add.reduceat(np.exp(wave.logw - np.repeat(heaviest, size)), first))
             fading = total + heaviest < state.log_prefix[position] + math.log(SILENT_TOLERANCE)
-            kept &= ~np.repeat(later & fading, size)
+            going_on = ~np.repeat(later & fading, size)
+            kept &= going_on
+            heavy &= going_on
         kept |= state.trunk.next_ones(self.document[wave.position], wave.parent, wave.token)
-        return kept
+        return kept, heavy
 
     def _sampled(self, policy: Sample, wave: Wave) -> tuple[NDArray[np.bool_], Wave]:
         """Which nodes of a wave are kept at random, and the wave with their new weights."""
@@ -299,12 +352,12 @@ class _Batch:
         states = np.zeros(0, dtype=np.int64)
         if self.session.merges:
             states, wave = merged(self._states(wave), wave)
-        kept = self._decide(state, wave)
+        kept, heavy = self._decide(state, wave)
         if isinstance(self.policy, Sample):
             sampled, wave = self._sampled(self.policy, wave)
             kept &= sampled
         chosen = wave.at(kept)
-        self._require_budget(chosen)
+        self._require_budget(state, chosen)
         states = states[kept] if self.session.merges else self._states(chosen)
         if self._looks_ahead:
             rows = self._rows_of(chosen.keys(states))
@@ -316,17 +369,17 @@ class _Batch:
                 blocked[self.document[lacking.position]] = True
                 out = blocked[self.document[wave.position]]
                 state.pool.add_wave(wave.at(out))
-                wave, kept = wave.at(~out), kept[~out]
+                wave, kept, heavy = wave.at(~out), kept[~out], heavy[~out]
                 out = blocked[self.document[chosen.position]]
                 chosen, states, rows = chosen.at(~out), states[~out], rows[~out]
         else:
             rows = self._read_now(chosen, states)
         if not self.policy.estimates:
-            gone = wave.at(~kept)
-            np.logaddexp.at(state.log_dropped, gone.position, gone.logw)
+            for where, gone in ((state.log_dropped, ~kept), (state.log_crowded, ~kept & heavy)):
+                np.logaddexp.at(where, wave.position[gone], wave.logw[gone])
         if len(chosen):
             self._grow(state, chosen, states)
-            self._count(state, chosen, rows)
+            self._count(state, chosen, states, rows)
             self._spread(state, chosen, states, rows)
         return blocked
 
@@ -336,19 +389,25 @@ class _Batch:
         on = state.trunk.next_ones(documents, chosen.parent, chosen.token)
         state.trunk.grow(documents[on], states[on])
 
-    def _require_budget(self, chosen: Wave) -> None:
+    def _require_budget(self, state: _State, chosen: Wave) -> None:
         more = np.bincount(self.document[chosen.position], minlength=len(self.jobs))
-        self.policy.spend(int((self.rows + more).max()), 0)
+        self.policy.spend(int((state.rows + more).max()), 0)
 
-    def _count(self, state: _State, chosen: Wave, rows: Ints) -> None:
-        """Note what real nodes cost, and what leaving out the specials did to them."""
+    def _count(self, state: _State, chosen: Wave, states: Ints, rows: Ints) -> None:
+        """Note what real nodes cost, what leaving out the specials did to them, and where the own
+        tokens of a source have come to the end."""
         documents = self.document[chosen.position]
-        np.add.at(self.rows, documents, 1)
+        np.add.at(state.rows, documents, 1)
         share = np.exp(np.minimum(0.0, chosen.logw - state.log_prefix[chosen.position]))
-        np.add.at(self.removed, documents, share * self.table.removed[rows])
+        np.add.at(state.removed, documents, share * self.table.removed[rows])
+        ended = state.trunk.ended(documents, states) & self._canonical[documents]
+        for i in np.flatnonzero(ended).tolist():
+            # The node covers the whole target where its next token is an end.
+            last = self.table.cover_first[rows[i]] + self.table.cover_count[rows[i]] - 1
+            state.canonical[documents[i]] = chosen.logw[i] + self.table.cover_logp[last]
         if self.table.symbol_count[rows].any():
             flat, owner = ragged(self.table.symbol_first[rows], self.table.symbol_count[rows])
-            self.splits.append(
+            state.splits.append(
                 (
                     self.table.symbol_position[flat],
                     self.table.symbol[flat],
@@ -370,7 +429,8 @@ class _Batch:
         if not self.session.merges:
             # Children that no later decision can keep need not wait for it.
             known = np.maximum(state.log_prefix[self.ahead_of[to]], state.best[to])
-            light = alive & (logw < self.policy.floor(known)) & (to > wave.position[owner])
+            least = known + state.log_threshold[self.document[to]]
+            light = alive & (logw < least) & (to > wave.position[owner])
             light &= ~state.trunk.next_ones(
                 self.document[to], states[owner], table.child_token[flat]
             )
@@ -461,6 +521,8 @@ class _Batch:
         self._steps += 1
         if self._steps % RETAIN_EVERY:
             return
+        if self.policy.repeats and len(self.table) < RETAINED_ROWS:
+            return
         here = self.base + state.offset
         self._plans = {k: p for k, p in self._plans.items() if k[1] >= here[self.document[k[1]]]}
         waiting, table = state.pool.wave(), self.table
@@ -491,7 +553,7 @@ class _Batch:
 
     def _ghost_step(self, state: _State, wave: Wave, missing: dict[Key, float]) -> None:
         """As `_step`; a node without a row is noted, and taken to be like another one there."""
-        chosen = wave.at(self._decide(state, wave))
+        chosen = wave.at(self._decide(state, wave)[0])
         states = self._states(chosen)
         self._grow(state, chosen, states)
         keys = chosen.keys(states)
@@ -525,24 +587,44 @@ class _Batch:
     # Results.
 
     def _result(self, state: _State, document: int, nexts: Next) -> Propagated:
-        begin = int(self.base[document])
-        size = len(self.jobs[document].target)
-        lost = np.logaddexp.accumulate(state.log_dropped[begin : begin + size])
+        begin, size = int(self.base[document]), len(self.jobs[document].target)
+        log_prefix = state.log_prefix[begin : begin + size + 1].copy()
+        log_dropped = state.log_dropped[begin : begin + size]
+        missing = missing_by_offset(log_prefix, log_dropped)
+        lost, impossible = np.flatnonzero(np.isinf(missing)), self.jobs[document].impossible
+        if len(lost) and impossible is not None and impossible(int(lost[0])):
+            # Then the probability is truly 0.
+            missing[lost] = 0.0
+        canonical = float(state.canonical[document])
         return Propagated(
-            log_prefix=state.log_prefix[begin : begin + size + 1].copy(),
-            log_dropped=np.concatenate([[-np.inf], lost]),
+            log_prefix=log_prefix,
+            log_dropped=np.concatenate([[-np.inf], np.logaddexp.accumulate(log_dropped)]),
             next=nexts,
-            rows=int(self.rows[document]),
-            removed=float(self.removed[document]),
+            rows=int(state.rows[document]),
+            removed=float(state.removed[document]),
+            missing=missing,
+            canonical=None if math.isnan(canonical) else canonical,
+        )
+
+    def _pass(self, state: _State, document: int, result: Propagated, log_threshold: float) -> Pass:
+        begin, size = int(self.base[document]), len(self.jobs[document].target)
+        crowded = missing_by_offset(result.log_prefix, state.log_crowded[begin : begin + size])
+        return Pass(
+            threshold=math.exp(log_threshold),
+            logp=float(result.log_prefix[-1]),
+            missing=math.inf if result.missing is None else float(result.missing.sum()),
+            crowded=float(crowded.sum()),
+            rows=result.rows,
         )
 
     def _distributions(self, state: _State) -> list[Next]:
         """The next-symbol distributions of every document."""
         nothing = (np.zeros(0, np.int64), np.zeros(0))
         nexts = [dict.fromkeys(sorted(job.wanted), nothing) for job in self.jobs]
-        if not self.splits:
+        if not state.splits:
             return nexts
-        position, symbol, logp = (np.concatenate(parts) for parts in zip(*self.splits, strict=True))
+        parts = zip(*state.splits, strict=True)
+        position, symbol, logp = (np.concatenate(part) for part in parts)
         order = np.lexsort((symbol, position))
         order = order[logp[order] > -np.inf]
         if not len(order):

@@ -12,24 +12,26 @@ from typing import Any
 
 import numpy as np
 
+from lmfst.accuracy import Pass
 from lmfst.propagate import Propagated
 from lmfst.units import END_NAME, Units
 
-UNIT_COLUMNS = ("id", "index", "unit", "start", "end", "logp", "surprisal")
+UNIT_COLUMNS = ("id", "index", "unit", "start", "end", "logp", "surprisal", "missing")
 TEXT_COLUMNS = (
     "id",
     "units",
     "symbols",
     "logp",
-    "lower",
-    "upper",
+    "missing",
+    "canonical",
     "stderr",
     "gap",
     "bits_per_symbol",
-    "dropped",
     "specials",
 )
 SUMMARY_COLUMNS = ("documents", *TEXT_COLUMNS[1:])
+BOUNDS_COLUMNS = ("lower", "upper", "dropped")
+"""Columns that texts and summaries have besides where bounds are asked for."""
 ESCAPED_COLUMNS = ("unit",)
 """Columns whose text `Units.text` has escaped already."""
 NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
@@ -57,6 +59,11 @@ class Scored:
     used. estimated: whether `logp` is an estimate by sampling, which has no bounds, and not a lower
     bound. Of estimates: stderr, the standard error of logp, None for a single replicate;
     log_pruned, the lower bound of a beam of as many nodes, None if it wasn't asked for.
+    missing: float64 [symbols + 1], what was dropped before each symbol (⊥ included) makes the whole
+    lack, nats, an estimate (`lmfst.accuracy`); None for estimates by sampling and where
+    probabilities are given that the string is accepted. canonical: log-probability of the
+    tokenizer's own tokens of the text, with the end, nats; None where it has none. passes: see
+    `lmfst.propagate.Propagated`.
     """
 
     id: str
@@ -69,22 +76,27 @@ class Scored:
     estimated: bool = False
     stderr: float | None = None
     log_pruned: float | None = None
+    missing: np.ndarray | None = None
+    canonical: float | None = None
+    passes: Sequence[Pass] = ()
 
     @staticmethod
     def of(id: str, target: Sequence[int], found: Propagated, units: Units) -> Scored:
         """The record of a propagation over `target` and ⊥."""
-        dropped = float(found.log_dropped[-1])
         return Scored(
             id,
             tuple(target),
-            found.log_prefix,
-            dropped,
-            found.removed,
-            found.rows,
-            units,
-            found.estimated,
-            found.stderr,
-            found.log_pruned,
+            log_prefix=found.log_prefix,
+            log_dropped=float(found.log_dropped[-1]),
+            specials=found.removed,
+            nodes=found.rows,
+            units=units,
+            estimated=found.estimated,
+            stderr=found.stderr,
+            log_pruned=found.log_pruned,
+            missing=found.missing,
+            canonical=found.canonical,
+            passes=found.passes,
         )
 
     @property
@@ -131,7 +143,12 @@ class Scored:
                 "end": min(end, size),
                 "logp": logp,
                 "surprisal": bits(logp),
+                "missing": self._missing(begin, end),
             }
+
+    def _missing(self, begin: int, end: int) -> float | None:
+        """What the weight dropped at these offsets makes the whole lack, nats."""
+        return None if self.missing is None else float(self.missing[begin:end].sum())
 
     def text_row(self) -> Row:
         """One row for the document."""
@@ -141,13 +158,15 @@ class Scored:
             "units": len(self.units.spans(self.target)),
             "symbols": size,
             "logp": self.logp,
-            "lower": self.lower,
-            "upper": self.upper,
+            "missing": self._missing(0, size + 1),
+            "canonical": self.canonical,
             "stderr": self.stderr,
             "gap": self.gap,
             "bits_per_symbol": bits(self.logp) / size if size else None,
-            "dropped": self.dropped,
             "specials": self.specials,
+            "lower": self.lower,
+            "upper": self.upper,
+            "dropped": self.dropped,
         }
 
 
@@ -157,12 +176,10 @@ def _difference(logp: float, before: float) -> float:
 
 
 def summary_row(scored: Iterable[Row]) -> Row:
-    """Totals over text rows: sums, bits per symbol of the whole, `dropped` summed."""
+    """Totals over text rows: sums, and bits per symbol of the whole."""
     rows = list(scored)
-    total = {
-        name: _total(row[name] for row in rows)
-        for name in ("units", "symbols", "logp", "lower", "upper", "gap", "dropped", "specials")
-    }
+    added = ("units", "symbols", "logp", "missing", "canonical", "gap", "specials")
+    total = {name: _total(row[name] for row in rows) for name in (*added, *BOUNDS_COLUMNS)}
     # Errors of independent estimates add up in squares.
     variance = _total(None if row["stderr"] is None else row["stderr"] ** 2 for row in rows)
     size, logp = total["symbols"], total["logp"]

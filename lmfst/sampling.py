@@ -57,7 +57,7 @@ class Sample(Policy):
         if self.seed < 0:
             raise UsageError(f"--seed must be an integer of at least 0, not {self.seed}")
 
-    def keep(self, logw: Floats, first: Ints, log_reference: Floats) -> NDArray[np.bool_]:
+    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
         """All: `thin_out` decides."""
         return np.ones(len(logw), dtype=bool)
 

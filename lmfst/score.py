@@ -9,12 +9,14 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 
 from lmfst import __version__, defaults
+from lmfst.accuracy import Tally
+from lmfst.canonical import canonical_logps
 from lmfst.errors import BudgetError, InputError, UsageError
 from lmfst.fst import Fst
 from lmfst.fst.preimages import preimages
@@ -24,7 +26,7 @@ from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.lookahead import Continuation
 from lmfst.partial import Domain, propagate_partial
-from lmfst.policy import Beam, Exact, Policy
+from lmfst.policy import Beam, Exact, Policy, Tolerance
 from lmfst.propagate import Job, Propagated, propagate
 from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
@@ -43,7 +45,9 @@ MOST_STATES = 256
 SEARCH_NODES = 50_000
 """Nodes that the search for a source text of a target may take."""
 
-POLICIES: dict[str, Callable[[], Policy]] = {"beam": Beam, "exact": Exact, "sample": Sample}
+DNA = frozenset(b"ACGTNacgtn")
+
+POLICIES: dict[str, Callable[[], Policy]] = {"beam": Tolerance, "exact": Exact, "sample": Sample}
 
 
 def as_bytes(text: str | bytes) -> bytes:
@@ -57,11 +61,16 @@ def _default_warn(message: str) -> None:
 
 @dataclass(frozen=True)
 class Bounds:
-    """log P_Y with its bounds, nats: lower ≤ true value ≤ upper; equal if nothing was dropped."""
+    """log P_Y with its bounds, nats: lower ≤ true value ≤ upper; equal if nothing was dropped.
+
+    missing: an estimate of how far below the true value it is, nats (`lmfst.accuracy`); None where
+    probabilities are given that the string is accepted.
+    """
 
     logp: float
     lower: float
     upper: float
+    missing: float | None = None
 
 
 class TransducedLM:
@@ -84,14 +93,14 @@ class TransducedLM:
         lookahead: bool = True,
         warn: Warn = _default_warn,
     ) -> None:
-        """policy: default `Beam()`. partial: "error", or "condition" for probabilities given that
-        the target accepts the string (needs the policy `Exact`). lookahead: evaluate probable nodes
-        ahead of time, in fewer model calls; the results are the same."""
+        """policy: default `Tolerance()`. partial: "error", or "condition" for probabilities given
+        that the target accepts the string (needs the policy `Exact`). lookahead: evaluate probable
+        nodes ahead of time, in fewer model calls; the results are the same."""
         self.lookahead = lookahead
         if partial not in ("error", "condition"):
             raise UsageError(f"--partial must be error or condition, not {partial!r}")
         self.lm, self.target = lm, target
-        self.policy = Beam() if policy is None else policy
+        self.policy = Tolerance() if policy is None else policy
         self._warn = warn
         support = support_of(target, lm.vocab, warn, drop_nul=partial == "error")
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support)
@@ -200,7 +209,8 @@ class TransducedLM:
                 )
             return self._estimated(self.policy, [symbols], first=0)[0]
         source = self._continuation(None, target)
-        job = Job(symbols, frozenset(wanted), source, self.lookahead)
+        impossible = partial(self._impossible, tuple(target))
+        job = Job(symbols, frozenset(wanted), source, self.lookahead, impossible=impossible)
         return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
 
     def _estimated(
@@ -283,12 +293,21 @@ class TransducedLM:
         """
         if self.lm.merges or not isinstance(self.policy, Beam):
             return None
+        text = self._text_of(text, target)
+        known = text is not None
+        if text is None and self.target.fst is not None:
+            text = self._some_source(self.target.fst, target)
+        if text is None:
+            return None
+        own = known and self.lm.canonical(text) is not None
+        return Continuation(text, self.lm.vocab, self.lm.encode, is_canonical=own)
+
+    def _text_of(self, text: bytes | None, target: Sequence[int]) -> bytes | None:
+        """A document's text in source form: as given, or the only one with its target."""
         machine = self.target.machine
         if text is None and isinstance(machine, Identity | Utf8):
-            text = machine.source(target)
-        elif text is None and self.target.fst is not None:
-            text = self._some_source(self.target.fst, target)
-        return None if text is None else Continuation(text, self.lm.vocab, self.lm.encode)
+            return machine.source(target)
+        return text
 
     @staticmethod
     def _some_source(fst: Fst, target: Sequence[int]) -> bytes | None:
@@ -301,7 +320,8 @@ class TransducedLM:
     @staticmethod
     def _bounds(found: Propagated) -> Bounds:
         logp = float(found.log_prefix[-1])
-        return Bounds(logp, logp, upper_bound(logp, float(found.log_dropped[-1])))
+        missing = None if found.missing is None else float(found.missing.sum())
+        return Bounds(logp, logp, upper_bound(logp, float(found.log_dropped[-1])), missing)
 
     # Documents.
 
@@ -334,6 +354,7 @@ class TransducedLM:
             batch = max(1, batch // self.policy.replicates)
         waiting: list[tuple[Document, tuple[int, ...]]] = []
         size = first = 0
+        tally = Tally()
         for document in documents:
             target = self._target_or_none(document, given, unknown)
             if target is None:
@@ -341,11 +362,25 @@ class TransducedLM:
             waiting.append((document, target))
             size += len(waiting[-1][1])
             if len(waiting) == batch or size >= defaults.BATCH_SYMBOLS:
-                yield from self._score_batch(waiting, given, first)
+                yield from self._tallied(waiting, given, first, tally)
                 first += len(waiting)
                 waiting, size = [], 0
         if waiting:
-            yield from self._score_batch(waiting, given, first)
+            yield from self._tallied(waiting, given, first, tally)
+        self._warn_of_missing(tally)
+
+    def _tallied(
+        self, batch: list[tuple[Document, tuple[int, ...]]], given: Given, first: int, tally: Tally
+    ) -> Iterator[Scored]:
+        for scored in self._score_batch(batch, given, first):
+            self.add_to(tally, scored)
+            yield scored
+
+    def add_to(self, tally: Tally, scored: Scored) -> None:
+        """Count a record of this model, unless it is an estimate by sampling."""
+        if scored.missing is not None:
+            limit = self.policy.limit(scored.passes, len(scored.target) + 1)
+            tally.add(scored.passes, float(scored.missing.sum()), limit)
 
     def _target_or_none(
         self, document: Document, given: Given, unknown: Unknown
@@ -412,6 +447,7 @@ class TransducedLM:
         self, batch: list[tuple[Document, tuple[int, ...]]], given: Given, first: int
     ) -> list[Scored]:
         """first: the number of the batch's first document in the corpus."""
+        texts = [document.text if given == "source" else None for document, _ in batch]
         if self._domain is not None:
             found = [self._propagate(target, end=True) for _, target in batch]
         elif isinstance(self.policy, Sample):
@@ -421,17 +457,31 @@ class TransducedLM:
             jobs = [
                 Job(
                     (*target, END),
-                    source=self._continuation(document.text if given == "source" else None, target),
+                    source=self._continuation(text, target),
                     lookahead=self.lookahead,
+                    impossible=partial(self._impossible, target),
                 )
-                for document, target in batch
+                for text, (_, target) in zip(texts, batch, strict=True)
             ]
             found = propagate(self.lexicons, self.lm.session(), self.policy, self._normalise, jobs)
+        known = [self._text_of(t, y) for t, (_, y) in zip(texts, batch, strict=True)]
+        self._add_canonical(known, found)
         scored = []
         for (document, target), result in zip(batch, found, strict=True):
             self._warn_of_zero(document, target, result)
             scored.append(Scored.of(document.id, target, result, self.target.units))
         return scored
+
+    def _add_canonical(self, texts: Sequence[bytes | None], found: Sequence[Propagated]) -> None:
+        """Add what the texts' own tokens weigh where propagation didn't come by it."""
+        if self._domain is not None:
+            return
+        asked = [None if r.canonical is not None else t for t, r in zip(texts, found, strict=True)]
+        for result, logp in zip(
+            found, canonical_logps(self.lm, self._normalise, asked), strict=True
+        ):
+            if logp is not None:
+                result.canonical = logp
 
     def _warn_of_zero(self, document: Document, target: tuple[int, ...], found: Propagated) -> None:
         zero = np.flatnonzero(found.log_prefix == -np.inf)
@@ -440,16 +490,29 @@ class TransducedLM:
         at = int(zero[0]) - 1
         symbol = self.target.units.name((*target, END)[at])
         reason = "no token sequence of the model produces it there"
-        if found.estimated and not self._unspellable(target, at):
+        if found.estimated and not self._impossible(target, at):
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
-        elif found.log_dropped[at + 1] > -math.inf and not self._unspellable(target, at):
+        elif found.log_dropped[at + 1] > -math.inf and not self._impossible(target, at):
             reason = "no hypothesis that the policy kept goes on with it (raise --beam)"
         self._warn(f"{document.origin}: logp is -inf from symbol {at} ({symbol}) on: {reason}")
 
-    def _unspellable(self, target: tuple[int, ...], at: int) -> bool:
-        """Whether target[at] is a byte that occurs in no token of the vocabulary."""
-        missing = self.lm.vocab.missing_bytes()
-        return self.target.fst is None and at < len(target) and target[at] in missing
+    def _impossible(self, target: tuple[int, ...], at: int) -> bool:
+        """Whether no token of the model can produce target[at], whatever stands before it."""
+        machine = self.target.machine
+        if at >= len(target):
+            return False
+        if isinstance(machine, Identity | Utf8):
+            return not set(machine.source([target[at]])) <= self.lm.vocab.alphabet
+        return self._producible is not None and target[at] not in self._producible
+
+    def _warn_of_missing(self, tally: Tally) -> None:
+        """One warning for all documents that lack more than they should."""
+        if not tally.above:
+            return
+        sampled = " or estimate with --policy sample" if self.target.fst is not None else ""
+        if sampled and self.lm.vocab.alphabet <= DNA:
+            sampled += " --guide dna"
+        self._warn(self.policy.advice(tally) + sampled)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy and version; JSON-ready."""

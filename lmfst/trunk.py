@@ -48,6 +48,12 @@ class Trunk:
         found &= self._tokens[self._at[document]] == token
         return found
 
+    def ended(self, document: Ints, states: Ints) -> NDArray[np.bool_]:
+        """Which nodes (LM states int64 [nodes]) have read all tokens of their document's trunk."""
+        found: NDArray[np.bool_] = self._top[document] == states
+        found &= self._tokens[self._at[document]] == _NONE
+        return found
+
     def grow(self, document: Ints, states: Ints) -> None:
         """Set the tops of some documents' trunks to the nodes that went on from them."""
         self._top[document] = states

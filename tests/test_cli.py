@@ -43,7 +43,7 @@ ngram 2=4
 """
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-c", "from lmfst.cli import main; main()"]
-HEADER = "id\tindex\tunit\tstart\tend\tlogp\tsurprisal"
+HEADER = "id\tindex\tunit\tstart\tend\tlogp\tsurprisal\tmissing"
 SEP = 0xF0000
 
 
@@ -185,6 +185,43 @@ def test_options_out_of_range(arpa: Path) -> None:
     assert call("next", "--model", arpa, "--top=-1").code == 2
 
 
+def test_tolerance_bounds_and_what_they_go_with(arpa: Path, tmp_path: Path) -> None:
+    text = b"ababcaab\n"
+    for options in (
+        ("--tolerance=0.1", "--beam=4"),
+        ("--tolerance=0.1", "--threshold=0.1"),
+        ("--tolerance=0.1", "--exact"),
+        ("--tolerance=0.1", "--policy=sample"),
+        ("--tolerance=0",),
+        ("--tolerance=nan",),
+        ("--bounds",),
+    ):
+        done = call("convert", "--model", arpa, *options, input=text)
+        assert (done.code, done.out) == (2, b""), options
+        assert done.err.startswith("lmfst: error: --")
+    meta = tmp_path / "meta.json"
+    args = ("convert", "--model", arpa, "--level", "text", "--meta", meta)
+    done = call(*args, "--tolerance=0.5", input=text)
+    assert done.code == 0 and "lower" not in done.rows()[0]
+    facts = json.loads(meta.read_text())
+    assert facts["policy"] == "beam" and facts["tolerance"] == 0.5
+    assert facts["accuracy"]["documents"] == 1 and facts["accuracy"]["above_tolerance"] == 0
+    assert sum(facts["accuracy"]["thresholds"].values()) == 1
+    call(*args, "--beam=3", input=text)
+    facts = json.loads(meta.read_text())
+    assert (facts["size"], facts["threshold"]) == (3, 1e-4) and "tolerance" not in facts
+
+
+def test_a_beam_that_lacks_much_says_which_option_to_turn(arpa: Path) -> None:
+    args = ("convert", "--model", arpa, "--level", "text")
+    done = call(*args, "--beam=1", "--threshold=0", input=b"abababcabc\nb\n")
+    assert float(done.rows()[0]["missing"]) > 0.1 > float(done.rows()[1]["missing"])
+    assert done.err.count("\n") == 1 and done.err.startswith("lmfst: warning: 1 of 2 documents")
+    assert "--beam 4" in done.err and "--threshold" not in done.err
+    done = call(*args, "--beam=9", "--threshold=0.5", input=b"abababcabc\n")
+    assert "--threshold 0.05" in done.err and "--beam" not in done.err
+
+
 def test_options_of_sampling(arpa: Path) -> None:
     sample = ("convert", "--model", arpa, "--policy", "sample", "--level", "text")
     for option, least in (("--particles=0", 1), ("--replicates=0", 1), ("--seed=-1", 0)):
@@ -201,7 +238,9 @@ def test_options_of_sampling(arpa: Path) -> None:
     exact = call("convert", "--model", arpa, "--exact", "--level", "text", input=b"ababcaab\n")
     assert float(row["logp"]) == pytest.approx(float(exact.rows()[0]["logp"]))
     assert float(row["stderr"]) == pytest.approx(0, abs=1e-9) and float(row["gap"]) > 1
-    assert row["lower"] == row["upper"] == row["dropped"] == ""
+    assert row["missing"] == row["canonical"] == ""
+    bounds = call(*sample, "--particles=1", "--bounds", input=b"ababcaab\n").rows()[0]
+    assert bounds["lower"] == bounds["upper"] == bounds["dropped"] == ""
 
 
 def test_fasta_files(arpa: Path, tmp_path: Path) -> None:
@@ -245,7 +284,7 @@ def test_levels_and_formats_agree(arpa: Path) -> None:
     text = b"abc\nca\n"
     args = ("convert", "--model", arpa, "--exact")
     units = call(*args, input=text).rows()
-    texts = call(*args, "--level", "text", input=text).rows()
+    texts = call(*args, "--level", "text", "--bounds", input=text).rows()
     (summary,) = call(*args, "--level", "summary", input=text).rows()
     for row in texts:
         parts = [float(unit["logp"]) for unit in units if unit["id"] == row["id"]]
@@ -670,8 +709,21 @@ def test_the_default_model() -> None:
     assert done.lines[0] == HEADER and len(done.lines) == 1 + 23 + 1
     rows = done.rows()
     assert "".join(row["unit"] for row in rows) == text.decode().strip() + "⊥"
-    (whole,) = call("convert", "--to", "bytes", "--level", "text", input=text).rows()
+    (whole,) = call("convert", "--level", "text", "--bounds", input=text).rows()
     parts = math.fsum(float(row["logp"]) for row in rows)
     # Two runs of a float32 model: sums inside one run agree to 1e-9, see test_exactness.
     assert float(whole["logp"]) == pytest.approx(parts, abs=1e-4)
     assert float(whole["lower"]) <= float(whole["upper"])
+    assert float(whole["canonical"]) <= float(whole["logp"])
+    assert 0 < float(whole["missing"]) <= 0.01
+    assert math.fsum(float(row["missing"]) for row in rows) == pytest.approx(
+        float(whole["missing"]), rel=1e-3
+    )
+
+
+def test_the_default_models_texts_begin_as_in_its_pretraining(tmp_path: Path) -> None:
+    meta = tmp_path / "meta.json"
+    args = ("convert", "--level", "summary", "--meta", meta, "--threshold", "1e-2")
+    done = call(*args, "data/sample.txt")
+    assert done.err == "" and float(done.rows()[0]["logp"]) > -1750
+    assert json.loads(meta.read_text())["bos"] == "<|endoftext|>"

@@ -65,7 +65,7 @@ def test_a_beam_decides_each_offset_for_itself(seed: int) -> None:
     wave.logw[::5] = wave.logw[0]  # equal weights: the first to arrive is kept
     reference = np.log(rng.random(len(wave.first())))
     policy = Beam(size=int(rng.integers(1, 6)), threshold=0.3)
-    kept = policy.keep(wave.logw, wave.first(), reference)
+    kept = policy.keep(wave.logw, wave.first(), reference + math.log(0.3))
     ends = [*wave.first()[1:].tolist(), len(wave)]
     for begin, end, ref in zip(wave.first().tolist(), ends, reference.tolist(), strict=True):
         heavy = [i for i in range(begin, end) if wave.logw[i] >= ref + math.log(0.3)]

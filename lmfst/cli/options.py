@@ -184,18 +184,35 @@ PolicyOption = Annotated[
 Exact = Annotated[
     bool, typer.Option("--exact", help="Short for --policy exact.", rich_help_panel=_POLICY)
 ]
-Beam = Annotated[
-    int,
+Tolerance = Annotated[
+    float | None,
     typer.Option(
-        "--beam", metavar="K", help="Hypotheses kept at an offset.", rich_help_panel=_POLICY
+        "--tolerance",
+        metavar="T",
+        help="Lower the threshold of a document until at most T nats are missing for every 100 "
+        f"symbols, by estimate, within {defaults.MOST_BEAM} hypotheses at an offset and "
+        f"{defaults.EFFORT:g} times the model rows of {defaults.FIRST_THRESHOLD:g} (default: "
+        f"{defaults.TOLERANCE}).",
+        rich_help_panel=_POLICY,
+    ),
+]
+Beam = Annotated[
+    int | None,
+    typer.Option(
+        "--beam",
+        metavar="K",
+        help="Hypotheses kept at an offset; switches --tolerance off (default then: "
+        f"{defaults.BEAM}).",
+        rich_help_panel=_POLICY,
     ),
 ]
 Threshold = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--threshold",
         metavar="T",
-        help="Drop hypotheses below T times the heaviest one, or the mass that goes on.",
+        help="Drop hypotheses below T times the heaviest one, or the mass that goes on; switches "
+        f"--tolerance off (default then: {defaults.THRESHOLD:g}).",
         rich_help_panel=_POLICY,
     ),
 ]
@@ -293,6 +310,15 @@ UnknownOption = Annotated[
         help="Symbols of --given target that the model can't produce: report gives -inf and a "
         "warning, error stops, skip drops the document with a warning; auto: error for FASTA, "
         "else report.",
+    ),
+]
+Bounds = Annotated[
+    bool,
+    typer.Option(
+        "--bounds",
+        help="With --level text or summary: columns lower, upper and dropped, bounds that are "
+        "certain, and far apart for long texts.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 LevelOption = Annotated[

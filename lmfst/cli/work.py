@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from lmfst.accuracy import Tally
 from lmfst.cache import atomic_write
 from lmfst.cli.options import grammar_options
 from lmfst.cli.reading import documents, require_files
@@ -14,8 +15,9 @@ from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError, UsageError
 from lmfst.io import open_rows
 from lmfst.next_units import following
-from lmfst.policy import Beam, Exact, Policy
+from lmfst.policy import Beam, Exact, Policy, Tolerance
 from lmfst.records import (
+    BOUNDS_COLUMNS,
     ESCAPED_COLUMNS,
     NEXT_COLUMNS,
     SUMMARY_COLUMNS,
@@ -54,8 +56,9 @@ class Settings:
     to: str
     model: str
     policy: str
-    beam: int
-    threshold: float
+    tolerance: float | None
+    beam: int | None
+    threshold: float | None
     node_budget: int
     partial: str
     sampling: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class Settings:
             to=params["to"],
             model=params["model"],
             policy="exact" if params["exact"] else str(params["policy"]),
+            tolerance=params["tolerance"],
             beam=params["beam"],
             threshold=params["threshold"],
             node_budget=params["node_budget"],
@@ -81,7 +85,14 @@ class Settings:
         )
 
     def make_policy(self) -> Policy:
-        """The policy; UsageError for a setting outside its range."""
+        """The policy; UsageError for a setting outside its range, or of another policy."""
+        fixed = {"size": self.beam, "threshold": self.threshold}
+        fixed = {name: value for name, value in fixed.items() if value is not None}
+        if self.tolerance is not None and (fixed or self.policy != "beam"):
+            raise UsageError(
+                "--tolerance finds the threshold of --policy beam by itself",
+                hint="leave it out, or --beam, --threshold and other policies",
+            )
         if self.policy == "sample":
             return Sample(**self.sampling)
         if self.sampling:
@@ -90,7 +101,11 @@ class Settings:
             )
         if self.policy == "exact":
             return Exact(node_budget=self.node_budget)
-        return Beam(node_budget=self.node_budget, size=self.beam, threshold=self.threshold)
+        if fixed:
+            return Beam(node_budget=self.node_budget, **cast(Any, fixed))
+        if self.tolerance is None:
+            return Tolerance(node_budget=self.node_budget)
+        return Tolerance(node_budget=self.node_budget, tolerance=self.tolerance)
 
     def make_model(self, terminal: Terminal) -> TransducedLM:
         """Everything loaded and checked, cheap things first."""
@@ -111,6 +126,7 @@ def convert(
     unknown: str,
     batch: int,
     level: str,
+    bounds: bool,
     format: str,
     output: str | None,
     meta: str | None,
@@ -119,12 +135,16 @@ def convert(
     """Score documents and write rows of a level."""
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
+    if bounds and level == "unit":
+        raise UsageError("--bounds are those of whole texts", hint="add --level text or summary")
     require_files(paths)
     model = settings.make_model(terminal)
     if meta is not None:
         _write_meta(meta, model.describe())
     columns = {"unit": UNIT_COLUMNS, "text": TEXT_COLUMNS, "summary": SUMMARY_COLUMNS}[level]
+    columns += BOUNDS_COLUMNS if bounds else ()
     texts: list[Row] = []
+    tally = Tally()
     with open_rows(output, cast(Any, format), columns, escaped=ESCAPED_COLUMNS) as writer:
         for scored in model.score_documents(
             documents(paths, doc, terminal),
@@ -132,11 +152,15 @@ def convert(
             batch=batch,
             unknown=cast(Any, unknown),
         ):
+            model.add_to(tally, scored)
             for row in _rows(scored, level, texts):
-                writer.write(row)
+                writer.write({name: row[name] for name in columns if name in row})
             writer.flush()
         if level == "summary":
-            writer.write(summary_row(texts))
+            summary = summary_row(texts)
+            writer.write({name: summary[name] for name in columns})
+    if meta is not None and tally.documents:
+        _write_meta(meta, {**model.describe(), "accuracy": tally.facts()})
 
 
 def _rows(scored: Scored, level: str, texts: list[Row]) -> Iterable[Row]:

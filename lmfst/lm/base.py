@@ -47,11 +47,16 @@ class LM(ABC):
         """What the future depends on: contexts with equal keys must have equal futures."""
         return context
 
+    def canonical(self, data: bytes) -> Sequence[int] | None:
+        """The tokenizer's own tokens of a byte string; None where it has none."""
+        return None
+
     def encode(self, data: bytes) -> Sequence[int] | None:
-        """The canonical tokens of a byte string, or None. The speed of scoring depends on it, and
-        what a beam keeps beside the heaviest hypotheses.
+        """The canonical tokens of a byte string, or else any that spell it; None if nothing does.
+        The speed of scoring depends on it, and what a beam keeps beside the heaviest hypotheses.
         """
-        return self.vocab.encode_any(data)
+        own = self.canonical(data)
+        return self.vocab.encode_any(data) if own is None else own
 
     def session(self) -> Session:
         """A fresh session for a batch of documents."""

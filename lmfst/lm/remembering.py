@@ -34,6 +34,9 @@ class RememberingLM(LM):
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
         return self._lm.next_logp(contexts)
 
+    def canonical(self, data: bytes) -> Sequence[int] | None:
+        return self._lm.canonical(data)
+
     def encode(self, data: bytes) -> Sequence[int] | None:
         return self._lm.encode(data)
 

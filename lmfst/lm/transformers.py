@@ -79,16 +79,16 @@ class TransformersLM(LM):
         self._head = find_head(model, self._check_contexts()[-1], self._tolerance())
         self.tree = tree and self._try_tree(warn)
 
-    def encode(self, data: bytes) -> Sequence[int] | None:
+    def canonical(self, data: bytes) -> Sequence[int] | None:
         if self._tokenizer is not None:
             try:
                 ids = self._tokenizer(data.decode(), add_special_tokens=False)["input_ids"]
                 if self.vocab.decode(ids) == data:
                     return list(ids)
             except (UnicodeDecodeError, InputError):
-                # Not text, or tokens outside the support: any spelling serves.
+                # Not text, or tokens outside the support.
                 pass
-        return self.vocab.encode_any(data)
+        return None
 
     # Contexts longer than the model's: the rule of lmfst.lm.tree.
 

@@ -58,6 +58,9 @@ class TruncatedLM(LM):
     def key(self, context: tuple[int, ...]) -> Hashable:
         return context[-self.length :]
 
+    def canonical(self, data: bytes) -> Sequence[int] | None:
+        return self._lm.canonical(data)
+
     def encode(self, data: bytes) -> Sequence[int] | None:
         return self._lm.encode(data)
 

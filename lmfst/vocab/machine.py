@@ -118,14 +118,15 @@ class Vocab:
 
     def missing_bytes(self) -> list[int]:
         """Bytes 0..255 that occur in no token, so in no text that the model can give."""
-        return list(self._missing)
+        return [byte for byte in range(256) if byte not in self.alphabet]
 
     @cached_property
-    def _missing(self) -> list[int]:
+    def alphabet(self) -> frozenset[int]:
+        """Bytes that occur in some token."""
         found: set[int] = set()
         for table in self.token_bytes:
             found.update(b"".join(data for data in table if data))
-        return [byte for byte in range(256) if byte not in found]
+        return frozenset(found)
 
     def encode_any(self, data: bytes) -> list[int] | None:
         """A shortest token sequence (in tokens) that spells `data` exactly; None if there is none.

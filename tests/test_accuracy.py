@@ -1,0 +1,227 @@
+"""What a pruned number lacks, and thresholds that are lowered until it is little enough."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from lmfst.accuracy import Pass, missing_by_offset
+from lmfst.lm.base import LM
+from lmfst.policy import Beam, Exact, Policy, Tolerance
+from lmfst.sampling import Sample
+from lmfst.score import TransducedLM
+from lmfst.target import fst_target, load_target
+from tests.oracle import TableLM, make_vocab, random_fst
+from tests.test_trunk import TOKENS, canonical_logp
+
+BYTES = load_target("bytes")
+
+
+class Memoryless(LM):
+    """Tokens with fixed probabilities, whatever came before, and no own segmentation of a text."""
+
+    def __init__(self, weights: dict[bytes, float], doubled: float = 0.0) -> None:
+        """doubled: the weight of a second token `a`."""
+        tokens = [*weights, *([b"a"] if doubled else [])]
+        self.vocab = make_vocab(tokens)
+        self.row = np.log([*weights.values(), *([doubled] if doubled else []), 1.0])
+        self.asked: list[tuple[int, ...]] = []
+
+    def next_logp(self, contexts: Sequence[Sequence[int]]) -> np.ndarray:
+        self.asked += [tuple(context) for context in contexts]
+        return np.stack([self.row for _ in contexts])
+
+    def encode(self, data: bytes) -> list[int] | None:
+        return None
+
+
+def test_missing_is_what_hypotheses_like_the_kept_ones_would_add() -> None:
+    # Two tokens of one byte, with weights 8 and 1: each step drops an eighth of what it keeps.
+    lm = Memoryless({b"a": 8.0, b"b": 1.0}, doubled=1.0)
+    steps = 12
+    text = b"a" * steps
+    pruned = TransducedLM(lm, BYTES, Beam(size=1, threshold=0)).score([text])[0]
+    exact = TransducedLM(lm, BYTES, Exact()).score([b"a" * 3])[0]
+    # Children dropped at an offset, relative to the prefix probability there, which they are in.
+    shares = [row["missing"] for row in pruned.unit_rows()]
+    assert shares[0] == 0.0  # before the root nothing can be dropped
+    np.testing.assert_allclose(shares[1:], 1 / 9, rtol=1e-12)
+    assert pruned.text_row()["missing"] == pytest.approx(steps / 9, rel=1e-12)
+    true = steps * math.log(9 / 8) + pruned.logp
+    assert true == pytest.approx(steps * math.log(9 / 11) + math.log(1 / 11), abs=1e-9)
+    assert abs(true - pruned.logp - pruned.text_row()["missing"]) < 0.07 * steps / 9
+    assert exact.text_row()["missing"] == 0.0
+
+
+def test_missing_where_nothing_is_left() -> None:
+    log = np.log
+    prefix = np.array([0.0, log(0.5), -np.inf, -np.inf])
+    dropped = np.array([-np.inf, log(0.1), -np.inf])
+    assert missing_by_offset(prefix, dropped).tolist() == [0.0, np.inf, np.inf]
+    nothing = np.full(3, -np.inf)
+    assert missing_by_offset(prefix, nothing).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_beam_that_lost_all_lacks_infinitely_much_unless_the_symbol_is_impossible() -> None:
+    # "ab" is a token, "b" alone is none; the beam keeps the heavier "a".
+    lm = Memoryless({b"a": 1.0, b"ab": 1e-3, b"c": 1.0})
+    model = TransducedLM(lm, BYTES, Beam(size=1, threshold=0.1))
+    lost, impossible, fine = model.score([b"caab", b"cad", b"ca"])
+    assert lost.logp == impossible.logp == -math.inf and fine.logp > -math.inf
+    # "ab" was a prefix of the target when it was summed: nothing was dropped at b"aab" …
+    rows = [row["missing"] for row in impossible.unit_rows()]
+    assert sum(rows) < math.inf
+    assert fine.text_row()["missing"] < math.inf
+
+
+class Forgetful(LM):
+    """After `ab` as two tokens only `c` goes on; after `ab` as one token only `d` does."""
+
+    vocab = make_vocab([b"a", b"b", b"ab", b"c", b"d"])
+
+    def next_logp(self, contexts: Sequence[Sequence[int]]) -> np.ndarray:
+        rows = np.full((len(contexts), 6), -np.inf)
+        for row, context in zip(rows, contexts, strict=True):
+            if not context:
+                row[[0, 2]] = np.log([0.999, 0.001])
+            elif context[-1] == 0:
+                row[1] = 0.0
+            else:
+                row[{1: 3, 2: 4}.get(context[-1], 5)] = 0.0
+        return rows
+
+    def encode(self, data: bytes) -> list[int] | None:
+        return None
+
+
+def test_the_beam_that_drops_the_only_way_on() -> None:
+    model = TransducedLM(Forgetful(), BYTES, Beam(size=8, threshold=0.1))
+    warnings: list[str] = []
+    model._warn = warnings.append
+    scored = model.score([b"abd"])[0]
+    assert scored.logp == -math.inf
+    assert [row["missing"] for row in scored.unit_rows()] == [0.0, 0.0, math.inf, math.inf]
+    assert scored.text_row()["missing"] == math.inf
+    assert any("--threshold" in message for message in warnings)
+    found = TransducedLM(Forgetful(), BYTES, Tolerance()).score([b"abd"])[0]
+    assert found.logp == pytest.approx(math.log(0.001)) and len(found.passes) > 1
+
+
+@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("merges", [True, False])
+def test_units_share_out_what_is_missing(seed: int, merges: bool) -> None:
+    lm = TableLM(make_vocab(TOKENS), order=3, depth=9, seed=seed, merges=merges)
+    model = TransducedLM(lm, fst_target(random_fst(seed), "r"), Beam(size=2, threshold=0.1))
+    for scored in model.score([b"abab", b"", b"bba"]):
+        shares = [row["missing"] for row in scored.unit_rows()]
+        assert all(share >= 0 for share in shares)
+        assert math.fsum(shares) == pytest.approx(scored.text_row()["missing"], rel=1e-12)
+        assert (scored.text_row()["missing"] > 0) == (scored.dropped > 0)
+
+
+def test_no_estimate_of_what_is_missing_where_there_are_better_ones() -> None:
+    lm = TableLM(make_vocab(TOKENS), order=2, depth=5, seed=1, merges=True)
+    target = fst_target(random_fst(3), "random")
+    sampled = TransducedLM(lm, target, Sample(particles=2, replicates=2)).score([b"abab"])[0]
+    assert sampled.text_row()["missing"] is None
+    assert {row["missing"] for row in sampled.unit_rows()} == {None}
+    part = fst_target(random_fst(0, partial=True), "partial")
+    conditioned = TransducedLM(lm, part, Exact(), partial="condition")
+    assert conditioned._domain is not None
+    y = (120,)
+    assert conditioned.prefix_bounds(y).missing is None
+
+
+class WithTokenizer(TableLM):
+    """Its own tokens are those of its greedy segmentation."""
+
+    def canonical(self, data: bytes) -> Sequence[int] | None:
+        return self.vocab.encode_any(data)
+
+
+@pytest.mark.parametrize("policy", [Beam(size=2), Tolerance(), Exact(), Sample(replicates=2)])
+@pytest.mark.parametrize("merges", [True, False])
+@pytest.mark.parametrize("seed", range(8))
+def test_canonical_is_the_sum_over_the_texts_own_tokens(
+    policy: Policy, merges: bool, seed: int
+) -> None:
+    lm = WithTokenizer(make_vocab(TOKENS), order=3, depth=9, seed=seed, merges=merges)
+    texts = [b"abab", b"", b"bba", b"abbabb"]
+    for target in (BYTES, fst_target(random_fst(seed), "random")):
+        model = TransducedLM(lm, target, policy)
+        for text, scored in zip(texts, model.score(texts), strict=True):
+            assert scored.canonical == pytest.approx(canonical_logp(lm, text), abs=1e-9)
+    ungiven = model.score([([122][:0] and b"") or b"z"], given="target")[0]
+    assert ungiven.canonical is None
+
+
+def test_no_tokenizer_no_canonical_path() -> None:
+    lm = TableLM(make_vocab(TOKENS), order=3, depth=9, seed=1, merges=False)
+    for policy in (Beam(), Exact(), Sample()):
+        assert TransducedLM(lm, BYTES, policy).score([b"ab"])[0].canonical is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("lookahead", [True, False])
+def test_a_tolerance_gives_what_its_last_threshold_gives(seed: int, lookahead: bool) -> None:
+    lm = TableLM(make_vocab(TOKENS), order=4, depth=30, seed=seed, merges=False)
+    rng = np.random.default_rng(seed)
+    texts = [bytes(rng.choice([97, 98], rng.integers(0, 25)).tolist()) for _ in range(4)]
+    target = fst_target(random_fst(seed), "random")
+    policy = Tolerance(size=20, threshold=0.2, tolerance=0.05, effort=50)
+    found = TransducedLM(lm, target, policy, lookahead=lookahead).score(texts)
+    for text, scored in zip(texts, found, strict=True):
+        last = scored.passes[-1]
+        fixed = TransducedLM(lm, target, Beam(size=20, threshold=last.threshold)).score([text])[0]
+        np.testing.assert_allclose(scored.log_prefix, fixed.log_prefix, atol=1e-12)
+        assert scored.nodes == fixed.nodes == last.rows
+        assert last.missing == pytest.approx(fixed.text_row()["missing"], rel=1e-9)
+        limit = policy.limit(scored.passes, len(scored.target) + 1)
+        assert last.missing <= policy.goal(len(scored.target) + 1) or limit is not None
+    assert max(len(scored.passes) for scored in found) > 1
+
+
+def test_further_passes_ask_for_no_row_again() -> None:
+    lm = TableLM(make_vocab(TOKENS), order=4, depth=60, seed=5, merges=False)
+    asked: Counter[tuple[int, ...]] = Counter()
+    inner = lm.next_logp
+
+    def counted(contexts: Sequence[Sequence[int]]) -> np.ndarray:
+        asked.update(tuple(context) for context in contexts)
+        return inner(contexts)
+
+    lm.next_logp = counted  # type: ignore[method-assign]
+    policy = Tolerance(size=20, threshold=0.2, tolerance=0.01, effort=100)
+    scored = TransducedLM(lm, BYTES, policy).score([b"abbababbaabbabab" * 2])[0]
+    assert len(scored.passes) > 1 and set(asked.values()) == {1}
+
+
+def passes(*found: tuple[float, float, float, float, int]) -> list[Pass]:
+    return [Pass(*one) for one in found]
+
+
+def test_when_a_document_is_finished() -> None:
+    policy = Tolerance(size=8, threshold=1e-2, tolerance=0.01, effort=4)
+    # Much is missing: lower, by no more than the rows allow.
+    first = (1e-2, -50.0, 0.1, 0.0, 100)
+    lower = policy.next_threshold(passes(first), 100)
+    assert lower is not None and 3e-4 <= lower < 1e-2
+    assert policy.limit(passes(first), 100) is None
+    # Enough, and the pass before found as much; a long document may lack more.
+    assert policy.next_threshold(passes(first, (1e-3, -49.995, 0.009, 0.0, 150)), 100) is None
+    assert policy.next_threshold(passes(first, (1e-3, -49.995, 0.019, 0.0, 150)), 200) is None
+    # Enough by estimate, but the pass before found less.
+    unsettled = passes(first, (1e-3, -49.5, 0.009, 0.0, 150))
+    assert policy.next_threshold(unsettled, 100) == pytest.approx(2e-4)
+    # One pass is enough only where next to nothing is missing.
+    assert policy.next_threshold(passes((1e-2, -50.0, 0.009, 0.0, 100)), 100) is not None
+    assert policy.next_threshold(passes((1e-2, -50.0, 0.0009, 0.0, 100)), 100) is None
+    # Limits: of hypotheses at an offset, of rows.
+    crowded = passes((1e-2, -50.0, 0.1, 0.05, 100))
+    assert policy.next_threshold(crowded, 100) is None and policy.limit(crowded, 100) == "size"
+    spent = passes(first, (1e-3, -49.9, 0.03, 0.0, 390))
+    assert policy.next_threshold(spent, 100) is None and policy.limit(spent, 100) == "effort"
