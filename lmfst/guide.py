@@ -8,7 +8,8 @@ an n-gram model over the same bytes has it exactly, by a sum from the end of the
 
     h(g, q, o) = Σ_b p(b | g) · h(g·b, q·b, o + |out(q, b)|)   over bytes b that fit the target,
 
-with g the state of the n-gram model, q that of the transducer and o the offset. What the guide
+with g the state of the n-gram model, q that of the transducer and o the offset; a byte fits a place
+that is left open (`lmfst.pattern`) if it writes any of its symbols. What the guide
 rules out or doesn't know has the low probability exp(`UNSEEN`) here. A poor guide makes estimates
 vary more, but never wrong.
 """
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from lmfst.errors import ModelError, UsageError
 from lmfst.lexicon import Lexicons
+from lmfst.pattern import Pattern, fits
 from lmfst.plan import Floats, Ints
 from lmfst.sequential import END
 
@@ -91,9 +93,9 @@ class Guide:
 class Future:
     """h for one target. size: how many values that are. Raises UsageError if they are too many."""
 
-    def __init__(self, guide: Guide, target: Sequence[int]) -> None:
+    def __init__(self, guide: Guide, target: Pattern) -> None:
         self.guide = guide
-        self._target = tuple(target)
+        self._target = target
         ways = self._ways()
         self._index = {place: i for i, place in enumerate(ways)}
         self.size = len(ways) * guide.size
@@ -132,7 +134,7 @@ class Future:
                     after = (step[0], offset + len(step[1]))
                     found.append((byte, after if after[1] < size else None))
             last = machine.final(state)
-            if last is not None and self._target[offset:] == (*last, END):
+            if last is not None and fits(self._target[offset:], (*last, END)):
                 found.append((END, None))
             waiting += [after for _, after in found if after is not None]
         return ways
@@ -140,7 +142,7 @@ class Future:
     def _fits(self, offset: int, out: Sequence[int]) -> bool:
         """Whether the target goes on with `out`, as far as it goes."""
         rest = self._target[offset : offset + len(out)]
-        return rest == tuple(out[: len(rest)])
+        return fits(rest, out[: len(rest)])
 
     def _sum(self, ways: dict[Place, list[tuple[int, Place | None]]]) -> None:
         by_offset: dict[int, list[Place]] = {}

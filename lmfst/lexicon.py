@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lmfst.errors import FstError
 from lmfst.lexicon_store import open_store
+from lmfst.pattern import OneOf, Place
 from lmfst.sequential import END, Sequential
 from lmfst.vocab import Vocab
 
@@ -64,17 +65,22 @@ class Lexicon:
         at = first + int(np.searchsorted(self.symbol[first:last], symbol))
         return at if at < last and self.symbol[at] == symbol else -1
 
-    def walk(self, target: Sequence[int]) -> list[int]:
-        """The trie nodes of the prefixes of `target`, from ε to the longest that some token
-        begins with.
+    def walk(self, target: Sequence[Place]) -> tuple[list[int], list[int]]:
+        """The trie nodes of the prefixes of `target`, from ε to the longest that some token begins
+        with, and their depths: one node a depth, several from where a place is left open.
         """
-        path = [0]
-        for symbol in target:
-            node = self.child(path[-1], symbol)
-            if node < 0:
+        path, depths, last = [0], [0], [0]
+        for depth, place in enumerate(target, start=1):
+            if isinstance(place, OneOf):
+                found = [self.child(node, symbol) for node in last for symbol in sorted(place)]
+            else:
+                found = [self.child(node, place) for node in last]
+            last = [node for node in found if node >= 0]
+            if not last:
                 break
-            path.append(node)
-        return path
+            path += last
+            depths += [depth] * len(last)
+        return path, depths
 
     @property
     def nbytes(self) -> int:

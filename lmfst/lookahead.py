@@ -21,6 +21,7 @@ import numpy as np
 
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
+from lmfst.pattern import Pattern, fits
 from lmfst.vocab import Vocab
 
 Encode = Callable[[bytes], Sequence[int] | None]
@@ -91,7 +92,7 @@ class Lookahead:
 
     lexicons: Lexicons
     session: Session
-    target: Sequence[int]
+    target: Pattern
     continuation: Continuation
     position: dict[int, int] = field(default_factory=dict)
 
@@ -132,7 +133,7 @@ class Lookahead:
             if step is None:
                 return None
             state, out = step
-            if tuple(self.target[offset : offset + len(out)]) != out:
+            if not fits(self.target[offset : offset + len(out)], out):
                 return None
             offset += len(out)
         if offset >= len(self.target):

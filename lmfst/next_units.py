@@ -20,7 +20,7 @@ from lmfst.errors import InputError, UsageError
 from lmfst.lm.remembering import RememberingLM
 from lmfst.score import TransducedLM, as_bytes
 from lmfst.sequential import END, emit
-from lmfst.units import END_NAME
+from lmfst.units import END_NAME, parse_target_text
 
 Warn = Callable[[str], None]
 Unit = tuple[str, float]
@@ -51,7 +51,7 @@ def following(
     """
     if given not in ("source", "target"):
         raise UsageError(f"--given must be source or target, not {given!r}")
-    y = emitted(model, prefix) if given == "source" else model.symbols(prefix)
+    y = emitted(model, prefix) if given == "source" else written(model, prefix)
     if model.target.units.separator is not None:
         if top < 1:
             raise UsageError(
@@ -64,6 +64,11 @@ def following(
     return [
         (END_NAME if symbols[i] == END else text([int(symbols[i])]), float(logp[i])) for i in order
     ]
+
+
+def written(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:
+    """The symbols of a text in target form."""
+    return parse_target_text(as_bytes(text), model.target.machine.symbols)
 
 
 def emitted(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:

@@ -19,9 +19,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lmfst.errors import BudgetError, FstError
+from lmfst.errors import BudgetError, FstError, UsageError
 from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lm.base import Session
+from lmfst.pattern import OneOf, Place, admits, is_open
 from lmfst.policy import Policy
 from lmfst.propagate import Propagated
 from lmfst.rows import Normaliser
@@ -108,13 +109,13 @@ def _outputs(lexicon: Lexicon) -> list[tuple[int, int, tuple[int, ...]]]:
     return found
 
 
-def _advance(target: Sequence[int], progress: Progress, output: Sequence[int]) -> Progress:
+def _advance(target: Sequence[Place], progress: Progress, output: Sequence[int]) -> Progress:
     """How far the target is matched after more output."""
     matched, beyond = progress
     if beyond is not None:
         return progress
     for symbol in output:
-        if matched == len(target) or symbol != target[matched]:
+        if matched == len(target) or not admits(target[matched], symbol):
             return matched, symbol
         matched += 1
     return matched, None
@@ -126,7 +127,7 @@ def propagate_partial(
     session: Session,
     policy: Policy,
     normalise: Normaliser,
-    target: Sequence[int],
+    target: Sequence[Place],
     *,
     end: bool = True,
     wanted: Iterable[int] = (),
@@ -134,8 +135,15 @@ def propagate_partial(
     """Prefix probabilities of `target` (and ⊥ if `end`) given that the string is accepted.
 
     wanted: positions where the next-symbol distribution is asked for. Raises FstError if the model
-    spells no accepted string, BudgetError when the policy's node budget is spent.
+    spells no accepted string, BudgetError when the policy's node budget is spent, UsageError for a
+    distribution at a place that the target leaves open: which symbol stood there isn't kept.
     """
+    wanted = list(wanted)
+    if is_open(target[at] for at in wanted if at < len(target)):
+        raise UsageError(
+            "--partial condition gives no distribution of the next symbol at a set of symbols",
+            hint="ask for the distribution after a prefix that ends before it, or behind it",
+        )
     symbols = [*target, END] if end else list(target)
     root = session.open()
     open_: dict[Node, float] = {(root, lexicons.start, 0, None): 1.0}
@@ -185,7 +193,7 @@ def _wave(
     domain: Domain,
     session: Session,
     normalise: Normaliser,
-    target: Sequence[int],
+    target: Sequence[Place],
     nodes: dict[Node, float],
     accepted: Accepted,
     outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]],
@@ -221,7 +229,7 @@ def _wave(
 
 
 def _result(
-    target: Sequence[int],
+    target: Sequence[Place],
     accepted: Accepted,
     left: dict[int, float],
     rows: int,
@@ -239,7 +247,8 @@ def _result(
         found: dict[int, float] = {}
         for (matched, beyond), part in accepted.items():
             symbol = target[at] if matched > at else beyond
-            if matched >= at and symbol is not None:
+            # It is no set: see `propagate_partial`.
+            if matched >= at and symbol is not None and not isinstance(symbol, OneOf):
                 found[symbol] = found.get(symbol, 0.0) + part
         names = np.array(sorted(found), dtype=np.int64)
         mass = np.array([found[symbol] for symbol in sorted(found)])

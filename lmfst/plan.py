@@ -4,11 +4,13 @@ For a known target y, every node in lexicon state s at offset o needs the same n
 the mass of the tokens whose output begins with y[o:o+k] (it covers offset o+k), and the probability
 of every token whose output is exactly y[o:o+k] (it makes a child node there). A `Plan` holds the
 token ranges once; `lmfst.rows` applies it to rows. Sums run over disjoint segments: no difference
-of nearly equal numbers is ever taken.
+of nearly equal numbers is ever taken. Where y leaves a place open (`lmfst.pattern`), several
+disjoint ranges make up what covers an offset.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.lexicon import Lexicon
+from lmfst.pattern import Place
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,7 +68,7 @@ class Plan:
 
 def make_plan(
     lexicon: Lexicon,
-    target: Sequence[int],
+    target: Sequence[Place],
     *,
     useful: Callable[[int, int], bool],
     wanted: Sequence[int],
@@ -77,24 +80,27 @@ def make_plan(
     wanted: depths k at which the distribution of the symbol after target[:k] is asked for.
     children_to: children are made at depths 0 .. children_to.
     """
-    path = lexicon.walk(target)
+    path, depths = lexicon.walk(target)
     low, own, high = (
         array[path].astype(np.int64) for array in (lexicon.low, lexicon.own, lexicon.high)
     )
-    begin, end = _gathered_range(low, own, high, 0 in wanted)
-    cuts, nested = _segments(low[1:] - begin, high[1:] - begin)
+    begin, end = _gathered_range(low, own, high, depths, 0 in wanted)
+    if depths[-1] == len(path) - 1:
+        cuts, nested = _segments(low[1:] - begin, high[1:] - begin)
+    else:
+        cuts, nested = _segments_of_sets(low[1:] - begin, high[1:] - begin, np.array(depths[1:]))
     splits = []
     for k in wanted:
-        if k < len(path):
-            split, starts = _split(lexicon, path[k], k, begin, len(cuts))
+        for node in path[bisect_left(depths, k) : bisect_right(depths, k)]:
+            split, starts = _split(lexicon, node, k, begin, len(cuts))
             splits.append(split)
             cuts = np.concatenate([cuts, starts])
-    child_token, child_next, child_depth = _children(lexicon, low, own, useful, children_to)
-    unused = np.zeros((len(cuts) - len(nested), len(path) - 1))
+    child_token, child_next, child_depth = _children(lexicon, low, own, depths, useful, children_to)
+    unused = np.zeros((len(cuts) - len(nested), depths[-1]))
     return Plan(
         tokens=_with_one_more(lexicon.tokens, begin, end),
         range=(begin, end),
-        depth=len(path) - 1,
+        depth=depths[-1],
         cuts=cuts,
         nested=np.concatenate([nested, unused]),
         child_token=child_token,
@@ -112,10 +118,16 @@ def _with_one_more(tokens: NDArray[np.int32], begin: int, end: int) -> NDArray[n
     return np.append(tokens[begin:], tokens[:1])
 
 
-def _gathered_range(low: Ints, own: Ints, high: Ints, everything: bool) -> tuple[int, int]:
+def _gathered_range(
+    low: Ints, own: Ints, high: Ints, depths: Sequence[int], everything: bool
+) -> tuple[int, int]:
     if everything:
         return int(own[0]), int(high[0])
-    return (int(low[1]), int(high[1])) if len(low) > 1 else (0, 0)
+    if len(low) == 1:
+        return 0, 0
+    # Of several ranges, what lies between them, too: it is gathered and counts for nothing.
+    last = bisect_right(depths, 1)
+    return int(low[1]), int(high[last - 1])
 
 
 def _segments(low: Ints, high: Ints) -> tuple[Ints, Floats]:
@@ -125,16 +137,28 @@ def _segments(low: Ints, high: Ints) -> tuple[Ints, Floats]:
     return cuts, inside.astype(np.float64)
 
 
+def _segments_of_sets(low: Ints, high: Ints, depth: Ints) -> tuple[Ints, Floats]:
+    """The same for ranges of which several, disjoint ones, have a depth (1, 2, …) together."""
+    cuts = np.unique(np.concatenate([low, high]))
+    change = np.zeros((len(cuts), int(depth[-1])))
+    np.add.at(change, (np.searchsorted(cuts, low), depth - 1), 1.0)
+    np.add.at(change, (np.searchsorted(cuts, high), depth - 1), -1.0)
+    return cuts, np.cumsum(change, axis=0)
+
+
 def _children(
     lexicon: Lexicon,
     low: Ints,
     own: Ints,
+    path_depths: Sequence[int],
     useful: Callable[[int, int], bool],
     children_to: int,
 ) -> tuple[Ints, Ints, Ints]:
     tokens, after, depths = [], [], []
-    for depth in range(min(len(low), children_to + 1)):
-        places = slice(int(low[depth]), int(own[depth]))
+    for at, depth in enumerate(path_depths):
+        if depth > children_to:
+            break
+        places = slice(int(low[at]), int(own[at]))
         states = lexicon.next[places]
         if not len(states):
             continue

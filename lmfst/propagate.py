@@ -31,6 +31,7 @@ from lmfst.guide import Future
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
 from lmfst.lookahead import REQUEST, Continuation, Key, Lookahead
+from lmfst.pattern import OneOf, Pattern, first_string
 from lmfst.plan import Floats, Ints, Plan, make_plan
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.rows import Group, Normaliser, RowTable, ragged
@@ -51,7 +52,8 @@ RETAINED_ROWS = 16384
 
 @dataclass(frozen=True)
 class Job:
-    """A target to propagate: symbols int [N], ⊥ (END) included if it is asked for.
+    """A target to propagate: symbols [N], ⊥ (END) included if it is asked for. Where it leaves
+    places open (`lmfst.pattern`), its probability is that of all strings that it stands for.
 
     wanted: positions 0 .. N at which the distribution of the next symbol is asked for. source: the
     canonical tokens of a source text, if one is known; they are kept (`lmfst.trunk`). lookahead:
@@ -61,7 +63,7 @@ class Job:
     position; asked where nothing is left of a prefix.
     """
 
-    target: tuple[int, ...]
+    target: Pattern
     wanted: frozenset[int] = frozenset()
     source: Continuation | None = None
     lookahead: bool = True
@@ -179,9 +181,9 @@ class _Batch:
         self.document = np.repeat(np.arange(len(jobs)), sizes)
         # Equal targets, such as those of replicates, share plans: `shared` maps the positions of
         # each to those of the first.
-        alike: dict[tuple[tuple[int, ...], frozenset[int]], int] = {}
+        alike: dict[tuple[Pattern, frozenset[int]], int] = {}
         of_first = [alike.setdefault((job.target, job.wanted), d) for d, job in enumerate(jobs)]
-        self._symbol = [s for job in jobs for s in (*job.target, END)]
+        self._symbol = [s for job in jobs for s in first_string((*job.target, END))]
         self.shared = np.arange(sizes.sum()) + (self.base[of_first] - self.base)[self.document]
         # Weights at an offset are compared with what covers one symbol more; at the end, with that.
         self.ahead_of = np.arange(1, sizes.sum() + 1)
@@ -514,7 +516,10 @@ class _Batch:
         """Whether a node there can still contribute to anything that is asked for."""
         if offset in job.wanted or offset >= len(job.target):
             return True
-        return self.lexicons.viable(lexicon, job.target[offset])
+        place = job.target[offset]
+        if isinstance(place, OneOf):
+            return any(self.lexicons.viable(lexicon, symbol) for symbol in place)
+        return self.lexicons.viable(lexicon, place)
 
     def _forget(self, state: _State) -> None:
         """Drop what was needed up to here only."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -26,22 +26,22 @@ from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.lookahead import Continuation
 from lmfst.partial import Domain, propagate_partial
+from lmfst.pattern import OneOf, Pattern, Place, as_written, first_string, is_open
 from lmfst.policy import Beam, Exact, Policy, Tolerance
 from lmfst.propagate import Job, Propagated, propagate
+from lmfst.reader import Given, Reader, Unknown
 from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
 from lmfst.sampling import Sample, mean_estimate
 from lmfst.sequential import END, Identity, Utf8, run
 from lmfst.target import Target, load_target, rejected_string, require_total, support_of
 from lmfst.units import parse_target_text
+from lmfst.unknown import Alphabet
 
-Given = Literal["source", "target"]
-Unknown = Literal["auto", "report", "error", "skip"]
 Warn = Callable[[str], None]
-Symbols = Sequence[int] | Sequence[str] | str | bytes
+Symbol = int | str | Set[int] | Set[str]
+Symbols = Sequence[Symbol] | str | bytes
 
-MOST_STATES = 256
-"""States in which symbols that can't be produced are looked for."""
 SEARCH_NODES = 50_000
 """Nodes that the search for a source text of a target may take."""
 
@@ -78,7 +78,8 @@ class TransducedLM:
 
     Strings y are given as symbol numbers, as a list of symbol names, or as text: bytes or
     characters, with generated symbols as [NAME]; the names of a table's symbols separated by
-    spaces.
+    spaces. In a list a set of symbols or names stands for any one of them: the probability is that
+    of all such strings together.
 
     Raises FstError if the target rejects a string that the model can spell.
     """
@@ -126,15 +127,29 @@ class TransducedLM:
 
     # Strings of target symbols.
 
-    def symbols(self, y: Symbols) -> tuple[int, ...]:
-        """y as symbol numbers; text is read by `lmfst.units.parse_target_text`.
+    def symbols(self, y: Symbols) -> Pattern:
+        """y as symbol numbers, sets as `OneOf`; text is read by `lmfst.units.parse_target_text`.
 
         Raises InputError for text that names no symbol, FstError for a name in a list that doesn't.
         """
-        alphabet = self.target.machine.symbols
         if isinstance(y, str | bytes):
-            return parse_target_text(as_bytes(y), alphabet)
-        return tuple(alphabet.label(s) if isinstance(s, str) else int(s) for s in y)
+            return parse_target_text(as_bytes(y), self.target.machine.symbols)
+        return tuple(map(self._place, y))
+
+    def _place(self, symbol: Symbol) -> Place:
+        if isinstance(symbol, OneOf):
+            return symbol
+        if isinstance(symbol, Set):
+            if not symbol:
+                raise InputError(
+                    "a set of symbols is empty", hint="give the symbols that may stand there"
+                )
+            return OneOf(map(self._label, symbol))
+        return self._label(symbol)
+
+    def _label(self, symbol: int | str) -> int:
+        alphabet = self.target.machine.symbols
+        return alphabet.label(symbol) if isinstance(symbol, str) else int(symbol)
 
     def transduce(self, text: str | bytes) -> tuple[int, ...]:
         """f(text), as symbol numbers. Raises InputError where f rejects it."""
@@ -172,8 +187,8 @@ class TransducedLM:
         found = self._propagate(prefix, end=False, wanted=[len(prefix)])
         if found.log_prefix[-1] == -math.inf:
             raise InputError(
-                "the prefix has probability zero under the model, so nothing can follow it",
-                hint="raise --beam or lower --threshold if hypotheses may have been dropped",
+                "nothing can follow the prefix, which has probability zero under the model from "
+                + self._why_zero(prefix, found)[1]
             )
         symbols, logp = found.next[len(prefix)]
         possible = logp > -np.inf
@@ -184,9 +199,7 @@ class TransducedLM:
         target = self.symbols(y)
         return self._propagate(target, end=False, wanted=range(len(target) + 1))
 
-    def _propagate(
-        self, target: Sequence[int], *, end: bool, wanted: Iterable[int] = ()
-    ) -> Propagated:
+    def _propagate(self, target: Pattern, *, end: bool, wanted: Iterable[int] = ()) -> Propagated:
         session = self.lm.session()
         if self._domain is not None:
             return propagate_partial(
@@ -199,7 +212,7 @@ class TransducedLM:
                 end=end,
                 wanted=wanted,
             )
-        symbols = (*target, END) if end else tuple(target)
+        symbols = (*target, END) if end else target
         if isinstance(self.policy, Sample):
             if wanted:
                 raise UsageError(
@@ -214,7 +227,7 @@ class TransducedLM:
         return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
 
     def _estimated(
-        self, policy: Sample, targets: Sequence[tuple[int, ...]], *, first: int
+        self, policy: Sample, targets: Sequence[Pattern], *, first: int
     ) -> list[Propagated]:
         """Estimates by sampling, each the mean of its replicates, which share model calls with
         those of the other targets. first: the number of the first target in the corpus."""
@@ -222,7 +235,7 @@ class TransducedLM:
         if guide is None:
             return self._estimated_by(policy, targets, {}, first=first)
         results: list[Propagated] = []
-        futures: dict[tuple[int, ...], Future] = {}
+        futures: dict[Pattern, Future] = {}
         begin = 0
         for at, target in enumerate(targets):
             if target in futures:
@@ -239,8 +252,8 @@ class TransducedLM:
     def _estimated_by(
         self,
         policy: Sample,
-        targets: Sequence[tuple[int, ...]],
-        futures: Mapping[tuple[int, ...], Future],
+        targets: Sequence[Pattern],
+        futures: Mapping[Pattern, Future],
         *,
         first: int,
     ) -> list[Propagated]:
@@ -286,34 +299,40 @@ class TransducedLM:
             self._guides[name] = Guide(load_guide(name, warn=self._warn), self.lexicons)
         return self._guides[name]
 
-    def _continuation(self, text: bytes | None, target: Sequence[int]) -> Continuation | None:
-        """The canonical tokens of a source text; None where none is known, or none is needed.
+    def _continuation(self, text: bytes | None, target: Pattern) -> Continuation | None:
+        """The canonical tokens of a source text; None where none is known, or none is needed. Of a
+        pattern, those of one of its strings.
 
         Under `Exact`, which keeps everything, a simulation would be as large as the sum itself.
         """
         if self.lm.merges or not isinstance(self.policy, Beam):
             return None
-        text = self._text_of(text, target)
-        known = text is not None
-        if text is None and self.target.fst is not None:
-            text = self._some_source(self.target.fst, target)
+        own = self._text_of(text, target)
+        text = self._some_source(first_string(target)) if own is None else own
         if text is None:
             return None
-        own = known and self.lm.canonical(text) is not None
-        return Continuation(text, self.lm.vocab, self.lm.encode, is_canonical=own)
+        is_canonical = own is not None and self.lm.canonical(own) is not None
+        return Continuation(text, self.lm.vocab, self.lm.encode, is_canonical=is_canonical)
 
-    def _text_of(self, text: bytes | None, target: Sequence[int]) -> bytes | None:
-        """A document's text in source form: as given, or the only one with its target."""
+    def _text_of(self, text: bytes | None, target: Pattern) -> bytes | None:
+        """A document's text in source form: as given, or the only one with its target. None where
+        the target stands for several strings."""
+        if is_open(target):
+            return None
         machine = self.target.machine
         if text is None and isinstance(machine, Identity | Utf8):
-            return machine.source(target)
+            return machine.source(first_string(target))
         return text
 
-    @staticmethod
-    def _some_source(fst: Fst, target: Sequence[int]) -> bytes | None:
+    def _some_source(self, target: Sequence[int]) -> bytes | None:
         """A short text with this output, if one is found quickly: lookahead can follow it."""
+        machine, fst = self.target.machine, self.target.fst
+        if isinstance(machine, Identity | Utf8):
+            return machine.source(target)
         try:
-            return next(preimages(fst, target, max_nodes=SEARCH_NODES), None)
+            return None if fst is None else next(preimages(fst, target, max_nodes=SEARCH_NODES))
+        except StopIteration:
+            return None
         except BudgetError:
             return None
 
@@ -344,15 +363,17 @@ class TransducedLM:
         """Score documents in batches that share LM calls; yields them in input order.
 
         batch: documents in a batch, at most; a batch also ends at `defaults.BATCH_SYMBOLS` symbols.
-        unknown: what to do about symbols in target form that the model can't produce: "report" a
-        log-probability of -inf with a warning, raise an "error", "skip" the document with a
-        warning, or "auto": an error in biological sequences.
+        unknown: what to do about symbols that the model can't produce: "report" a log-probability
+        of -inf with a warning, raise an "error", "skip" the document with a warning, or sum over
+        what they may be by the codes for bases and residues, "any", with an error for those that
+        mean nothing (`lmfst.unknown`). "auto": an error in biological sequences in target form,
+        else a report.
         """
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
         if isinstance(self.policy, Sample):
             batch = max(1, batch // self.policy.replicates)
-        waiting: list[tuple[Document, tuple[int, ...]]] = []
+        waiting: list[tuple[Document, Pattern]] = []
         size = first = 0
         tally = Tally()
         for document in documents:
@@ -370,7 +391,7 @@ class TransducedLM:
         self._warn_of_missing(tally)
 
     def _tallied(
-        self, batch: list[tuple[Document, tuple[int, ...]]], given: Given, first: int, tally: Tally
+        self, batch: list[tuple[Document, Pattern]], given: Given, first: int, tally: Tally
     ) -> Iterator[Scored]:
         for scored in self._score_batch(batch, given, first):
             self.add_to(tally, scored)
@@ -382,69 +403,22 @@ class TransducedLM:
             limit = self.policy.limit(scored.passes, len(scored.target) + 1)
             tally.add(scored.passes, float(scored.missing.sum()), limit)
 
-    def _target_or_none(
-        self, document: Document, given: Given, unknown: Unknown
-    ) -> tuple[int, ...] | None:
+    def _target_or_none(self, document: Document, given: Given, unknown: Unknown) -> Pattern | None:
         """A document's target; None if it is skipped."""
-        asked = unknown in ("error", "skip")
-        checks = given == "target" and (asked or (unknown == "auto" and document.is_sequence))
-        known = self._producible if checks else None
-        if checks and asked and known is None:
-            raise UsageError(
-                f"--unknown {unknown} needs to know which symbols the model can produce, but the "
-                f"target has more than {MOST_STATES} states",
-                hint="use --unknown report",
-            )
         try:
-            target = self._target_of(document, given)
-            if known is not None:
-                self._require_producible(target, known)
+            return self._reader.target(document, given, unknown)
         except InputError as error:
             if unknown != "skip":
                 raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
             self._warn(f"{document.origin}: skipped: {error.message}")
             return None
-        return target
-
-    def _target_of(self, document: Document, given: Given) -> tuple[int, ...]:
-        if given == "source":
-            return self.transduce(document.text)
-        target = self.symbols(document.text)
-        if document.is_sequence and self._producible is not None:
-            upper = self.symbols(document.text.upper())
-            if not self._producible.issuperset(target) and self._producible.issuperset(upper):
-                return upper
-        return target
-
-    def _require_producible(self, target: tuple[int, ...], known: frozenset[int]) -> None:
-        """InputError for a symbol that is not among those `known` to be produced."""
-        for at, symbol in enumerate(target, start=1):
-            if symbol not in known:
-                names = [self.target.units.name(s) for s in sorted(known - {END})]
-                shown = " ".join(names[:30]) + (" …" if len(names) > 30 else "")
-                raise InputError(
-                    f"position {at} is {self.target.units.name(symbol)!r}, which the model can't "
-                    f"produce: expected {shown}",
-                    hint="mend it, or use --unknown skip or report",
-                )
 
     @cached_property
-    def _producible(self) -> frozenset[int] | None:
-        """The symbols that some token produces in some state; None if there are too many states."""
-        found, queue = {self.lexicons.start}, [self.lexicons.start]
-        symbols: set[int] = set()
-        while queue:
-            lexicon = self.lexicons[queue.pop()]
-            symbols.update(np.unique(lexicon.symbol).tolist())
-            new = set(np.unique(lexicon.next).tolist()) - found - {-1}
-            found |= new
-            queue += sorted(new)
-            if len(found) > MOST_STATES:
-                return None
-        return frozenset(symbols)
+    def _reader(self) -> Reader:
+        return Reader(self.target, Alphabet(self.target, self.lexicons.alphabet))
 
     def _score_batch(
-        self, batch: list[tuple[Document, tuple[int, ...]]], given: Given, first: int
+        self, batch: list[tuple[Document, Pattern]], given: Given, first: int
     ) -> list[Scored]:
         """first: the number of the batch's first document in the corpus."""
         texts = [document.text if given == "source" else None for document, _ in batch]
@@ -469,7 +443,7 @@ class TransducedLM:
         scored = []
         for (document, target), result in zip(batch, found, strict=True):
             self._warn_of_zero(document, target, result)
-            scored.append(Scored.of(document.id, target, result, self.target.units))
+            scored.append(Scored.of(document.id, as_written(target), result, self.target.units))
         return scored
 
     def _add_canonical(self, texts: Sequence[bytes | None], found: Sequence[Propagated]) -> None:
@@ -483,27 +457,33 @@ class TransducedLM:
             if logp is not None:
                 result.canonical = logp
 
-    def _warn_of_zero(self, document: Document, target: tuple[int, ...], found: Propagated) -> None:
-        zero = np.flatnonzero(found.log_prefix == -np.inf)
-        if not len(zero):
+    def _warn_of_zero(self, document: Document, target: Pattern, found: Propagated) -> None:
+        if found.log_prefix[-1] > -math.inf:
             return
-        at = int(zero[0]) - 1
-        symbol = self.target.units.name((*target, END)[at])
-        reason = "no token sequence of the model produces it there"
-        if found.estimated and not self._impossible(target, at):
-            reason = "no hypothesis of any replicate goes on with it (raise --particles)"
-        elif found.log_dropped[at + 1] > -math.inf and not self._impossible(target, at):
-            reason = "no hypothesis that the policy kept goes on with it (raise --beam)"
-        self._warn(f"{document.origin}: logp is -inf from symbol {at} ({symbol}) on: {reason}")
+        at, reason = self._why_zero(target, found)
+        if at < len(target):
+            reason += self._reader.options(target[at])
+        self._warn(f"{document.origin}: logp is -inf from {reason}")
 
-    def _impossible(self, target: tuple[int, ...], at: int) -> bool:
+    def _why_zero(self, target: Pattern, found: Propagated) -> tuple[int, str]:
+        """From which symbol on the probability of a target is zero, and why, as text."""
+        at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
+        symbol = (*as_written(target), END)[at]
+        name = self.target.units.name(symbol)
+        reason = "no token sequence of the model produces it there"
+        if self._impossible(target, at):
+            reason = f"the model can't produce {name!r}"
+        elif found.estimated:
+            reason = "no hypothesis of any replicate goes on with it (raise --particles)"
+        elif found.log_dropped[at + 1] > -math.inf:
+            reason = (
+                "no hypothesis that was kept goes on with it (raise --beam or lower --threshold)"
+            )
+        return at, f"symbol {at} ({name}) on: {reason}"
+
+    def _impossible(self, target: Pattern, at: int) -> bool:
         """Whether no token of the model can produce target[at], whatever stands before it."""
-        machine = self.target.machine
-        if at >= len(target):
-            return False
-        if isinstance(machine, Identity | Utf8):
-            return not set(machine.source([target[at]])) <= self.lm.vocab.alphabet
-        return self._producible is not None and target[at] not in self._producible
+        return at < len(target) and not self._reader.producible(target[at])
 
     def _warn_of_missing(self, tally: Tally) -> None:
         """One warning for all documents that lack more than they should."""

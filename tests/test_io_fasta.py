@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmfst import score
-from lmfst.errors import InputError, UsageError
+from lmfst.errors import InputError
 from lmfst.io import Document, read_documents
 from lmfst.policy import Exact
 from lmfst.score import TransducedLM
@@ -106,22 +105,15 @@ def test_residues_that_no_codon_gives(model: tuple[TransducedLM, list[str]], let
     assert [s.logp > -100 for s in report] == [True, False, True]
 
 
-def test_what_can_not_be_checked_is_said(
-    model: tuple[TransducedLM, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lm, _ = model
-    monkeypatch.setattr(score, "MOST_STATES", 1)
-    with pytest.raises(UsageError, match=r"--unknown skip needs to know .* more than 1 states"):
-        list(lm.score_documents([protein("a", b"MK")], given="target", unknown="skip"))
-
-
 def test_letters_that_are_no_dna(model: tuple[TransducedLM, list[str]]) -> None:
     lm, warnings = model
     documents = [protein("a", b"ATGJ"), protein("b", b"atgNNN"), protein("c", b"atgGCN")]
     with pytest.raises(InputError, match="record 'a'"):
         list(lm.score_documents(documents))
-    found = {s.id: s for s in lm.score_documents(documents, unknown="skip")}
-    assert found.keys() == {"b", "c"}
-    assert "record 'a': skipped" in warnings[0]
     # NNN is X, which no codon of A, C, G and T gives; GCN is Ala.
-    assert found["b"].logp == -float("inf") and found["c"].logp == lm.logp("MA")
+    (found,) = lm.score_documents(documents, unknown="skip")
+    assert found.id == "c" and found.logp == lm.logp("MA")
+    assert [w.split(":")[2] for w in warnings] == [" record 'a'", " record 'b'"]
+    assert all("skipped" in w for w in warnings)
+    report, _ = lm.score_documents(documents[1:], unknown="report")
+    assert report.logp == -float("inf")

@@ -35,6 +35,7 @@ class Unknown(StrEnum):
     report = "report"
     error = "error"
     skip = "skip"
+    any = "any"
 
 
 class Given(StrEnum):
@@ -307,9 +308,10 @@ UnknownOption = Annotated[
     Unknown,
     typer.Option(
         "--unknown",
-        help="Symbols of --given target that the model can't produce: report gives -inf and a "
-        "warning, error stops, skip drops the document with a warning; auto: error for FASTA, "
-        "else report.",
+        help="Symbols that the model can't produce: report gives -inf and a warning, error stops, "
+        "skip drops the document with a warning, any sums over what they may be (X, B, Z and J "
+        "among residues; N, R, Y, … among bases); auto: error for FASTA in target form, else "
+        "report.",
     ),
 ]
 Bounds = Annotated[

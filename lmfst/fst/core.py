@@ -8,7 +8,7 @@ There are no weights: an FST is a relation here, and the language model gives th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -176,6 +176,14 @@ class Fst:
         rows = np.stack(columns, axis=1).astype(np.int64)
         kept = number[keep & self.final].tolist()
         return Fst._from_rows(rows, int(number[self.start]), kept, self.symbols, int(keep.sum()))
+
+    def reading(self, alphabet: Collection[int]) -> Fst:
+        """The part of it that accepts strings over some bytes, trimmed."""
+        read = np.isin(self.ilabel, [EPS, *alphabet])
+        columns = (self.src[read], self.ilabel[read], self.olabel[read], self.dst[read])
+        rows = np.stack(columns, axis=1).astype(np.int64)
+        finals = np.flatnonzero(self.final).tolist()
+        return Fst._from_rows(rows, self.start, finals, self.symbols, self.n_states).trim()
 
 
 def _reached(fst: Fst, seeds: list[int], *, back: bool = False) -> NDArray[np.bool_]:
