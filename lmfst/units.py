@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lmfst.errors import InputError
 from lmfst.fst import Symbols
@@ -58,7 +59,7 @@ class Units:
         cuts = {at + 1 for at, symbol in enumerate(target) if symbol in self.ends}
         cuts |= {at for at, symbol in enumerate(target) if symbol in self.begins}
         borders = sorted(cuts | {0, len(target)})
-        return list(zip(borders, borders[1:], strict=False))
+        return list(pairwise(borders))
 
     def text(self, unit: Sequence[int]) -> str:
         """The unit as one line of text, without its marks; distinct units have distinct texts.

@@ -87,7 +87,7 @@ def test_units_have_the_mass_of_their_separator_or_the_end(
     assert math.exp(found[-1][1]) == pytest.approx(rest, abs=1e-12)
 
 
-# c stands for white space: a mark before it, as in words-leading; at the beginning, too, if `first`.
+# c stands for white space, with a mark before it; `first`: the text begins with a mark, too.
 def marked_before(mark: str, *, first: bool) -> Fst:
     plain = [(0, 97, 97, 0), (0, 98, 98, 0), (1, 97, 97, 0), (1, 98, 98, 0), (1, 99, 99, 1)]
     begun = [(0, EPS, SEP, 2), (2, 99, 99, 1)]
