@@ -2,9 +2,9 @@
 
 Where every symbol is a unit, this is the next-symbol distribution. Where units are separated
 (words), strings of symbols are expanded best first: a string weighs P_Y(prefix · string) /
-P_Y(prefix), and the unit is complete where the separator or the end ⊥ follows, with the mass of
-both. A string weighs at least as much as what it is extended to, so units come out in order of
-probability.
+P_Y(prefix), and the unit is complete where a mark (see `lmfst.units`) or the end ⊥ follows, with
+the mass of all. A string weighs at least as much as what it is extended to, so units come out in
+order of probability.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def following(
     if given not in ("source", "target"):
         raise UsageError(f"--given must be source or target, not {given!r}")
     y = emitted(model, prefix) if given == "source" else written(model, prefix)
-    if model.target.units.separator is not None:
+    if model.target.units.marks:
         if top < 1:
             raise UsageError(
                 "there is no end of units of several symbols", hint="say how many: --top N"
@@ -100,7 +100,7 @@ def separated_units(
     model.lm = RememberingLM(model.lm)
     units = model.target.units
     spans = units.spans(prefix)
-    begun = list(prefix[spans[-1][0] :]) if spans and prefix[-1] != units.separator else []
+    begun = list(prefix[spans[-1][0] :]) if spans and prefix[-1] not in units.ends else []
     # A string is complete (True) or to be extended; the counter keeps ties in order of arrival.
     queue: list[tuple[float, int, bool, tuple[int, ...]]] = [(0.0, 0, False, ())]
     found: list[Unit] = []
@@ -127,15 +127,17 @@ def _extensions(
 ) -> Iterator[tuple[tuple[int, ...], float, bool]]:
     """What follows a string: (the string extended, logp of the extension, whether it is complete).
 
-    The separator and ⊥ both complete the unit. ⊥ in place of a unit is the end of the string.
+    Marks and ⊥ complete the unit. In place of a unit, ⊥ is the end of the string, and a mark that
+    begins one is its beginning.
     """
     symbols, logp = model.next_symbols((*prefix, *string))
-    separator = model.target.units.separator
+    units = model.target.units
     completing = -math.inf
     for symbol, value in zip(symbols.tolist(), logp.tolist(), strict=True):
-        if symbol == END and not string and not begun:
-            yield (END,), value, True
-        elif symbol in (END, separator):
+        nothing = not string and not begun
+        if nothing and (symbol == END or symbol in units.begins):
+            yield (symbol,), value, symbol == END
+        elif symbol == END or symbol in units.marks:
             completing = float(np.logaddexp(completing, value))
         else:
             yield (*string, symbol), value, False

@@ -1,9 +1,10 @@
 """Units: how target symbols are grouped and shown in records.
 
-Most targets have one unit a symbol. Where the output alphabet has a generated symbol named SEP,
-units are what it separates (words): a unit then ends with its separator, so that its probability
-includes the event that the word is complete; the last unit of a string has none, and ⊥ completes
-it.
+Most targets have one unit a symbol. Where the output alphabet has generated symbols of the names in
+`MARKS`, units are what they separate (words). A mark that ends a unit belongs to it, so that the
+unit's probability includes the event that it is complete; the last unit of a string has none, and ⊥
+completes it. A mark that begins a unit belongs to that unit: whether the unit before is complete is
+then part of the next one's probability, or of ⊥'s.
 """
 
 from __future__ import annotations
@@ -11,45 +12,63 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lmfst.errors import InputError
 from lmfst.fst import Symbols
 from lmfst.sequential import END
 
 END_NAME = "⊥"
-SEPARATOR = "SEP"
+
+MARKS = {"SEP": "ends", "CUT": "ends", "BEGIN": "begins"}
+"""What a generated symbol does to the unit that it belongs to, by its name. The shipped grammars
+write [SEP] for something that the text has between two units, and is shown in neither, and the
+others where it has nothing."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """The grouping of a target alphabet. separator: the label that ends a unit, or None."""
+    """The grouping of a target alphabet. ends, begins: the labels that end or begin a unit."""
 
     symbols: Symbols
-    separator: int | None = None
+    ends: frozenset[int] = frozenset()
+    begins: frozenset[int] = frozenset()
 
     @staticmethod
     def of(symbols: Symbols) -> Units:
-        """The units of an alphabet, by whether it names a separator."""
-        found = [label for label, name in symbols.names.items() if name == SEPARATOR]
-        return Units(symbols, found[0] if found else None)
+        """The units of an alphabet, by the marks that it names.
+
+        In a table of symbols only SEP is a mark, since the other names are words.
+        """
+        known = {"SEP"} if symbols.kind == "symbols" else set(MARKS)
+        labels: dict[str, set[int]] = {"ends": set(), "begins": set()}
+        for label, name in symbols.names.items():
+            if name in known:
+                labels[MARKS[name]].add(label)
+        return Units(symbols, frozenset(labels["ends"]), frozenset(labels["begins"]))
+
+    @property
+    def marks(self) -> frozenset[int]:
+        """The labels that end or begin a unit. None: every symbol is a unit."""
+        return self.ends | self.begins
 
     def spans(self, target: Sequence[int]) -> list[tuple[int, int]]:
         """Begin and end of every unit, in symbols, without the final ⊥."""
-        if self.separator is None:
+        if not self.marks:
             return [(i, i + 1) for i in range(len(target))]
-        cuts = [i + 1 for i, symbol in enumerate(target) if symbol == self.separator]
-        if len(target) and (not cuts or cuts[-1] < len(target)):
-            cuts.append(len(target))
-        return list(zip([0, *cuts], cuts, strict=False))
+        cuts = {at + 1 for at, symbol in enumerate(target) if symbol in self.ends}
+        cuts |= {at for at, symbol in enumerate(target) if symbol in self.begins}
+        borders = sorted(cuts | {0, len(target)})
+        return list(pairwise(borders))
 
     def text(self, unit: Sequence[int]) -> str:
-        """The unit as one line of text, without its separator; distinct units have distinct texts.
+        """The unit as one line of text, without its marks; distinct units have distinct texts.
 
         Runs of bytes are decoded as UTF-8. A backslash is doubled; control characters, and bytes
         that are no UTF-8, are written \\t \\n \\r \\xNN \\uNNNN; generated symbols in brackets
         where they aren't the whole unit.
         """
-        kept = [symbol for symbol in unit if symbol != self.separator]
+        kept = [symbol for symbol in unit if symbol not in self.marks]
         if self.symbols.kind != "bytes":
             joint = " " if self.symbols.kind == "symbols" else ""
             return joint.join(map(self._escaped_name, kept))

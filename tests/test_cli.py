@@ -319,6 +319,17 @@ def test_characters_and_fsts(arpa: Path, swap: Path, words: Path) -> None:
     assert given.rows() == grouped
 
 
+def test_white_space_is_a_unit(arpa: Path) -> None:
+    args = ("convert", "--model", arpa, "--exact")
+    rows = call(*args, "--to", "wswords", input=b"  a\t\n").rows()
+    assert [row["unit"] for row in rows] == ["  ", "a", "\\t", "⊥"]
+    rows = call(*args, "--to", "words-leading", input=b"a b  \n").rows()
+    assert [row["unit"] for row in rows] == ["a", " b", "  ", "⊥"]
+    assert [(row["start"], row["end"]) for row in rows[:-1]] == [("0", "1"), ("1", "4"), ("4", "7")]
+    rows = call(*args, "--to", "words-trailing", input=b"a b  \n").rows()
+    assert [row["unit"] for row in rows] == ["a ", "b  ", "⊥"]
+
+
 def test_empty_text_has_no_words(arpa: Path, words: Path) -> None:
     (row,) = call("convert", "--model", arpa, "--to", words, "--exact", input=b"\n").rows()
     assert (row["unit"], row["start"], row["end"]) == ("⊥", "0", "0")
@@ -564,7 +575,15 @@ def test_apply(own_cache: Path, swap: Path, only_ab: Path) -> None:
     assert call("apply", "--to", "chars", input=b"a\xff\n").out == b"a\\xff\n"
     assert call("apply", "--to", "rna", input=b"GATTACA\n").out == b"GAUUACA\n"
     done = call("apply", "--to", "wswords", input=b"  To  be\n")
+    assert done.out == b"  [CUT]To[CUT]  [CUT]be\n"
+    done = call("apply", "--to", "wswords:ANY", input=b"  To  be\n")
     assert done.out == b"To[SEP]be\n"
+    done = call("apply", "--to", "words-leading", input=b"  To  be\n")
+    assert done.out == b"  To[BEGIN]  be\n"
+    done = call("apply", "--to", "words-trailing", input=b"  To  be\n")
+    assert done.out == b"  [CUT]To  [CUT]be\n"
+    done = call("apply", "--to", "wswords", "--invert", input=b"  [CUT]To[SEP]be\n")
+    assert done.out == b"  To be\n"
     done = call("apply", "--to", only_ab, input=b"ab\nac\n")
     assert done.code == 1 and done.out == b"ab\n" and "<stdin>:2" in done.err
 

@@ -5,6 +5,7 @@ and Python's own string methods instead of the grammars.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -21,14 +22,16 @@ from lmfst.lm.load import load_lm
 from lmfst.policy import Beam, Exact
 from lmfst.score import TransducedLM
 from lmfst.target import Target, load_target
-from tests.oracle import Function, Oracle, TableLM, make_vocab
+from tests.oracle import Function, Oracle, TableLM, make_vocab, strings
 from tests.test_exactness import TOLERANCE, check_everything, some_strings
+from tests.test_grammars import encoded, kept
 
 MOST_WORD_STATES = 2000
 WORD_TOKENS = [
     *[b"a", b" a", b"n't", b".", b" .", b"can", b"not", b"'", b"\n", b" ", b"s", b'"', b"ca"],
     *[b"''", b"'s ", b"--", b"gonna", b",1", b" (", "é".encode(), "é".encode()[:1]],
 ]
+SPACE_TOKENS = [b"a", b" a", b"b.", b" ", b"  ", b"\n", b"\xc2", b"\xa0", b"a b", b"\xc2\xa0c"]
 DNA_TOKENS = [b"A", b"CG", b"TAA", b"N", b"acg", b"T", b"G", b"ATG", b"U", b"R", b"Y", b"CTC"]
 LETTER_TOKENS = [b"A", b"aB", b" ", b"\n ", b"T", b"\tT", b"GU", "É".encode(), b"\xc3", b"\x89"]
 
@@ -39,26 +42,46 @@ def target(to: str) -> Target:
     return load_target(to)
 
 
-def separated(words: list[str]) -> tuple[int, ...]:
+def symbols_of(parts: list[bytes | str], to: str) -> tuple[int, ...]:
+    """Bytes, and generated symbols by name, as the output symbols of a target."""
+    label = target(to).machine.symbols.label
+    return tuple(s for p in parts for s in ([label(p)] if isinstance(p, str) else p))
+
+
+def separated(words: list[str], to: str, mark: str = "SEP") -> tuple[int, ...]:
     """Words as output symbols, with a separator between them."""
-    separator = target("words").machine.symbols.label("SEP")
-    assert separator == target("wswords").machine.symbols.label("SEP")
-    out: list[int] = []
-    for word in words:
-        out += [*([separator] if out else []), *word.encode("utf-8", "surrogateescape")]
-    return tuple(out)
+    parts = [part for word in words for part in (mark, encoded(word))]
+    return symbols_of(parts[1:], to)
 
 
 def text_of(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def treebank_any(data: bytes) -> tuple[int, ...]:
+    return separated(TreebankWordTokenizer().tokenize(text_of(data)), "words:ANY")
+
+
 def treebank(data: bytes) -> tuple[int, ...]:
-    return separated(TreebankWordTokenizer().tokenize(text_of(data)))
+    text = text_of(data)
+    return symbols_of(kept(text, TreebankWordTokenizer().tokenize(text)), "words")
+
+
+def between_spaces_any(data: bytes) -> tuple[int, ...]:
+    return separated(text_of(data).split(), "wswords:ANY")
 
 
 def between_spaces(data: bytes) -> tuple[int, ...]:
-    return separated(text_of(data).split())
+    text = text_of(data)
+    return symbols_of(kept(text, text.split()), "wswords")
+
+
+def leading(data: bytes) -> tuple[int, ...]:
+    return separated(re.findall(r"\s*\S+|\s+", text_of(data)), "words-leading", "BEGIN")
+
+
+def trailing(data: bytes) -> tuple[int, ...]:
+    return separated(re.findall(r"\S+\s*|\s+", text_of(data)), "words-trailing", "CUT")
 
 
 def lower(data: bytes) -> tuple[int, ...]:
@@ -103,11 +126,81 @@ def check(lm: TableLM, to: str, function: Function, seed: int) -> None:
     check_everything(TransducedLM(lm, target(to), Exact()), oracle, some_strings(oracle, seed))
 
 
-@settings(max_examples=40)
-@given(models(WORD_TOKENS), st.integers(0, 2**32 - 1))
-def test_words(lm: TableLM, seed: int) -> None:
-    check(lm, "words", treebank, seed)
-    assert target("words").machine.n_states < MOST_WORD_STATES  # type: ignore[attr-defined]
+@pytest.mark.parametrize(("to", "function"), [("words", treebank), ("words:ANY", treebank_any)])
+@settings(max_examples=30)
+@given(lm=models(WORD_TOKENS), seed=st.integers(0, 2**32 - 1))
+def test_words(to: str, function: Function, lm: TableLM, seed: int) -> None:
+    check(lm, to, function, seed)
+    assert target(to).machine.n_states < MOST_WORD_STATES  # type: ignore[attr-defined]
+
+
+@settings(max_examples=30)
+@given(models(WORD_TOKENS))
+def test_words_have_the_mass_of_the_texts_that_nltk_can_not_tell_apart(lm: TableLM) -> None:
+    """Texts that differ in more than quotation marks are different words."""
+    texts = strings(lm)
+    model = TransducedLM(lm, target("words"), Exact())
+    by_words: dict[tuple[int, ...], list[bytes]] = {}
+    for text, p in texts.items():
+        if p > 0:
+            by_words.setdefault(model.transduce(text), []).append(text)
+    likely = sorted(by_words.items(), key=lambda item: -max(texts[text] for text in item[1]))[:6]
+    for y, alike in likely:
+        assert len({text.replace(b"''", b'"') for text in alike}) == 1
+        if not any(quote in alike[0] for quote in (b'"', b"''")):
+            assert len(alike) == 1
+        mass = math.fsum(texts[text] for text in alike)
+        assert model.logp(y) == pytest.approx(math.log(mass), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("to", ["wswords", "words-leading", "words-trailing"])
+@settings(max_examples=20)
+@given(lm=models(SPACE_TOKENS))
+def test_targets_that_only_mark_borders_give_texts_the_probability_of_their_bytes(
+    to: str, lm: TableLM
+) -> None:
+    texts = strings(lm)
+    model = TransducedLM(lm, target(to), Exact())
+    of_bytes = TransducedLM(lm, target("bytes"), Exact())
+    for text in sorted(texts, key=lambda text: -texts[text])[:6]:
+        if texts[text] > 0:
+            assert model.logp(model.transduce(text)) == pytest.approx(
+                of_bytes.logp(text), abs=TOLERANCE
+            )
+
+
+def test_what_the_probability_of_a_word_contains() -> None:
+    """Unit by unit, in terms of bytes: what the README says of a word's probability."""
+    tokens = [b"a", b" a", b"b", b" ", b".", b"\n", b" b", b"ab"]
+    lm = TableLM(make_vocab(tokens), order=3, depth=5, seed=5, merges=False)
+    p = strings(lm)
+
+    def begins(*prefixes: bytes) -> float:
+        """P(the text begins with one of these), none of which begins another."""
+        return math.fsum(p[text] for text in p if text.startswith(prefixes))
+
+    def word_follows(prefix: bytes) -> float:
+        return begins(*(prefix + bytes([byte]) for byte in b"ab."))
+
+    text = b"ab a b."
+    end = p[text]
+    # The last period is a word of its own if the text ends there, white space aside.
+    last = math.fsum(p[t] for t in p if t.startswith(text) and not t[len(text) :].strip())
+    expected = {
+        "words-leading": {"ab": begins(b"ab"), " a": begins(b"ab a"), " b.": begins(text)},
+        "words-trailing": {"ab ": word_follows(b"ab "), "a ": word_follows(b"ab a ")},
+        "wswords": {"ab": word_follows(b"ab "), "a": word_follows(b"ab a "), "b.": begins(text)},
+        "words": {"ab": word_follows(b"ab "), "a": word_follows(b"ab a "), ".": last},
+    }
+    expected["words-trailing"]["b."] = begins(text)
+    for to, units in expected.items():
+        (scored,) = TransducedLM(lm, target(to), Exact()).score([text])
+        reached, so_far = {}, 0.0
+        for row in scored.unit_rows():
+            so_far += row["logp"]
+            reached[row["unit"]] = so_far
+        for unit, mass in {**units, "⊥": end}.items():
+            assert reached[unit] == pytest.approx(math.log(mass), abs=TOLERANCE), (to, unit)
 
 
 @settings(max_examples=30)
@@ -117,7 +210,15 @@ def test_amino(lm: TableLM, seed: int, table: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "function"), [("rna", rna), ("wswords", between_spaces), ("lower", lower)]
+    ("to", "function"),
+    [
+        ("rna", rna),
+        ("lower", lower),
+        ("wswords", between_spaces),
+        ("wswords:ANY", between_spaces_any),
+        ("words-leading", leading),
+        ("words-trailing", trailing),
+    ],
 )
 @settings(max_examples=20)
 @given(lm=models(LETTER_TOKENS), seed=st.integers(0, 2**32 - 1))
@@ -133,17 +234,20 @@ def test_amino_given_that_it_is_dna(lm: TableLM, seed: int) -> None:
     check_everything(model, oracle, some_strings(oracle, seed))
 
 
-@pytest.mark.parametrize("merges", [False, True])
-def test_words_with_a_larger_vocabulary(merges: bool) -> None:
+@pytest.mark.parametrize(
+    ("to", "function", "merges"),
+    [("words", treebank, False), ("words", treebank, True), ("words:ANY", treebank_any, True)],
+)
+def test_words_with_a_larger_vocabulary(to: str, function: Function, merges: bool) -> None:
     tokens = [b"a", b" a", b"n't", b".", b" .", b"can", b"'", b"\n", b"not"]
     lm = TableLM(make_vocab(tokens), order=2, depth=4, seed=11, merges=merges)
-    oracle = Oracle(lm, treebank)
-    model = TransducedLM(lm, target("words"), Exact())
+    oracle = Oracle(lm, function)
+    model = TransducedLM(lm, target(to), Exact())
     wanted = [b"cannot a.", b"can't a", b"a 'a.\n", b"can a .", b"a\na."]
-    given = [out for text in wanted if (out := treebank(text)) is not None]
+    given = [out for text in wanted if (out := function(text)) is not None]
     assert sum(oracle.string(out) > 0 for out in given) >= 3
     check_everything(model, oracle, [*given, *some_strings(oracle, 1)])
-    assert target("words").machine.n_states < MOST_WORD_STATES  # type: ignore[attr-defined]
+    assert target(to).machine.n_states < MOST_WORD_STATES  # type: ignore[attr-defined]
 
 
 def test_beams_hold_the_true_value_for_words() -> None:
@@ -217,10 +321,15 @@ class AcyclicOracle(Oracle):
     ("to", "function", "names"),
     [
         ("words", treebank, "can not <0x20> a n't <0x0A> 's . .a"),
+        ("words:ANY", treebank_any, "can not <0x20> a n't <0x0A> 's . .a"),
         ("words", treebank, "'' a <0x20> ca n ' 't . ''."),
+        ("words:ANY", treebank_any, "'' a <0x20> ca n ' 't . ''."),
         ("amino:11", genetic_code(11), "A CG TAA N acg T ATG G C TA"),
         ("amino:2", genetic_code(2), "AT A G AGA TG N CTN t U GG"),
         ("wswords", between_spaces, "a <0x20> b <0x09> ab <0x0A> é a. <0x85>"),
+        ("wswords:ANY", between_spaces_any, "a <0x20> b <0x09> ab <0x0A> é a. <0x85>"),
+        ("words-leading", leading, "a <0x20> b <0x09> ab <0x0A> é a. <0x85>"),
+        ("words-trailing", trailing, "a <0x20> b <0x09> ab <0x0A> é a. <0x85>"),
     ],
 )
 def test_ngram_models(tmp_path: Path, to: str, function: Function, names: str) -> None:

@@ -65,16 +65,64 @@ def applied(name: str, text: str, rule: str | None = None) -> str:
     return out.decode("utf-8", "surrogateescape")
 
 
-def words(name: str, text: str) -> list[str]:
-    """The words between the separators; [] for no output at all."""
+MARKS = ("SEP", "CUT", "BEGIN")
+
+
+def units(name: str, text: str, rule: str | None = None) -> list[str]:
+    """What the marks of a rule separate; [] for no output at all."""
     found = [""]
-    for part in outputs(name, encoded(text)):
-        if part == "SEP":
+    for part in outputs(name, encoded(text), rule):
+        if part in MARKS:
             found.append("")
         else:
             assert isinstance(part, bytes)
             found[-1] = part.decode("utf-8", "surrogateescape")
     return found if found != [""] else []
+
+
+def words(name: str, text: str, rule: str | None = None) -> list[str]:
+    """The units that are no white space."""
+    return [unit for unit in units(name, text, rule) if not unit.isspace()]
+
+
+def kept(text: str, tokens: list[str]) -> list[bytes | str]:
+    """What a rule that keeps white space should write for these words of a text."""
+    out: list[bytes | str] = []
+
+    def add(piece: str) -> None:
+        if out and isinstance(out[-1], bytes):
+            out[-1] += encoded(piece)
+        else:
+            out.append(encoded(piece))
+
+    at = 0
+    for token in [*tokens, ""]:
+        begin = at
+        while at < len(text) and text[at].isspace():
+            at += 1
+        space, last = text[begin:at], at == len(text)
+        if begin and space == " " and not last:
+            out.append("SEP")
+        else:
+            if begin and (space or not last):
+                out.append("CUT")
+            if space:
+                add(space)
+            if space and not last:
+                out.append("CUT")
+        if token:
+            add(token)
+            at += len(source_of(token, text[at : at + len(token)]))
+    assert at == len(text)
+    return out
+
+
+def source_of(token: str, text: str) -> str:
+    """What a word of NLTK was in the text, which it begins; quotation marks change."""
+    if token in ("``", "''"):
+        return '"' if text.startswith('"') else text
+    assert text == token
+    return token
 
 
 def encoded(text: str) -> bytes:
@@ -122,8 +170,9 @@ def examples(name: str) -> Iterator[tuple[bytes, list[bytes | str], str | None]]
 
 
 def test_the_expected_grammars_are_there() -> None:
-    expected = {"words", "wswords", "amino", "rna", "lower", "whitespace", "digits", "phones"}
-    assert set(NAMES) == expected | {"newspeak"}
+    of_words = {"words", "wswords", "words-leading", "words-trailing"}
+    others = {"amino", "rna", "lower", "whitespace", "digits", "phones", "newspeak"}
+    assert set(NAMES) == of_words | others
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,12 +186,20 @@ def test_examples(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_main_rule_is_a_total_function(name: str) -> None:
     module = compile_file(GRAMMARS / f"{name}.grm")
-    assert module.main_rule() == name.upper()
+    assert module.main_rule() == name.upper().replace("-", "_")
     fst = fst_of(name)
     assert functional_witness(fst) is None
     assert epsilon_output_cycle_witness(fst) is None
     assert is_total(fst, DNA.get(name, bytes(range(256))))
     assert not module.warnings
+
+
+@pytest.mark.parametrize("name", ["words", "wswords"])
+def test_words_with_any_white_space_are_a_total_function(name: str) -> None:
+    fst = fst_of(name, "ANY")
+    assert functional_witness(fst) is None
+    assert epsilon_output_cycle_witness(fst) is None
+    assert is_total(fst, bytes(range(256)))
 
 
 def test_amino_rules_are_total_functions_of_few_states() -> None:
@@ -197,22 +254,40 @@ texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join).map(encoded)
 @settings(max_examples=4000, deadline=None)
 @given(texts)
 def test_words_are_those_of_nltk(text: str) -> None:
-    assert words("words", text) == TreebankWordTokenizer().tokenize(text)
+    check_words(text)
+
+
+def check_words(text: str) -> None:
+    """ANY is NLTK's function. WORDS has the same words, and the white space between them."""
+    tokens = TreebankWordTokenizer().tokenize(text)
+    assert units("words", text, "ANY") == tokens
+    assert words("words", text) == tokens
+    assert outputs("words", encoded(text)) == kept(text, tokens)
 
 
 @settings(max_examples=1500, deadline=None)
 @given(st.text("'\" sSnt.,:1)x\n", max_size=14))
 def test_words_with_few_characters_are_those_of_nltk(text: str) -> None:
-    assert words("words", text) == TreebankWordTokenizer().tokenize(text)
+    check_words(text)
 
 
-def test_words_of_running_text_need_few_states() -> None:
-    tokenizer = TreebankWordTokenizer()
-    paragraphs = (resource_dir("data") / "sample.txt").read_text(encoding="utf-8").splitlines()
-    sequential = Determinised(fst_of("words"))
-    for paragraph in paragraphs:
-        run(sequential, paragraph.encode())
-        assert words("words", paragraph) == tokenizer.tokenize(paragraph)
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(["a", "b.", "cannot", " ", "  ", "\n", "\u2028"]), max_size=10))
+def test_words_and_quotation_marks_give_the_text_back(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    back = {"SEP": b" ", "CUT": b""}
+    for name in ("words", "wswords"):
+        parts = [back[p] if isinstance(p, str) else p for p in outputs(name, encoded(text))]
+        assert b"".join(parts) == encoded(text)
+
+
+@pytest.mark.parametrize("rule", [None, "ANY"])
+def test_words_of_running_text_need_few_states(rule: str | None) -> None:
+    text = (resource_dir("data") / "sample.txt").read_text(encoding="utf-8")
+    sequential = Determinised(fst_of("words", rule))
+    for part in (*text.splitlines(), text):
+        run(sequential, part.encode())
+        check_words(part)
     assert sequential.n_states < 200
 
 
@@ -220,22 +295,38 @@ def test_word_characters_are_those_of_python_where_they_are_said_to_be() -> None
     exact = [range(0x800), range(0x2000, 0x2C00), range(0x3000, 0x3040), range(0x1F300, 0x1FB00)]
     for point in itertools.chain(*exact):
         for text in (f"x {chr(point)}cannot y", f"x cannot{chr(point)} y"):
-            assert words("words", text) == TreebankWordTokenizer().tokenize(text), hex(point)
+            tokens = TreebankWordTokenizer().tokenize(text)
+            assert units("words", text, "ANY") == tokens, hex(point)
+            assert words("words", text) == tokens, hex(point)
 
 
 @settings(max_examples=800, deadline=None)
 @given(texts)
 def test_white_space_is_that_of_python(text: str) -> None:
+    assert units("wswords", text, "ANY") == text.split()
     assert words("wswords", text) == text.split()
+    assert outputs("wswords", encoded(text)) == kept(text, text.split())
     assert applied("whitespace", text) == " ".join(text.split())
+
+
+@settings(max_examples=800, deadline=None)
+@given(texts)
+def test_white_space_belongs_to_the_word_after_it_or_before_it(text: str) -> None:
+    assert units("words-leading", text) == re.findall(r"\s*\S+|\s+", text)
+    assert units("words-trailing", text) == re.findall(r"\S+\s*|\s+", text)
 
 
 def test_every_space_character_separates() -> None:
     spaces = [chr(point) for point in range(0x110000) if chr(point).isspace()]
     assert len(spaces) == 29
     for space in spaces:
-        assert words("wswords", f"a{space}b{space}") == ["a", "b"]
-        assert words("words", f"a{space}b{space}") == ["a", "b"]
+        text = f"a{space}b{space}"
+        assert words("wswords", text) == units("wswords", text, "ANY") == ["a", "b"]
+        assert words("words", text) == units("words", text, "ANY") == ["a", "b"]
+        between = [] if space == " " else [space]
+        assert units("words", text) == units("wswords", text) == ["a", *between, "b", space]
+        assert units("words-leading", text) == ["a", f"{space}b", space]
+        assert units("words-trailing", text) == [f"a{space}", f"b{space}"]
 
 
 # --- characters -----------------------------------------------------------------------------------

@@ -87,6 +87,47 @@ def test_units_have_the_mass_of_their_separator_or_the_end(
     assert math.exp(found[-1][1]) == pytest.approx(rest, abs=1e-12)
 
 
+# c stands for white space, with a mark before it; `first`: the text begins with a mark, too.
+def marked_before(mark: str, *, first: bool) -> Fst:
+    plain = [(0, 97, 97, 0), (0, 98, 98, 0), (1, 97, 97, 0), (1, 98, 98, 0), (1, 99, 99, 1)]
+    begun = [(0, EPS, SEP, 2), (2, 99, 99, 1)]
+    entry = [(3, EPS, SEP if first else EPS, 1)]
+    return Fst.from_arcs([*plain, *begun, *entry], 3, [0, 1], Symbols("bytes", {SEP: mark}))
+
+
+@pytest.mark.parametrize("prefix", [b"", b"ab", b"ab[BEGIN]", b"ab[BEGIN]ca"])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_unit_that_a_mark_begins_is_complete_where_the_next_one_begins(
+    arpa: Path, prefix: bytes, first: bool
+) -> None:
+    fst = marked_before("BEGIN", first=first)
+    model = TransducedLM(load_lm(str(arpa)), fst_target(fst, "leading"), Exact())
+    y = model.symbols(prefix)
+    if first and y:
+        y = (SEP, *y)
+    found = following(model, target_bytes(y), top=6)
+    assert len(found) == 7 and all(logp > -math.inf for _, logp in found)
+    begun = y[model.target.units.spans(y)[-1][0] :] if y else ()
+    seen = 0.0
+    for name, logp in found[:-1]:
+        if name == "⊥":
+            expected = model.logp(y) - model.prefix_logp(y)
+            seen += math.exp(expected)
+            continue
+        unit = tuple(name.encode())
+        assert unit[: len(begun) - (SEP in begun)] == tuple(s for s in begun if s != SEP)
+        mark = (SEP,) if SEP in begun or first else ()
+        whole = (*y[: len(y) - len(begun)], *mark, *unit)
+        mass = np.logaddexp(model.prefix_logp((*whole, SEP)), model.logp(whole))
+        assert logp == pytest.approx(mass - model.prefix_logp(y), abs=1e-9)
+        seen += math.exp(logp)
+    assert math.exp(found[-1][1]) == pytest.approx(1.0 - seen, abs=1e-12)
+
+
+def target_bytes(y: tuple[int, ...]) -> bytes:
+    return b"".join(b"[BEGIN]" if symbol == SEP else bytes([symbol]) for symbol in y)
+
+
 def test_separated_units_need_a_number(words: TransducedLM) -> None:
     with pytest.raises(UsageError, match="no end"):
         following(words, b"", top=0)

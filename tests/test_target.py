@@ -75,7 +75,7 @@ def test_include_and_limits_reach_the_compiler(tmp_path: Path, upper: Path) -> N
 def test_shipped_grammars_by_name() -> None:
     known = shipped_grammars()
     assert set(known) == {path.stem for path in resource_dir("grammars").glob("*.grm")}
-    assert {"words", "wswords", "amino", "rna", "lower"} <= set(known)
+    assert {"words", "wswords", "words-leading", "words-trailing", "amino"} <= set(known)
     assert run(load_target("rna").machine, b"GATt") == tuple(b"GAUu")
 
 
@@ -86,6 +86,8 @@ def test_shipped_grammars_by_name() -> None:
         ("amino:11", "TABLE11"),
         ("amino:TABLE2", "TABLE2"),
         ("words:WORDS", "WORDS"),
+        ("words:ANY", "ANY"),
+        ("words-leading", None),
     ],
 )
 def test_rules_of_shipped_grammars(to: str, rule: str | None) -> None:

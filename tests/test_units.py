@@ -20,11 +20,28 @@ TABLE = Symbols("symbols", {1: "one", 2: "two", 7: "[SEP]"})
 def test_units_are_symbols_or_what_a_separator_ends() -> None:
     assert Units.of(BYTES).spans([5, 6]) == [(0, 1), (1, 2)]
     words = Units.of(WORDS)
-    assert words.separator == SEP
+    assert words.ends == words.marks == {SEP}
     assert words.spans([]) == []
     assert words.spans([97, 98, SEP, 99]) == [(0, 3), (3, 4)]
     assert words.spans([97, SEP]) == [(0, 2)]
     assert words.spans([SEP, SEP]) == [(0, 1), (1, 2)]
+
+
+def test_marks_end_a_unit_or_begin_one() -> None:
+    cut, begin = SEP + 5, SEP + 6
+    units = Units.of(Symbols("bytes", {SEP: "SEP", cut: "CUT", begin: "BEGIN", SEP + 7: "cut"}))
+    assert (units.ends, units.begins) == ({SEP, cut}, {begin})
+    assert units.spans([97, SEP, 98, cut, 99]) == [(0, 2), (2, 4), (4, 5)]
+    assert units.spans([97, begin, 32, 98]) == [(0, 1), (1, 4)]
+    assert units.spans([begin, 97, begin]) == [(0, 2), (2, 3)]
+    assert units.spans([97, cut, begin, 98]) == [(0, 2), (2, 4)]
+    assert units.text([begin, 32, 98]) == " b" and units.text([98, cut]) == "b"
+
+
+def test_words_of_a_symbol_table_are_no_marks() -> None:
+    table = Units.of(Symbols("symbols", {1: "BEGIN", 2: "CUT", 3: "SEP"}))
+    assert table.marks == {3}
+    assert table.text([1, 2, 3]) == "BEGIN CUT"
 
 
 def test_texts_of_units_are_one_line() -> None:
@@ -38,7 +55,7 @@ def test_texts_of_units_are_one_line() -> None:
 
 @given(st.lists(st.sampled_from([*range(256), *WORDS.names]), max_size=30))
 def test_distinct_units_have_distinct_texts(unit: list[int]) -> None:
-    units = Units(Symbols("bytes", {SEP: "SEP"}), SEP)
+    units = Units.of(Symbols("bytes", {SEP: "SEP"}))
     plain = [symbol for symbol in unit if symbol < 256]
     text = units.text(plain)
     assert "\n" not in text and "\t" not in text

@@ -64,7 +64,7 @@ def section_text(name: str, section: Row) -> str:
     texts = "{documents} texts, {bytes} bytes; ".format(**section) if "bytes" in section else ""
     parts = [f"== {name}: {section['about']} ({texts}{load})", table(section["rows"])]
     if "starts" in section:
-        parts += ["Starts with --to words, seconds:", table(section["starts"], STARTS)]
+        parts += ["Starts with --to words:ANY, seconds:", table(section["starts"], STARTS)]
     return "\n".join(parts) + "\n"
 
 

@@ -22,7 +22,7 @@ FULL = f"lmfst distributions, K={BEAM}, "
 GENLM_SCORING = f"genlm-bytes scoring, K={BEAM}, {THRESHOLD:g}"
 GENLM_FULL = f"genlm-bytes distributions, K={BEAM}, "
 TEACHER_FORCED, DECODING = "teacher-forced pass", "decoding, token by token"
-BYTES_ROW, WORDS_ROW = "scoring, --to bytes", "scoring, --to words"
+BYTES_ROW, WORDS_ROW = "scoring, --to bytes", "scoring, --to words:ANY"
 ONE_BY_ONE, TOGETHER = "short lines one by one", "short lines together"
 
 
@@ -124,7 +124,8 @@ def lookahead(bench: Bench) -> Section:
 
 
 def words(bench: Bench) -> Section:
-    """Words against bytes on the same texts, with lexicons built; and what building them takes.
+    """Words, with any white space between them, against bytes on the same texts, with lexicons
+    built; and what building them takes.
 
     The cold start begins with an empty cache folder (but for the model), the warm one in a new
     process with the folder as the cold one left it.
@@ -137,7 +138,7 @@ def words(bench: Bench) -> Section:
             starts.append({"cache": "filled", **_start(bench, ours)})
             settings = [
                 bench.setting(ours, BYTES_ROW, "score", to="bytes", **USUAL),
-                bench.setting(ours, WORDS_ROW, "score", to="words", warm=(), **USUAL),
+                bench.setting(ours, WORDS_ROW, "score", to="words:ANY", warm=(), **USUAL),
             ]
             return _run(bench, settings, "other") | {"starts": starts}
 
@@ -145,9 +146,9 @@ def words(bench: Bench) -> Section:
 def _start(bench: Bench, worker: Worker) -> dict[str, float]:
     """Seconds: target (the grammar compiled or loaded), checks (of it, against the model), first
     and again (scoring all texts twice), lexicons (the difference)."""
-    opened = worker.ask("open", to="words")
+    opened = worker.ask("open", to="words:ANY")
     first, again = (
-        worker.ask("score", bench.texts, to="words", **USUAL)["seconds"] for _ in range(2)
+        worker.ask("score", bench.texts, to="words:ANY", **USUAL)["seconds"] for _ in range(2)
     )
     return {
         "target": opened["target"],
