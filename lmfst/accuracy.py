@@ -66,7 +66,8 @@ class Tally:
     missing: nats, in all. worst: of one document. above: documents that lack more than they should,
     by the limit that they met ("size": the number of hypotheses, "threshold", or "effort": the
     number of rows). thresholds: how many documents were finished at each one. rows: of the last
-    pass of every document. passes: in all.
+    pass of every document. passes: in all. unsure: estimates of whose replicates few hold most of
+    the weight; least_effective: how many, at worst.
     """
 
     documents: int = 0
@@ -76,6 +77,13 @@ class Tally:
     thresholds: Counter[float] = field(default_factory=Counter)
     rows: int = 0
     passes: int = 0
+    unsure: int = 0
+    least_effective: float = math.inf
+
+    def add_unsure(self, effective: float) -> None:
+        """An estimate whose replicates weigh as much as `effective` equal ones."""
+        self.unsure += 1
+        self.least_effective = min(self.least_effective, effective)
 
     def add(self, passes: Sequence[Pass], missing: float, limit: str | None) -> None:
         """A document: its passes, what is missing of it, and the limit that it met."""

@@ -58,7 +58,8 @@ class Job:
     wanted: positions 0 .. N at which the distribution of the next symbol is asked for. source: the
     canonical tokens of a source text, if one is known; they are kept (`lmfst.trunk`). lookahead:
     evaluate rows ahead, which the result doesn't depend on; it needs a source. random: the random
-    numbers of a policy that samples, which knows neither source nor lookahead. future: what a guide
+    numbers in [0, 1) of a policy that
+    samples, by offset and wave, which knows neither source nor lookahead. future: what a guide
     expects, if sampling has one. impossible: says whether no token can ever produce the symbol at a
     position; asked where nothing is left of a prefix.
     """
@@ -67,7 +68,7 @@ class Job:
     wanted: frozenset[int] = frozenset()
     source: Continuation | None = None
     lookahead: bool = True
-    random: np.random.Generator | None = None
+    random: Callable[[int, int], float] | None = None
     future: Future | None = None
     impossible: Callable[[int], bool] | None = None
 
@@ -92,9 +93,9 @@ class Propagated:
         aren't known.
     passes: what each propagation of the target found; the last one gave these numbers.
     next: position → (symbols int64, logp float64) of the next symbol after target[:position].
-    estimated: by sampling. stderr, log_pruned: the standard error of an estimate's log for the
-        whole (None for one replicate), and the log P_Y that a beam of as many nodes gives instead
-        (None if it isn't asked for).
+    estimated: by sampling. log_replicates: float64 [R], log of each replicate's estimate of the
+        whole. stderr, log_pruned: the standard error of its log (None for one replicate), and the
+        log P_Y that a beam of as many nodes gives instead (None if it isn't asked for).
     rows: nodes that were kept. removed: nats by which renormalising without the specials raised
         logp, averaged over the nodes of each offset by weight and summed over offsets.
     """
@@ -110,6 +111,7 @@ class Propagated:
     missing: Floats | None = None
     canonical: float | None = None
     passes: Sequence[Pass] = ()
+    log_replicates: Floats | None = None
 
 
 def propagate(
@@ -321,15 +323,18 @@ class _Batch:
         kept |= state.trunk.next_ones(self.document[wave.position], wave.parent, wave.token)
         return kept, heavy
 
-    def _sampled(self, policy: Sample, wave: Wave) -> tuple[NDArray[np.bool_], Wave]:
+    def _sampled(self, state: _State, policy: Sample, wave: Wave) -> tuple[NDArray[np.bool_], Wave]:
         """Which nodes of a wave are kept at random, and the wave with their new weights."""
         first = wave.first()
         uniform = np.zeros(len(first))
         for i in np.flatnonzero(policy.crowded(wave.logw, first)).tolist():
-            random = self.jobs[int(self.document[wave.position[first[i]]])].random
+            position = int(wave.position[first[i]])
+            document = int(self.document[position])
+            random = self.jobs[document].random
             if random is None:
                 raise ValueError("a job without random numbers can't be sampled")
-            uniform[i] = random.random()
+            offset = position - int(self.base[document])
+            uniform[i] = random(offset, int(state.wave[document]))
         expected = self._expected(wave)
         kept, logw = policy.thin_out(wave.logw + expected, first, uniform)
         return kept, replace(wave, logw=logw - expected)
@@ -356,7 +361,7 @@ class _Batch:
             states, wave = merged(self._states(wave), wave)
         kept, heavy = self._decide(state, wave)
         if isinstance(self.policy, Sample):
-            sampled, wave = self._sampled(self.policy, wave)
+            sampled, wave = self._sampled(state, self.policy, wave)
             kept &= sampled
         chosen = wave.at(kept)
         self._require_budget(state, chosen)

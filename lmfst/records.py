@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lmfst.accuracy import Pass
+from lmfst.estimate import stderr_of_difference
 from lmfst.propagate import Propagated
 from lmfst.units import END_NAME, Units
 
@@ -32,6 +33,9 @@ TEXT_COLUMNS = (
 SUMMARY_COLUMNS = ("documents", *TEXT_COLUMNS[1:])
 BOUNDS_COLUMNS = ("lower", "upper", "dropped")
 """Columns that texts and summaries have besides where bounds are asked for."""
+VERSUS_COLUMNS = ("versus", "difference", "difference_stderr")
+"""Columns that texts have besides where they are compared with one of them."""
+REPLICATE_COLUMNS = ("id", "replicate", "symbols", "logp", "bits_per_symbol")
 ESCAPED_COLUMNS = ("unit",)
 """Columns whose text `Units.text` has escaped already."""
 NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
@@ -62,8 +66,8 @@ class Scored:
     missing: float64 [symbols + 1], what was dropped before each symbol (⊥ included) makes the whole
     lack, nats, an estimate (`lmfst.accuracy`); None for estimates by sampling and where
     probabilities are given that the string is accepted. canonical: log-probability of the
-    tokenizer's own tokens of the text, with the end, nats; None where it has none. passes: see
-    `lmfst.propagate.Propagated`.
+    tokenizer's own tokens of the text, with the end, nats; None where it has none. passes,
+    log_replicates: see `lmfst.propagate.Propagated`.
     """
 
     id: str
@@ -79,6 +83,7 @@ class Scored:
     missing: np.ndarray | None = None
     canonical: float | None = None
     passes: Sequence[Pass] = ()
+    log_replicates: np.ndarray | None = None
 
     @staticmethod
     def of(id: str, target: Sequence[int], found: Propagated, units: Units) -> Scored:
@@ -97,6 +102,7 @@ class Scored:
             missing=found.missing,
             canonical=found.canonical,
             passes=found.passes,
+            log_replicates=found.log_replicates,
         )
 
     @property
@@ -149,6 +155,29 @@ class Scored:
     def _missing(self, begin: int, end: int) -> float | None:
         """What the weight dropped at these offsets makes the whole lack, nats."""
         return None if self.missing is None else float(self.missing[begin:end].sum())
+
+    def replicate_rows(self) -> Iterator[Row]:
+        """One row a replicate of an estimate, each an estimate of its own."""
+        size = len(self.target)
+        found = [] if self.log_replicates is None else self.log_replicates.tolist()
+        for replicate, logp in enumerate(found):
+            yield {
+                "id": self.id,
+                "replicate": replicate,
+                "symbols": size,
+                "logp": logp,
+                "bits_per_symbol": bits(logp) / size if size else None,
+            }
+
+    def versus(self, other: Scored) -> Row:
+        """How much more probable this document is than another one, in nats, and the standard error
+        of that where both are estimates by the same random numbers."""
+        equal = self.logp == other.logp
+        return {
+            "versus": other.id,
+            "difference": 0.0 if equal else self.logp - other.logp,
+            "difference_stderr": stderr_of_difference(self.log_replicates, other.log_replicates),
+        }
 
     def text_row(self) -> Row:
         """One row for the document."""

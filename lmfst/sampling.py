@@ -14,6 +14,7 @@ Independent replicates of a document give a standard error.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst import defaults
+from lmfst.accuracy import Tally
 from lmfst.errors import UsageError
 from lmfst.plan import Floats, Ints
 from lmfst.policy import Policy
@@ -46,6 +48,7 @@ class Sample(Policy):
     adaptive: bool = False
     guide: str | None = None
     gap: bool = True
+    common: bool = False
 
     estimates: ClassVar[bool] = True
 
@@ -65,9 +68,19 @@ class Sample(Policy):
         """The number of particles bounds the rows of an offset itself; no budget is needed."""
         return used + more
 
-    def generator(self, document: int, replicate: int) -> np.random.Generator:
-        """The random numbers of a replicate of a document."""
-        return np.random.default_rng((self.seed, document, replicate))
+    def advice(self, tally: Tally) -> str:
+        guided = "" if self.guide else " or give a --guide"
+        return (
+            f"few replicates hold most of the weight of {tally.unsure} estimates (as many as "
+            f"{tally.least_effective:.1f} of {self.replicates} equal ones, at worst): their logp "
+            f"and stderr are too rough to report; raise --particles{guided}"
+        )
+
+    def random_numbers(self, document: int, replicate: int) -> Callable[[int, int], float]:
+        """The random number in [0, 1) of a replicate of a document at (offset, wave): the same for
+        a changed document, so that what is alike is decided alike."""
+        key = (self.seed, 0 if self.common else document, replicate)
+        return lambda offset, wave: float(np.random.default_rng((*key, offset, wave)).random())
 
     def crowded(self, logw: Floats, first: Ints) -> NDArray[np.bool_]:
         """Which offsets have more nodes than particles, bool [offsets]: these need a random number.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,9 +18,9 @@ from lmfst import __version__, defaults
 from lmfst.accuracy import Tally
 from lmfst.canonical import canonical_logps
 from lmfst.errors import BudgetError, InputError, UsageError
+from lmfst.estimate import Estimator, effective_number, unsure
 from lmfst.fst import Fst
 from lmfst.fst.preimages import preimages
-from lmfst.guide import MOST_VALUES, Future, Guide
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
@@ -32,7 +32,7 @@ from lmfst.propagate import Job, Propagated, propagate
 from lmfst.reader import Given, Reader, Unknown
 from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
-from lmfst.sampling import Sample, mean_estimate
+from lmfst.sampling import Sample
 from lmfst.sequential import END, Identity, Utf8, run
 from lmfst.target import Target, load_target, rejected_string, require_total, support_of
 from lmfst.units import parse_target_text
@@ -107,7 +107,7 @@ class TransducedLM:
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support)
         self._normalise = Normaliser(np.flatnonzero(~support))
         self._domain: Domain | None = None
-        self._guides: dict[str, Guide] = {}
+        self._estimator = Estimator(lm, self.lexicons, self._normalise, warn)
         if partial == "condition" and rejected_string(target, lm.vocab, support) is not None:
             if not isinstance(self.policy, Exact):
                 raise UsageError(
@@ -117,8 +117,8 @@ class TransducedLM:
             self._domain = Domain(self.lexicons, self.lexicons.alphabet)
         elif partial == "error":
             require_total(target, lm.vocab, support)
-        if isinstance(self.policy, Sample) and self.policy.guide is not None:
-            self._guide_of(self.policy.guide)
+        if isinstance(self.policy, Sample):
+            self._estimator.guide(self.policy)
 
     @property
     def softmax_seconds(self) -> float:
@@ -220,84 +220,11 @@ class TransducedLM:
                     "the next symbol",
                     hint="use policy beam or exact",
                 )
-            return self._estimated(self.policy, [symbols], first=0)[0]
+            return self._estimator.run(self.policy, [symbols], 0)[0]
         source = self._continuation(None, target)
         impossible = partial(self._impossible, tuple(target))
         job = Job(symbols, frozenset(wanted), source, self.lookahead, impossible=impossible)
         return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
-
-    def _estimated(
-        self, policy: Sample, targets: Sequence[Pattern], *, first: int
-    ) -> list[Propagated]:
-        """Estimates by sampling, each the mean of its replicates, which share model calls with
-        those of the other targets. first: the number of the first target in the corpus."""
-        guide = None if policy.guide is None else self._guide_of(policy.guide)
-        if guide is None:
-            return self._estimated_by(policy, targets, {}, first=first)
-        results: list[Propagated] = []
-        futures: dict[Pattern, Future] = {}
-        begin = 0
-        for at, target in enumerate(targets):
-            if target in futures:
-                continue
-            future = Future(guide, target)
-            if futures and sum(f.size for f in futures.values()) + future.size > MOST_VALUES:
-                part = targets[begin:at]
-                results += self._estimated_by(policy, part, futures, first=first + begin)
-                futures, begin = {}, at
-            futures[target] = future
-        rest = targets[begin:]
-        return results + self._estimated_by(policy, rest, futures, first=first + begin)
-
-    def _estimated_by(
-        self,
-        policy: Sample,
-        targets: Sequence[Pattern],
-        futures: Mapping[Pattern, Future],
-        *,
-        first: int,
-    ) -> list[Propagated]:
-        """Estimates of targets that share model calls; futures: what a guide expects of each."""
-        jobs = [
-            Job(
-                target,
-                lookahead=False,
-                random=policy.generator(number, replicate),
-                future=futures.get(target),
-            )
-            for number, target in enumerate(targets, start=first)
-            for replicate in range(policy.replicates)
-        ]
-        found = propagate(self.lexicons, self.lm.session(), policy, self._normalise, jobs)
-        pruned: Sequence[Propagated | None] = [None] * len(targets)
-        if policy.gap:
-            beam = Beam(size=policy.particles, threshold=0.0)
-            plain = [Job(target) for target in targets]
-            pruned = propagate(self.lexicons, self.lm.session(), beam, self._normalise, plain)
-        results = []
-        for i, bound in enumerate(pruned):
-            own = found[i * policy.replicates : (i + 1) * policy.replicates]
-            mean, stderr = mean_estimate(np.stack([one.log_prefix for one in own]))
-            results.append(
-                Propagated(
-                    log_prefix=mean,
-                    log_dropped=np.full(len(mean), -np.inf),
-                    rows=sum(one.rows for one in own) + (bound.rows if bound else 0),
-                    removed=sum(one.removed for one in own) / len(own),
-                    estimated=True,
-                    stderr=stderr,
-                    log_pruned=float(bound.log_prefix[-1]) if bound else None,
-                )
-            )
-        return results
-
-    def _guide_of(self, name: str) -> Guide:
-        """A guide by name, loaded once. UsageError for what is no n-gram model."""
-        if name not in self._guides:
-            from lmfst.lm.load import load_guide
-
-            self._guides[name] = Guide(load_guide(name, warn=self._warn), self.lexicons)
-        return self._guides[name]
 
     def _continuation(self, text: bytes | None, target: Pattern) -> Continuation | None:
         """The canonical tokens of a source text; None where none is known, or none is needed. Of a
@@ -398,10 +325,12 @@ class TransducedLM:
             yield scored
 
     def add_to(self, tally: Tally, scored: Scored) -> None:
-        """Count a record of this model, unless it is an estimate by sampling."""
+        """Count a record of this model."""
         if scored.missing is not None:
             limit = self.policy.limit(scored.passes, len(scored.target) + 1)
             tally.add(scored.passes, float(scored.missing.sum()), limit)
+        elif scored.log_replicates is not None and unsure(scored.log_replicates):
+            tally.add_unsure(effective_number(scored.log_replicates))
 
     def _target_or_none(self, document: Document, given: Given, unknown: Unknown) -> Pattern | None:
         """A document's target; None if it is skipped."""
@@ -426,7 +355,7 @@ class TransducedLM:
             found = [self._propagate(target, end=True) for _, target in batch]
         elif isinstance(self.policy, Sample):
             ended = [(*target, END) for _, target in batch]
-            found = self._estimated(self.policy, ended, first=first)
+            found = self._estimator.run(self.policy, ended, first)
         else:
             jobs = [
                 Job(
@@ -486,7 +415,9 @@ class TransducedLM:
         return at < len(target) and not self._reader.producible(target[at])
 
     def _warn_of_missing(self, tally: Tally) -> None:
-        """One warning for all documents that lack more than they should."""
+        """One warning for all documents that lack more than they should, or vary more."""
+        if tally.unsure and isinstance(self.policy, Sample):
+            self._warn(self.policy.advice(tally))
         if not tally.above:
             return
         sampled = " or estimate with --policy sample" if self.target.fst is not None else ""

@@ -111,7 +111,7 @@ def replicates(lm: TableLM, target: Target, y: tuple[int, ...], policy: Sample) 
     """log P_Y of all prefixes, and of the whole, by each replicate."""
     model = TransducedLM(lm, target, policy)
     jobs = [
-        Job((*y, END), lookahead=False, random=policy.generator(0, r))
+        Job((*y, END), lookahead=False, random=policy.random_numbers(0, r))
         for r in range(policy.replicates)
     ]
     found = propagate(model.lexicons, lm.session(), policy, model._normalise, jobs)
