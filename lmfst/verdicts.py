@@ -1,7 +1,8 @@
 """Verdicts of checks on large FSTs, kept in the user's cache folder so that a later start is fast.
 
 A verdict is a JSON value under a key made of the check's name, what it was asked about (digests)
-and the versions of lmfst and of this format. A verdict that can't be read or kept is found again.
+and the versions of lmfst and of this format. A verdict that can't be read or kept, or whose file is
+damaged, is found again.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 from lmfst import __version__
-from lmfst.cache import atomic_write, cache_dir
+from lmfst.cache import atomic_write, cache_dir, sealed, unsealed
 from lmfst.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 WORTHWHILE_ARCS = 5_000
 """Checks on smaller FSTs are quicker than keeping track of files."""
 
@@ -28,12 +29,15 @@ def remembered(check: str, about: Iterable[str], find: Callable[[], Any]) -> Any
     """
     asked = [check, FORMAT, __version__, *about]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-    with suppress(OSError, InputError, ValueError, KeyError, TypeError):
-        return json.loads((cache_dir("checks") / f"{key}.json").read_bytes())["verdict"]
+    kept = None
+    with suppress(OSError, InputError):
+        kept = unsealed((cache_dir("checks") / key).read_bytes())
+    if kept is not None:
+        return json.loads(kept)["verdict"]
     verdict = find()
     with suppress(OSError, InputError):
         data = json.dumps({"asked": asked, "verdict": verdict}).encode()
-        atomic_write(cache_dir("checks") / f"{key}.json", data)
+        atomic_write(cache_dir("checks") / key, sealed(data))
     return verdict
 
 

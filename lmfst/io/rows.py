@@ -16,13 +16,14 @@ import math
 import numbers
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self, cast
 
 from lmfst.errors import InputError, UsageError
+from lmfst.temporary import new_file
 
 RowFormat = Literal["tsv", "jsonl"]
 
@@ -184,8 +185,7 @@ def _place(path: str) -> _File:
             raise IsADirectoryError(None, "it is a directory")
         if os.path.exists(path) and not os.path.isfile(path):
             return _File(open(path, "wb"), path, None, packed)
-        folder, name = os.path.split(real)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+        descriptor, temporary = new_file(Path(real))
         os.chmod(temporary, _mode(real))
         return _File(os.fdopen(descriptor, "wb"), real, temporary, packed)
     except (OSError, ValueError) as error:
