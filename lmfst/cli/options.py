@@ -101,7 +101,8 @@ Timeout = Annotated[
         "--timeout",
         metavar="S",
         min=0.0,
-        help="Seconds for each statement of a grammar (default: 60).",
+        help="Processor seconds for each statement of a grammar (default: 60; 0: no limit). "
+        "Shipped grammars have no limit.",
         rich_help_panel=_GRAMMAR,
     ),
 ]
