@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
@@ -12,7 +11,7 @@ from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError
 from lmfst.fst import Fst, apply_all
 from lmfst.fst.preimages import preimages
-from lmfst.io import Document
+from lmfst.io import Document, Stdout
 from lmfst.sequential import run
 from lmfst.target import BUILT_IN, load_fst, load_target, show_bytes
 from lmfst.units import parse_target_text, target_text
@@ -31,7 +30,7 @@ def apply(
 ) -> None:
     """Write the output of every document as a line, or all outputs as lines `id TAB output`."""
     require_files(paths)
-    out = sys.stdout.buffer
+    out = Stdout()
     outputs = _relation(to, grammar, terminal, invert=invert, every=every, limit=limit)
     for document in documents(paths, doc, terminal):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 
 class Terminal:
@@ -27,10 +28,14 @@ class Terminal:
 
     def _line(self, kind: str, message: str, style: str) -> None:
         text = f"lmfst: {kind}{message}"
-        if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
-            from rich.console import Console
+        if sys.stderr is None:
+            return
+        # That nobody can be told doesn't change what there is to do.
+        with suppress(OSError):
+            if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+                from rich.console import Console
 
-            console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-            console.print(text, style=style)
-        else:
-            print(text, file=sys.stderr, flush=True)
+                console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+                console.print(text, style=style)
+            else:
+                print(text, file=sys.stderr, flush=True)
