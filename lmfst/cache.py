@@ -21,7 +21,7 @@ def cache_dir(sub: str = "") -> Path:
     Half-written files of processes that were killed are removed from it. InputError if the folder
     can't be made.
     """
-    path = _base() / sub if sub else _base()
+    path = cache_place(sub)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
@@ -31,6 +31,11 @@ def cache_dir(sub: str = "") -> Path:
         ) from error
     clear_folder(path)
     return path
+
+
+def cache_place(sub: str = "") -> Path:
+    """Where the folder of `cache_dir` is, whether it exists or not."""
+    return _base() / sub if sub else _base()
 
 
 def _base() -> Path:

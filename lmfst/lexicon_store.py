@@ -37,7 +37,7 @@ class LexiconStore:
     """The kept lexicons of one (vocabulary, support, transducer)."""
 
     def __init__(self, machine: Determinised, folder: Path) -> None:
-        self._machine, self._folder = machine, folder
+        self._machine, self.folder = machine, folder
 
     def load(self, lexicons: Lexicons, decoder: int, state: int) -> Lexicon | None:
         """The kept lexicon of a pair of states, its next states interned; None if there is none."""
@@ -78,7 +78,7 @@ class LexiconStore:
 
     def _path(self, decoder: int, state: int) -> Path:
         name = json.dumps(self._name(decoder, state)).encode()
-        return self._folder / f"{hashlib.sha256(name).hexdigest()}.lexicon"
+        return self.folder / f"{hashlib.sha256(name).hexdigest()}.lexicon"
 
 
 def open_store(

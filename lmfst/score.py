@@ -94,7 +94,8 @@ class TransducedLM:
         self.policy = Beam() if policy is None else policy
         self._warn = warn
         support = support_of(target, lm.vocab, warn, drop_nul=partial == "error")
-        self.lexicons = Lexicons(lm.vocab, target.machine, support=support)
+        name = f"{target.name} for {lm.describe().get('model', type(lm).__name__)}"
+        self.lexicons = Lexicons(lm.vocab, target.machine, support=support, name=name)
         self._normalise = Normaliser(np.flatnonzero(~support))
         self._domain: Domain | None = None
         self._guides: dict[str, Guide] = {}
@@ -452,13 +453,16 @@ class TransducedLM:
         return self.target.fst is None and at < len(target) and target[at] in missing
 
     def describe(self) -> dict[str, Any]:
-        """What makes the numbers: model, target, policy and version; JSON-ready."""
+        """What makes the numbers: model, target, policy, version and threads; JSON-ready."""
+        import torch
+
         return {
             "lmfst": __version__,
             **self.lm.describe(),
             "to": self.target.name,
             "fst": self.target.machine.digest,
             **self.policy.describe(),
+            "threads": torch.get_num_threads(),
         }
 
 

@@ -14,7 +14,8 @@ from contextlib import suppress
 from typing import Any
 
 from lmfst import __version__
-from lmfst.cache import atomic_write, cache_dir, sealed, unsealed
+from lmfst.announce import Announced
+from lmfst.cache import atomic_write, cache_dir, cache_place, sealed, unsealed
 from lmfst.errors import InputError
 
 FORMAT = 2
@@ -22,10 +23,13 @@ WORTHWHILE_ARCS = 5_000
 """Checks on smaller FSTs are quicker than keeping track of files."""
 
 
-def remembered(check: str, about: Iterable[str], find: Callable[[], Any]) -> Any:
+def remembered(
+    check: str, about: Iterable[str], find: Callable[[], Any], *, doing: str = ""
+) -> Any:
     """The verdict of `check` about `about`: the one kept, or else what `find` returns, kept now.
 
-    find: returns a JSON value; its errors are passed on and nothing is kept.
+    find: returns a JSON value; its errors are passed on and nothing is kept. doing: what is being
+    done meanwhile, to be announced if it takes long.
     """
     asked = [check, FORMAT, __version__, *about]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
@@ -34,7 +38,8 @@ def remembered(check: str, about: Iterable[str], find: Callable[[], Any]) -> Any
         kept = unsealed((cache_dir("checks") / key).read_bytes())
     if kept is not None:
         return json.loads(kept)["verdict"]
-    verdict = find()
+    with Announced(f"{doing or check} (once; the verdict is kept in {cache_place('checks')})"):
+        verdict = find()
     with suppress(OSError, InputError):
         data = json.dumps({"asked": asked, "verdict": verdict}).encode()
         atomic_write(cache_dir("checks") / key, sealed(data))

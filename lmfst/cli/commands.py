@@ -29,6 +29,7 @@ def convert(
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
     context: o.Context = None,
+    threads: o.Threads = None,
     batch: o.Batch = defaults.BATCH_DOCUMENTS,
     policy: o.PolicyOption = o.PolicyName.beam,
     exact: o.Exact = False,
@@ -65,7 +66,7 @@ def convert(
         format=format.value,
         output=output,
         meta=meta,
-        terminal=Terminal(quiet=quiet),
+        terminal=Terminal.of(quiet),
     )
 
 
@@ -92,6 +93,7 @@ def next_(
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
     context: o.Context = None,
+    threads: o.Threads = None,
     policy: o.PolicyOption = o.PolicyName.beam,
     exact: o.Exact = False,
     beam: o.Beam = defaults.BEAM,
@@ -117,5 +119,5 @@ def next_(
         top=top,
         format=format.value,
         output=output,
-        terminal=Terminal(quiet=quiet),
+        terminal=Terminal.of(quiet),
     )

@@ -174,6 +174,16 @@ Context = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="Processor threads of the model (default: what torch takes, one a core).",
+        rich_help_panel=_MODEL,
+    ),
+]
 Batch = Annotated[
     int,
     typer.Option("--batch", help="Documents that share model calls.", rich_help_panel=_MODEL),

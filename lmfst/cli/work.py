@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from lmfst.cache import atomic_write
 from lmfst.cli.options import grammar_options
+from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents, require_files
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError, UsageError
@@ -40,6 +41,7 @@ LOAD_OPTIONS = (
     "compiled",
     "batch_tokens",
     "context",
+    "threads",
 )
 
 
@@ -125,9 +127,12 @@ def convert(
         _write_meta(meta, model.describe())
     columns = {"unit": UNIT_COLUMNS, "text": TEXT_COLUMNS, "summary": SUMMARY_COLUMNS}[level]
     texts: list[Row] = []
-    with open_rows(output, cast(Any, format), columns, escaped=ESCAPED_COLUMNS) as writer:
+    with (
+        open_rows(output, cast(Any, format), columns, escaped=ESCAPED_COLUMNS) as writer,
+        Progress(terminal, to_stdout=output in (None, "-")) as progress,
+    ):
         for scored in model.score_documents(
-            documents(paths, doc, terminal),
+            progress.reading(documents(paths, doc, terminal)),
             given=cast(Any, given),
             batch=batch,
             unknown=cast(Any, unknown),
@@ -135,6 +140,7 @@ def convert(
             for row in _rows(scored, level, texts):
                 writer.write(row)
             writer.flush()
+            progress.done(len(scored.target))
         if level == "summary":
             writer.write(summary_row(texts))
 

@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmfst.cache import atomic_write, cache_dir
+from lmfst.announce import Announced
+from lmfst.cache import atomic_write, cache_dir, cache_place
 from lmfst.errors import GrammarError, InputError, UsageError
 from lmfst.grammar.container import Entry, unpack
 from lmfst.grammar.paths import Finder
@@ -179,7 +180,9 @@ def compile_file(
         "max_states": max_states,
         "max_memory": max_memory,
     }
-    data = run_job(job, timeout=min(timeout, LONGEST), warn=warn)
+    kept = f" (once; kept in {cache_place('grammars')})" if cache else ""
+    with Announced(f"compiling the grammar {shown}{kept}"):
+        data = run_job(job, timeout=min(timeout, LONGEST), warn=warn)
     unpacked = unpack(data)
     if unpacked is None:
         raise GrammarError(f"{shown}: the compiler's result can't be read", hint="run it once more")
