@@ -27,9 +27,9 @@ REFRESH = 0.5
 class Progress:
     """Counts documents and symbols, and shows them from a thread of its own while it is entered."""
 
-    def __init__(self, terminal: Terminal, *, to_stdout: bool) -> None:
-        """to_stdout: whether rows go there."""
-        self._terminal = terminal
+    def __init__(self, terminal: Terminal, *, to_stdout: bool, doing: str = "") -> None:
+        """to_stdout: whether rows go there meanwhile. doing: what takes long, if not documents."""
+        self._terminal, self._doing = terminal, doing
         self._shown = not terminal.quiet
         if terminal.live and to_stdout and sys.stdout.isatty():
             self._shown = False
@@ -44,18 +44,21 @@ class Progress:
             self._read += 1
             yield document
 
-    def done(self, symbols: int) -> None:
-        """A document of so many symbols has been scored."""
+    def done(self, symbols: int = 0) -> None:
+        """A document of so many symbols is done with."""
         self._done += 1
         self._symbols += symbols
 
     def text(self) -> str:
         """What there is to say."""
-        rate = self._symbols / max(time.monotonic() - self._began, 1e-9)
-        return (
-            f"{self._done:,} of {self._read:,} documents read so far are done: "
-            f"{self._symbols:,} symbols, {rate:,.0f} a second"
-        )
+        seconds = time.monotonic() - self._began
+        if self._doing:
+            return f"{self._doing} for {seconds:.0f} s"
+        text = f"{self._done:,} of {self._read:,} documents read so far are done"
+        if self._symbols:
+            rate = self._symbols / max(seconds, 1e-9)
+            text += f": {self._symbols:,} symbols, {rate:,.0f} a second"
+        return text
 
     def __enter__(self) -> Self:
         if self._shown:

@@ -183,7 +183,8 @@ def next_units(
             hint="use --policy beam or --exact",
         )
     model = settings.make_model(terminal)
-    found = following(model, prefix, given=given, top=top, warn=terminal.warn)
+    with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
+        found = following(model, prefix, given=given, top=top, warn=terminal.warn)
     with open_rows(output, cast(Any, format), NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
         for name, logp in found:
             p = 2.0 ** -bits(logp)
