@@ -6,6 +6,7 @@
 #                BENCH_FLAGS=--quick: minutes)
 #   make bench-dna  proteins under models of DNA (an hour; BENCH_DNA_FLAGS="--only rmse": a minute);
 #                the genome is in the Debian package any2fasta-examples
+#   make bench-two  how much two processes on one machine slow each other down
 #   make fuzz    malformed grammars for ten minutes
 #   make docs    rewrite the command reference in README.md
 #   make clean   remove everything that make and the tools made
@@ -20,7 +21,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-dna fuzz docs clean
+.PHONY: demo test check bench bench-dna bench-two fuzz docs clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -41,6 +42,9 @@ bench: $(READY)
 
 bench-dna: $(READY)
 	$(BIN)/python scripts/bench_dna.py $(BENCH_DNA_FLAGS)
+
+bench-two: $(READY)
+	$(BIN)/python scripts/bench_two.py
 
 fuzz: $(READY)
 	$(BIN)/python scripts/fuzz_grammar.py --seconds 600

@@ -2,13 +2,18 @@
 
 The public Python API is re-exported lazily, so that `import lmfst` stays cheap: a name is imported
 from its module when it is first used.
+
+Importing it before torch makes torch's idle threads sleep instead of spin (see `_share`).
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from lmfst.errors import (
         BudgetError,
         FstError,
@@ -50,6 +55,22 @@ _HOMES = {
     "TransducedLM": "lmfst.score",
     "load": "lmfst.score",
 }
+
+
+def _share(environment: MutableMapping[str, str]) -> None:
+    """Let idle threads of OpenMP sleep, unless the user has said what they shall do.
+
+    By default they spin for a while, in case there is work again at once. Where other processes
+    want the processors, that is time taken from threads that have work: two processes on two cores
+    took ten times as long as one. The runtime reads its settings once, when torch is loaded;
+    processes that are started from here inherit them.
+    """
+    if not any(name in environment for name in _WAITING):
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_share(os.environ)
 
 
 def __getattr__(name: str) -> object:

@@ -97,8 +97,10 @@ class Tally:
         self.passes += len(passes)
 
     def facts(self) -> dict[str, Any]:
-        """For provenance; JSON-ready."""
-        return {
+        """For provenance; JSON-ready. Nothing of estimates by sampling."""
+        if not self.documents:
+            return {}
+        facts = {
             "documents": self.documents,
             "missing": self.missing if math.isfinite(self.missing) else "inf",
             "above_tolerance": sum(self.above.values()),
@@ -107,3 +109,4 @@ class Tally:
             "rows": self.rows,
             "passes": self.passes,
         }
+        return {"accuracy": facts}

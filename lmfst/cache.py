@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from lmfst.errors import InputError
+from lmfst.temporary import clear_folder, new_file
+
+_SEAL = hashlib.sha256().digest_size
 
 
 def cache_dir(sub: str = "") -> Path:
@@ -15,9 +18,10 @@ def cache_dir(sub: str = "") -> Path:
 
     `$LMFST_CACHE` if it is set, else the platform's place: `$XDG_CACHE_HOME/lmfst` or
     `~/.cache/lmfst` on Linux, `~/Library/Caches/lmfst` on macOS, `%LOCALAPPDATA%` on Windows.
-    InputError if the folder can't be made.
+    Half-written files of processes that were killed are removed from it. InputError if the folder
+    can't be made.
     """
-    path = _base() / sub if sub else _base()
+    path = cache_place(sub)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
@@ -25,7 +29,13 @@ def cache_dir(sub: str = "") -> Path:
             f"expected to write the cache folder {path}: {error}",
             hint="set LMFST_CACHE to a folder you may write",
         ) from error
+    clear_folder(path)
     return path
+
+
+def cache_place(sub: str = "") -> Path:
+    """Where the folder of `cache_dir` is, whether it exists or not."""
+    return _base() / sub if sub else _base()
 
 
 def _base() -> Path:
@@ -44,18 +54,30 @@ def _base() -> Path:
     return Path.home() / ".cache" / "lmfst"
 
 
+def sealed(data: bytes) -> bytes:
+    """`data` behind its SHA-256: what a file of the cache holds, so that damage is noticed."""
+    return hashlib.sha256(data).digest() + data
+
+
+def unsealed(kept: bytes) -> bytes | None:
+    """The data of `sealed`; None if a bit of it has changed or some of it is missing."""
+    seal, data = kept[:_SEAL], kept[_SEAL:]
+    return data if hashlib.sha256(data).digest() == seal else None
+
+
 def atomic_write(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader sees the old file or the whole new one.
 
     A link stays and the file it leads to is replaced; pipes and devices are written to directly.
-    OSError if the folder doesn't exist or can't be written; then nothing is left behind.
+    OSError if the folder doesn't exist or can't be written; then nothing is left behind. What a
+    process that was killed left of the same name is removed.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb") as stream:
             stream.write(data)
         return
     path = Path(os.path.realpath(path))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = new_file(path)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfst.announce import Announced
 from lmfst.errors import FstError
 from lmfst.lexicon_store import open_store
 from lmfst.pattern import OneOf, Place
@@ -145,7 +146,8 @@ class _ByteTrie:
 class Lexicons:
     """All lexicons of a (vocabulary, machine) pair, built on demand and kept in an LRU by memory.
 
-    support: bool [vocabulary]. Tokens outside it are never read (EOS tokens always are).
+    support: bool [vocabulary]. Tokens outside it are never read (EOS tokens always are). name: what
+    the announcement of a long first use calls them.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class Lexicons:
         *,
         support: NDArray[np.bool_] | None = None,
         max_bytes: int = 1 << 30,
+        name: str = "the target",
     ) -> None:
         self.vocab, self.machine = vocab, machine
         keep = np.ones(vocab.size, dtype=bool) if support is None else support
@@ -172,6 +175,8 @@ class Lexicons:
         self._bytes, self._max_bytes = 0, max_bytes
         self.start = self.intern(0, machine.start)
         self._store = open_store(vocab, machine, keep)
+        kept = "once" if self._store is None else f"once; kept in {self._store.folder}"
+        self._announced = Announced(f"building the lexicons of {name} ({kept})")
 
     def intern(self, decoder: int, state: int) -> int:
         """The lexicon state of a (decoder state, machine state) pair."""
@@ -197,9 +202,10 @@ class Lexicons:
         pair = self._states[state]
         built = self._store.load(self, *pair) if self._store else None
         if built is None:
-            built = self._build(*pair)
-            if self._store:
-                self._store.keep(self, *pair, built)
+            with self._announced:
+                built = self._build(*pair)
+                if self._store:
+                    self._store.keep(self, *pair, built)
         self._built[state] = built
         self._bytes += built.nbytes
         while self._bytes > self._max_bytes and len(self._built) > 1:

@@ -2,8 +2,8 @@
 
 A lexicon depends on the vocabulary, on the tokens in its support and on the transducer; its states
 are numbered as they are met, so a file names them by what they are: the decoder's state, and the
-(FST state, pending output) pairs of the sequential machine. A file that can't be read or written is
-as good as none: the lexicon is built.
+(FST state, pending output) pairs of the sequential machine. A file that can't be read or written,
+or whose checksum says that it is damaged, is as good as none: the lexicon is built.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst import __version__
-from lmfst.cache import atomic_write, cache_dir
+from lmfst.cache import atomic_write, cache_dir, sealed, unsealed
 from lmfst.errors import InputError
 from lmfst.sequential import Determinised, Sequential
 from lmfst.vocab import Vocab
@@ -28,7 +27,7 @@ from lmfst.vocab import Vocab
 if TYPE_CHECKING:
     from lmfst.lexicon import Lexicon, Lexicons
 
-FORMAT = 1
+FORMAT = 2
 WORTHWHILE_TOKENS = 5_000
 """Lexicons of smaller vocabularies are built as quickly as they are read."""
 ARRAYS = ("tokens", "low", "own", "high", "child_ptr", "symbol")
@@ -38,24 +37,26 @@ class LexiconStore:
     """The kept lexicons of one (vocabulary, support, transducer)."""
 
     def __init__(self, machine: Determinised, folder: Path) -> None:
-        self._machine, self._folder = machine, folder
+        self._machine, self.folder = machine, folder
 
     def load(self, lexicons: Lexicons, decoder: int, state: int) -> Lexicon | None:
         """The kept lexicon of a pair of states, its next states interned; None if there is none."""
         from lmfst.lexicon import Lexicon
 
-        path = self._path(decoder, state)
-        with suppress(OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in ARRAYS}
-                names = json.loads(file["names"].tobytes())
-                following, depth = file["next"], int(file["depth"])
-            ids = [
-                lexicons.intern(d, self._machine.resume([(q, tuple(out)) for q, out in pairs]))
-                for d, pairs in names
-            ]
-            return Lexicon(next=np.array([*ids, -1], np.int32)[following], depth=depth, **arrays)
-        return None
+        kept = None
+        with suppress(OSError):
+            kept = unsealed(self._path(decoder, state).read_bytes())
+        if kept is None:
+            return None
+        with np.load(io.BytesIO(kept), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+            names = json.loads(file["names"].tobytes())
+            following, depth = file["next"], int(file["depth"])
+        ids = [
+            lexicons.intern(d, self._machine.resume([(q, tuple(out)) for q, out in pairs]))
+            for d, pairs in names
+        ]
+        return Lexicon(next=np.array([*ids, -1], np.int32)[following], depth=depth, **arrays)
 
     def keep(self, lexicons: Lexicons, decoder: int, state: int, lexicon: Lexicon) -> None:
         """Keep a lexicon."""
@@ -70,14 +71,14 @@ class LexiconStore:
         data = io.BytesIO()
         np.savez(data, **content)
         with suppress(OSError):
-            atomic_write(self._path(decoder, state), data.getvalue())
+            atomic_write(self._path(decoder, state), sealed(data.getvalue()))
 
     def _name(self, decoder: int, state: int) -> list[Any]:
         return [decoder, self._machine.pairs(state)]
 
     def _path(self, decoder: int, state: int) -> Path:
         name = json.dumps(self._name(decoder, state)).encode()
-        return self._folder / f"{hashlib.sha256(name).hexdigest()}.npz"
+        return self.folder / f"{hashlib.sha256(name).hexdigest()}.lexicon"
 
 
 def open_store(

@@ -30,6 +30,7 @@ from lmfst.pattern import OneOf, Pattern, Place, as_written, first_string, is_op
 from lmfst.policy import Beam, Exact, Policy, Tolerance
 from lmfst.propagate import Job, Propagated, propagate
 from lmfst.reader import Given, Reader, Unknown
+from lmfst.recommend import recommended
 from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
 from lmfst.sampling import Sample
@@ -104,7 +105,8 @@ class TransducedLM:
         self.policy = Tolerance() if policy is None else policy
         self._warn = warn
         support = support_of(target, lm.vocab, warn, drop_nul=partial == "error")
-        self.lexicons = Lexicons(lm.vocab, target.machine, support=support)
+        name = f"{target.name} for {lm.describe().get('model', type(lm).__name__)}"
+        self.lexicons = Lexicons(lm.vocab, target.machine, support=support, name=name)
         self._normalise = Normaliser(np.flatnonzero(~support))
         self._domain: Domain | None = None
         self._estimator = Estimator(lm, self.lexicons, self._normalise, warn)
@@ -426,13 +428,16 @@ class TransducedLM:
         self._warn(self.policy.advice(tally) + sampled)
 
     def describe(self) -> dict[str, Any]:
-        """What makes the numbers: model, target, policy and version; JSON-ready."""
+        """What makes the numbers: model, target, policy, version and threads; JSON-ready."""
+        import torch
+
         return {
             "lmfst": __version__,
             **self.lm.describe(),
             "to": self.target.name,
             "fst": self.target.machine.digest,
             **self.policy.describe(),
+            "threads": torch.get_num_threads(),
         }
 
 
@@ -440,14 +445,15 @@ def load(
     model: str | LM = defaults.MODEL,
     *,
     to: str | Fst | Target = "bytes",
-    policy: str | Policy = "beam",
+    policy: str | Policy | None = None,
     warn: Warn = _default_warn,
     **options: Any,
 ) -> TransducedLM:
     """A transduced language model from names: `lmfst.load("smollm2-135m", to="chars")`.
 
     model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars,
-    an FST file, an `Fst` or a `Target`. policy: "beam", "exact", "sample", or a `Policy`.
+    an FST file, an `Fst` or a `Target`. policy: "beam", "exact", "sample", a `Policy`, or None: the
+    one that is recommended for model and target, else "beam".
     """
     from lmfst.lm.load import load_lm
 
@@ -457,4 +463,6 @@ def load(
         policy = POLICIES[policy]()
     lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model
     target = to if isinstance(to, Target) else load_target(to, warn=warn)
+    if policy is None and isinstance(model, str) and options.get("context") is None:
+        policy = recommended(model, target.fst, bytes(lm.vocab.alphabet))
     return TransducedLM(lm, target, policy, warn=warn)

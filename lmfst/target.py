@@ -31,6 +31,11 @@ Warn = Callable[[str], None]
 
 BUILT_IN: dict[str, Callable[[], Sequential]] = {"bytes": Identity, "chars": Utf8}
 GRAMMAR, OPENFST, ARCHIVE = ".grm", ".fst", ".far"
+CHECKS = {
+    "functional": "checking that no input of the transducer has two outputs",
+    "rejected": "checking that the transducer accepts every string that the model can spell",
+}
+"""What is being done, by the name of the check."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ def _kept(fst: Fst, check: str, about: list[str], find: Callable[[], Any]) -> An
     """A verdict on an FST, from the cache folder where the check takes long."""
     if fst.n_arcs < WORTHWHILE_ARCS:
         return find()
-    return remembered(check, [fst.digest, *about], find)
+    return remembered(check, [fst.digest, *about], find, doing=CHECKS[check])
 
 
 def support_of(target: Target, vocab: Vocab, warn: Warn, *, drop_nul: bool) -> NDArray[np.bool_]:

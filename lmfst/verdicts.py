@@ -1,7 +1,8 @@
 """Verdicts of checks on large FSTs, kept in the user's cache folder so that a later start is fast.
 
 A verdict is a JSON value under a key made of the check's name, what it was asked about (digests)
-and the versions of lmfst and of this format. A verdict that can't be read or kept is found again.
+and the versions of lmfst and of this format. A verdict that can't be read or kept, or whose file is
+damaged, is found again.
 """
 
 from __future__ import annotations
@@ -13,27 +14,35 @@ from contextlib import suppress
 from typing import Any
 
 from lmfst import __version__
-from lmfst.cache import atomic_write, cache_dir
+from lmfst.announce import Announced
+from lmfst.cache import atomic_write, cache_dir, cache_place, sealed, unsealed
 from lmfst.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 WORTHWHILE_ARCS = 5_000
 """Checks on smaller FSTs are quicker than keeping track of files."""
 
 
-def remembered(check: str, about: Iterable[str], find: Callable[[], Any]) -> Any:
+def remembered(
+    check: str, about: Iterable[str], find: Callable[[], Any], *, doing: str = ""
+) -> Any:
     """The verdict of `check` about `about`: the one kept, or else what `find` returns, kept now.
 
-    find: returns a JSON value; its errors are passed on and nothing is kept.
+    find: returns a JSON value; its errors are passed on and nothing is kept. doing: what is being
+    done meanwhile, to be announced if it takes long.
     """
     asked = [check, FORMAT, __version__, *about]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-    with suppress(OSError, InputError, ValueError, KeyError, TypeError):
-        return json.loads((cache_dir("checks") / f"{key}.json").read_bytes())["verdict"]
-    verdict = find()
+    kept = None
+    with suppress(OSError, InputError):
+        kept = unsealed((cache_dir("checks") / key).read_bytes())
+    if kept is not None:
+        return json.loads(kept)["verdict"]
+    with Announced(f"{doing or check} (once; the verdict is kept in {cache_place('checks')})"):
+        verdict = find()
     with suppress(OSError, InputError):
         data = json.dumps({"asked": asked, "verdict": verdict}).encode()
-        atomic_write(cache_dir("checks") / f"{key}.json", data)
+        atomic_write(cache_dir("checks") / key, sealed(data))
     return verdict
 
 

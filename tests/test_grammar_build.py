@@ -113,7 +113,7 @@ def test_a_nearer_file_makes_the_cache_stale(
     assert translate(module.rule(), "near") == {"near"}
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "header", "folder"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "header", "name", "folder"])
 def test_damaged_cache_entries_are_rebuilt(damage: str, project: Path, cache: Path) -> None:
     compile_file(project, warn=lambda message: None)
     (entry,) = cache.iterdir()
@@ -127,7 +127,9 @@ def test_damaged_cache_entries_are_rebuilt(damage: str, project: Path, cache: Pa
             "flip": data[:-5] + bytes([data[-5] ^ 1]) + data[-4:],
             "empty": b"",
             "header": data.replace(b'"rules"', b'"ruler"'),
+            "name": data.replace(b'"name": "MAIN"', b'"name": "PAIN"'),
         }
+        assert changed[damage] != data
         entry.write_bytes(changed[damage])
     warned: list[str] = []
     module = compile_file(project, warn=warned.append)

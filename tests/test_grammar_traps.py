@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pynini
 import pytest
 from grammar_data.helpers import apply, byte_labels, compile_text, error_of, translate, value
 
-from lmfst.errors import BudgetError, GrammarError
+from lmfst.errors import BudgetError, GrammarError, UsageError
 from lmfst.grammar import compile_file, to_fst
+from lmfst.target import shipped_grammars
 
 
 def test_unknown_escape_drops_the_backslash_and_warns(tmp_path: Path) -> None:
@@ -243,10 +245,51 @@ def test_determinize_that_never_ends_is_stopped(tmp_path: Path) -> None:
         'ok = "a";\nbad = Determinize[RmEpsilon[(("a" <1>)* "b") | (("a" <2>)* "c")]];\n'
         "export r = bad ok;\n"
     )
-    with pytest.raises(BudgetError) as caught:
-        compile_file(path, timeout=1.5, max_memory=2 << 30, cache=False)
-    assert f"{path}:2:1: rule bad: not finished after 1.5 s" in str(caught.value)
+    # The time is the statement's own, so other processes and the compiler's start don't matter.
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        with pytest.raises(BudgetError) as caught:
+            compile_file(path, timeout=0.5, max_memory=2 << 30, cache=False)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert f"{path}:2:1: rule bad: not finished after 0.5 s of processor" in str(caught.value)
     assert "bad = Determinize" in str(caught.value)
+
+
+def test_the_start_of_the_compiler_is_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "g.grm"
+    path.write_text('export r = "a";')
+    assert compile_file(path, timeout=0.1, cache=False).exports == ["r"]
+    for timeout in (-1.0, math.nan):
+        with pytest.raises(UsageError, match="--timeout"):
+            compile_file(path, timeout=timeout, cache=False)
+    for timeout in (0.0, math.inf):
+        assert compile_file(path, timeout=timeout, cache=False).exports == ["r"]
+
+
+def test_shipped_grammars_have_no_time_limit(tmp_path: Path) -> None:
+    shipped = shipped_grammars()
+    assert compile_file(shipped["digits"], timeout=1e-6, cache=False).exports == ["DIGITS"]
+    # What a user's statement makes of a shipped function is the user's.
+    path = tmp_path / "g.grm"
+    path.write_text(
+        'import \'lib/bytes.grm\' as b;\nexport r = Optimize[(b.ALL "ab" b.ALL "ba"){1,60}];\n'
+    )
+    with pytest.raises(BudgetError, match=r"g\.grm:2:22: rule r: not fin"):
+        compile_file(path, timeout=1e-3, cache=False)
+
+
+def test_a_compiler_that_waits_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmfst.grammar.runner.IDLE", 0.5)
+    monkeypatch.setattr("lmfst.grammar.runner._LOOK", 0.25)
+    start = "import sys, time; sys.stdin.read(); time.sleep(60)"
+    monkeypatch.setattr("lmfst.grammar.runner._START", start)
+    path = tmp_path / "g.grm"
+    path.write_text('export r = "a";')
+    with pytest.raises(BudgetError, match="the compiler did nothing"):
+        compile_file(path, cache=False)
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

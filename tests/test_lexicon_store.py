@@ -73,12 +73,34 @@ def test_kept_lexicons_are_equal(seed: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_damaged_files_are_built_again(content: bytes, tmp_path: Path) -> None:
     fst = random_fst(3)
     built = reached(lexicons(fst))
-    files = list(tmp_path.glob("lexicons/*/*.npz"))
+    files = list(tmp_path.glob("lexicons/*/*.lexicon"))
     assert len(files) == len(built)
     for file in files:
         file.write_bytes(content)
     assert reached(lexicons(fst)).keys() == built.keys()
     assert all(file.read_bytes() != content for file in files)
+
+
+def test_no_changed_byte_goes_unnoticed(tmp_path: Path) -> None:
+    fst = random_fst(3)
+    one = lexicons(fst)
+    pair = one.pair(one.start)
+    built = one[one.start]
+    (file,) = tmp_path.glob("lexicons/*/*.lexicon")
+    kept = file.read_bytes()
+    other = lexicons(fst)
+    assert other._store is not None
+    for at in range(len(kept)):
+        for flip in (1, 0x80, 0xFF):
+            file.write_bytes(kept[:at] + bytes([kept[at] ^ flip]) + kept[at + 1 :])
+            found = other._store.load(other, *pair)
+            assert found is None, f"byte {at} changed by {flip}"
+    for size in range(0, len(kept), 7):
+        file.write_bytes(kept[:size])
+        assert other._store.load(other, *pair) is None
+    file.write_bytes(kept)
+    found = other._store.load(other, *pair)
+    assert found is not None and np.array_equal(found.tokens, built.tokens)
 
 
 def test_another_vocabulary_has_files_of_its_own(tmp_path: Path) -> None:

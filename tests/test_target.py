@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmfst import target as module
+from lmfst.cache import unsealed
 from lmfst.errors import BudgetError, FstError, GrammarError, UsageError
 from lmfst.fst import EPS, Fst, identity_bytes, write_openfst
 from lmfst.grammar import compile_file
@@ -164,6 +165,13 @@ def test_verdicts_are_kept_and_read_again(cache: Path) -> None:
     assert len(calls) == 4
 
 
+def test_a_changed_byte_of_a_verdict_is_noticed(cache: Path) -> None:
+    assert remembered("check", ["a"], lambda: "6162") == "6162"
+    (path,) = (cache / "checks").iterdir()
+    path.write_bytes(path.read_bytes().replace(b"6162", b"6163"))
+    assert remembered("check", ["a"], lambda: "6162") == "6162"
+
+
 def test_errors_are_not_kept() -> None:
     def fails() -> None:
         raise BudgetError("too large")
@@ -209,7 +217,9 @@ def test_a_kept_verdict_still_gives_the_error(cache: Path) -> None:
         with pytest.raises(FstError, match="input 'a' has the outputs"):
             fst_target(fst, "chain")
     (kept,) = (cache / "checks").iterdir()
-    assert json.loads(kept.read_bytes())["verdict"][0] == b"a".hex()
+    content = unsealed(kept.read_bytes())
+    assert content is not None
+    assert json.loads(content)["verdict"][0] == b"a".hex()
 
 
 def test_small_fsts_leave_no_files(cache: Path) -> None:

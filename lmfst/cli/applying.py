@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
+from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents, require_files
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError
 from lmfst.fst import Fst, apply_all
 from lmfst.fst.preimages import preimages
-from lmfst.io import Document
+from lmfst.io import Document, Stdout
 from lmfst.sequential import run
 from lmfst.target import BUILT_IN, load_fst, load_target, show_bytes
 from lmfst.units import parse_target_text, target_text
@@ -31,20 +31,23 @@ def apply(
 ) -> None:
     """Write the output of every document as a line, or all outputs as lines `id TAB output`."""
     require_files(paths)
-    out = sys.stdout.buffer
+    out = Stdout()
     outputs = _relation(to, grammar, terminal, invert=invert, every=every, limit=limit)
-    for document in documents(paths, doc, terminal):
-        try:
-            found = outputs(document)
-        except InputError as error:
-            raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
-        if every and not found:
-            terminal.warn(f"{document.origin}: there is no output")
-        if every and len(found) == limit:
-            terminal.warn(f"{document.origin}: there may be more than {limit} outputs (--limit)")
-        for text in found:
-            out.write(f"{document.id}\t".encode() + text + b"\n" if every else text + b"\n")
-        out.flush()
+    with Progress(terminal, to_stdout=True) as progress:
+        for document in progress.reading(documents(paths, doc, terminal)):
+            try:
+                found = outputs(document)
+            except InputError as error:
+                raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
+            if every and not found:
+                terminal.warn(f"{document.origin}: there is no output")
+            if every and len(found) == limit:
+                there = f"more than {limit} outputs"
+                terminal.warn(f"{document.origin}: there may be {there} (--limit)")
+            for text in found:
+                out.write(f"{document.id}\t".encode() + text + b"\n" if every else text + b"\n")
+            out.flush()
+            progress.done()
 
 
 def _relation(

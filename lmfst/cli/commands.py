@@ -29,8 +29,9 @@ def convert(
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
     context: o.Context = None,
+    threads: o.Threads = None,
     batch: o.Batch = defaults.BATCH_DOCUMENTS,
-    policy: o.PolicyOption = o.PolicyName.beam,
+    policy: o.PolicyOption = o.PolicyName.auto,
     exact: o.Exact = False,
     tolerance: o.Tolerance = None,
     beam: o.Beam = None,
@@ -48,6 +49,7 @@ def convert(
     unknown: o.UnknownOption = o.Unknown.auto,
     level: o.LevelOption = o.Level.unit,
     bounds: o.Bounds = False,
+    versus: o.Versus = None,
     format: o.FormatOption = o.Format.tsv,
     output: o.Out = None,
     meta: o.Meta = None,
@@ -65,10 +67,11 @@ def convert(
         batch=batch,
         level=level.value,
         bounds=bounds,
+        versus=versus,
         format=format.value,
         output=output,
         meta=meta,
-        terminal=Terminal(quiet=quiet),
+        terminal=Terminal.of(quiet),
     )
 
 
@@ -95,7 +98,8 @@ def next_(
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
     context: o.Context = None,
-    policy: o.PolicyOption = o.PolicyName.beam,
+    threads: o.Threads = None,
+    policy: o.PolicyOption = o.PolicyName.auto,
     exact: o.Exact = False,
     tolerance: o.Tolerance = None,
     beam: o.Beam = None,
@@ -121,5 +125,5 @@ def next_(
         top=top,
         format=format.value,
         output=output,
-        terminal=Terminal(quiet=quiet),
+        terminal=Terminal.of(quiet),
     )

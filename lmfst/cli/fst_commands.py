@@ -54,7 +54,7 @@ def apply(
         invert=invert,
         limit=limit,
         doc=doc.value,
-        terminal=Terminal(quiet=quiet),
+        terminal=Terminal.of(quiet),
     )
 
 
@@ -96,7 +96,7 @@ def compile_(
     """A grammar, or a text FST, to OpenFst's binary format."""
     from lmfst.cli import machines
 
-    terminal = Terminal(quiet=quiet)
+    terminal = Terminal.of(quiet)
     if machines.is_grammar(source):
         machines.no_tables(isymbols, osymbols, acceptor)
         machines.compile_grammar(
@@ -137,7 +137,7 @@ def print_(
     from lmfst.cli import machines
 
     machines.print_fst(
-        machine, osymbols, grammar=o.grammar_options(context.params), terminal=Terminal(quiet=quiet)
+        machine, osymbols, grammar=o.grammar_options(context.params), terminal=Terminal.of(quiet)
     )
 
 
@@ -153,9 +153,7 @@ def info(
     """Properties of an FST, a line `key TAB value` each; witnesses for those it lacks."""
     from lmfst.cli import machines
 
-    machines.info(
-        machine, grammar=o.grammar_options(context.params), terminal=Terminal(quiet=quiet)
-    )
+    machines.info(machine, grammar=o.grammar_options(context.params), terminal=Terminal.of(quiet))
 
 
 @app.command()
@@ -170,6 +168,4 @@ def draw(
     """A drawing in the dot language: `lmfst draw F.fst | dot -Tsvg > F.svg` makes a picture."""
     from lmfst.cli import machines
 
-    machines.draw(
-        machine, grammar=o.grammar_options(context.params), terminal=Terminal(quiet=quiet)
-    )
+    machines.draw(machine, grammar=o.grammar_options(context.params), terminal=Terminal.of(quiet))

@@ -1,7 +1,7 @@
 """The typer application: the group of commands, and how every command ends.
 
 Errors that lmfst raises on purpose become a line on stderr and an exit code; a reader that closes
-the pipe ends a command quietly; an interrupt gives 130.
+the pipe ends a command quietly; an interrupt gives 130, SIGTERM 143 and SIGHUP 129.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from lmfst import __version__
+from lmfst.cli.ends import Stops, secure_streams
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import LmfstError
 
@@ -36,16 +37,22 @@ class Commands(typer.core.TyperGroup):
             drop_stdout()
             raise SystemExit(0) from None
         except OSError as error:
-            # A full disk, a file that vanished: nothing that a traceback would explain better.
-            where = f"{error.filename}: " if error.filename else ""
-            Terminal().error(f"{where}{error.strerror or error}")
-            raise SystemExit(1) from None
+            raise SystemExit(failed(error)) from None
+
+
+def failed(error: OSError) -> int:
+    """Say what is wrong with a full disk, a file that vanished, a stream that is closed: nothing
+    that a traceback would explain better. The exit code."""
+    where = f"{error.filename}: " if error.filename else ""
+    Terminal().error(f"{where}{error.strerror or error}")
+    return 1
 
 
 def drop_stdout() -> None:
     """Let nothing more go to a closed pipe: Python would try to flush it on its way out."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    os.close(devnull)
 
 
 app = typer.Typer(
@@ -76,6 +83,9 @@ def _root(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    secure_streams()
+    stops = Stops()
+    stops.install()
     code: object = 0
     try:
         app()
@@ -83,8 +93,23 @@ def main() -> None:
         code = done.code
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except OSError as error:  # of --help and --version, which are no commands
+        code = failed(error)
+    try:
+        code = _flushed(code)
+    except KeyboardInterrupt:
+        _flushed(code)
+    sys.exit(stops.code or code)  # type: ignore[arg-type]
+
+
+def _flushed(code: object) -> object:
+    """Hand on the last of stdout; the exit code, which was `code` so far."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         drop_stdout()
-    sys.exit(code)  # type: ignore[arg-type]
+    except OSError as error:
+        drop_stdout()
+        # If it ended the command it has been said.
+        return code or failed(error)
+    return code

@@ -12,6 +12,7 @@ from lmfst.cli.terminal import Terminal
 from lmfst.errors import BudgetError, FstError, InputError, UsageError
 from lmfst.fst import EPS, Fst, from_openfst, to_openfst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_string
+from lmfst.io import Stdout
 from lmfst.sequential import Determinised
 from lmfst.target import GRAMMAR, grammar_of, load_fst, shipped_grammars, short_name, show_bytes
 
@@ -82,6 +83,8 @@ def compile_text_fst(
 
 def _bytes_of(source: str) -> bytes:
     if source == "-":
+        if sys.stdin is None:
+            raise InputError("<stdin>: the standard input is closed", hint="name a file, or pipe")
         return sys.stdin.buffer.read()
     try:
         return Path(source).read_bytes()
@@ -116,7 +119,7 @@ def print_fst(
             )
         rows = [f"{name}\t{label}\n" for label, name in table]
         _write(osymbols, "".join(rows).encode())
-    sys.stdout.buffer.write(obj.print(osymbols=table).encode())
+    Stdout().write(obj.print(osymbols=table).encode())
 
 
 def draw(to: str, *, grammar: dict[str, Any], terminal: Terminal) -> None:
@@ -126,7 +129,7 @@ def draw(to: str, *, grammar: dict[str, Any], terminal: Terminal) -> None:
     fst = load_fst(to, warn=terminal.warn, **grammar)
     if fst.n_states > LARGE_DRAWING:
         terminal.warn(f"{fst.n_states} states: dot may take very long")
-    sys.stdout.buffer.write(to_dot(fst, short_name(to)).encode())
+    Stdout().write(to_dot(fst, short_name(to)).encode())
 
 
 def info(to: str, *, grammar: dict[str, Any], terminal: Terminal) -> None:

@@ -13,6 +13,7 @@ from lmfst import defaults
 
 class Level(StrEnum):
     unit = "unit"
+    replicate = "replicate"
     text = "text"
     summary = "summary"
 
@@ -44,6 +45,7 @@ class Given(StrEnum):
 
 
 class PolicyName(StrEnum):
+    auto = "auto"
     beam = "beam"
     exact = "exact"
     sample = "sample"
@@ -102,7 +104,8 @@ Timeout = Annotated[
         "--timeout",
         metavar="S",
         min=0.0,
-        help="Seconds for each statement of a grammar (default: 60).",
+        help="Processor seconds for each statement of a grammar (default: 60; 0: no limit). "
+        "Shipped grammars have no limit.",
         rich_help_panel=_GRAMMAR,
     ),
 ]
@@ -174,13 +177,28 @@ Context = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="Processor threads of the model (default: what torch takes, one a core).",
+        rich_help_panel=_MODEL,
+    ),
+]
 Batch = Annotated[
     int,
     typer.Option("--batch", help="Documents that share model calls.", rich_help_panel=_MODEL),
 ]
 PolicyOption = Annotated[
     PolicyName,
-    typer.Option("--policy", help="What to do when hypotheses multiply.", rich_help_panel=_POLICY),
+    typer.Option(
+        "--policy",
+        help="What to do when hypotheses multiply. auto: beam, but sample with its guide for the "
+        "model dna and targets such as amino.",
+        rich_help_panel=_POLICY,
+    ),
 ]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Short for --policy exact.", rich_help_panel=_POLICY)
@@ -323,9 +341,24 @@ Bounds = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+Versus = Annotated[
+    str | None,
+    typer.Option(
+        "--versus",
+        metavar="ID",
+        help="With --level text: how much more probable each document is than the one with this "
+        "id; estimates use the same random numbers, so that the difference has a standard error "
+        "of its own.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 LevelOption = Annotated[
     Level,
-    typer.Option("--level", help="Rows per unit, per document, or one.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        "--level",
+        help="Rows per unit, per replicate of an estimate, per document, or one.",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 FormatOption = Annotated[
     Format, typer.Option("--format", help="Row format.", rich_help_panel=_OUTPUT)

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from lmfst.accuracy import Tally
 from lmfst.cache import atomic_write
 from lmfst.cli.options import grammar_options
+from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents, require_files
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError, UsageError
 from lmfst.io import open_rows
+from lmfst.levels import Levels
 from lmfst.next_units import following
 from lmfst.policy import Beam, Exact, Policy, Tolerance
-from lmfst.records import (
-    BOUNDS_COLUMNS,
-    ESCAPED_COLUMNS,
-    NEXT_COLUMNS,
-    SUMMARY_COLUMNS,
-    TEXT_COLUMNS,
-    UNIT_COLUMNS,
-    Row,
-    Scored,
-    bits,
-    summary_row,
-)
+from lmfst.recommend import RECOMMENDED, recommended
+from lmfst.records import ESCAPED_COLUMNS, NEXT_COLUMNS, Scored, bits
 from lmfst.sampling import Sample
 from lmfst.score import TransducedLM
 from lmfst.target import load_target
@@ -42,6 +34,7 @@ LOAD_OPTIONS = (
     "compiled",
     "batch_tokens",
     "context",
+    "threads",
 )
 
 
@@ -84,17 +77,20 @@ class Settings:
             grammar=grammar_options(params),
         )
 
-    def make_policy(self) -> Policy:
-        """The policy; UsageError for a setting outside its range, or of another policy."""
+    def make_policy(self, suggested: Sample | None = None) -> Policy:
+        """The policy; suggested: that of model and target, which --policy auto follows if nothing
+        speaks for another. UsageError for a setting outside its range, or of another policy."""
         fixed = {"size": self.beam, "threshold": self.threshold}
         fixed = {name: value for name, value in fixed.items() if value is not None}
-        if self.tolerance is not None and (fixed or self.policy != "beam"):
+        if self.tolerance is not None and (fixed or self.policy not in ("auto", "beam")):
             raise UsageError(
                 "--tolerance finds the threshold of --policy beam by itself",
                 hint="leave it out, or --beam, --threshold and other policies",
             )
         if self.policy == "sample":
             return Sample(**self.sampling)
+        if self._follows(suggested):
+            return replace(cast(Sample, suggested), **self.sampling)
         if self.sampling:
             raise UsageError(
                 f"--{next(iter(self.sampling))} is an option of --policy sample, not {self.policy}"
@@ -107,14 +103,43 @@ class Settings:
             return Tolerance(node_budget=self.node_budget)
         return Tolerance(node_budget=self.node_budget, tolerance=self.tolerance)
 
-    def make_model(self, terminal: Terminal) -> TransducedLM:
-        """Everything loaded and checked, cheap things first."""
-        policy = self.make_policy()
+    def _follows(self, suggested: Sample | None) -> bool:
+        """Whether the suggested policy is the one to take."""
+        beam = (self.tolerance, self.beam, self.threshold)
+        free = self.policy == "auto" and beam == (None, None, None)
+        whole = self.partial == "error" and self.load["context"] is None
+        return suggested is not None and free and whole
+
+    def make_model(
+        self, terminal: Terminal, *, versus: bool = False, strings: bool = True
+    ) -> TransducedLM:
+        """Everything loaded and checked, cheap things first.
+
+        versus: estimates are to be compared. strings: whole strings are asked for, which alone can
+        be estimated.
+        """
+        self.make_policy(RECOMMENDED.get(self.model) if strings else None)
         target = load_target(self.to, warn=terminal.warn, **self.grammar)
         from lmfst.lm.load import load_lm
 
         lm = load_lm(self.model, warn=terminal.warn, note=terminal.note, **self.load)
+        suggested = None
+        if strings:
+            suggested = recommended(self.model, target.fst, bytes(lm.vocab.alphabet))
+        policy = self.make_policy(suggested)
+        if self._follows(suggested):
+            terminal.note(
+                f"estimating by --policy sample --guide {self.model}, since many sources of "
+                f"{self.model} have the same {target.name} (--policy beam: the heaviest only)"
+            )
+        if isinstance(policy, Sample) and versus:
+            policy = replace(policy, common=True)
         return TransducedLM(lm, target, policy, partial=self.partial, warn=terminal.warn)
+
+    def facts(self, model: TransducedLM) -> dict[str, Any]:
+        """What makes the numbers, and where the policy comes from."""
+        own = self.policy == "auto" and model.policy.estimates
+        return {**model.describe(), "policy_from": "model" if own else "options"}
 
 
 def convert(
@@ -127,6 +152,7 @@ def convert(
     batch: int,
     level: str,
     bounds: bool,
+    versus: str | None,
     format: str,
     output: str | None,
     meta: str | None,
@@ -135,41 +161,39 @@ def convert(
     """Score documents and write rows of a level."""
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
-    if bounds and level == "unit":
-        raise UsageError("--bounds are those of whole texts", hint="add --level text or summary")
+    levels = Levels(level, bounds, versus)
     require_files(paths)
-    model = settings.make_model(terminal)
+    model = settings.make_model(terminal, versus=versus is not None)
+    levels.require(model.policy)
     if meta is not None:
-        _write_meta(meta, model.describe())
-    columns = {"unit": UNIT_COLUMNS, "text": TEXT_COLUMNS, "summary": SUMMARY_COLUMNS}[level]
-    columns += BOUNDS_COLUMNS if bounds else ()
-    texts: list[Row] = []
+        _write_meta(meta, settings.facts(model))
     tally = Tally()
-    with open_rows(output, cast(Any, format), columns, escaped=ESCAPED_COLUMNS) as writer:
-        for scored in model.score_documents(
-            documents(paths, doc, terminal),
+    with (
+        open_rows(output, cast(Any, format), levels.columns, escaped=ESCAPED_COLUMNS) as writer,
+        Progress(terminal, to_stdout=output in (None, "-")) as progress,
+    ):
+        found = model.score_documents(
+            progress.reading(documents(paths, doc, terminal)),
             given=cast(Any, given),
             batch=batch,
             unknown=cast(Any, unknown),
-        ):
-            model.add_to(tally, scored)
-            for row in _rows(scored, level, texts):
-                writer.write({name: row[name] for name in columns if name in row})
+        )
+        for rows in levels.rows(_counted(found, model, tally, progress)):
+            for row in rows:
+                writer.write(row)
             writer.flush()
-        if level == "summary":
-            summary = summary_row(texts)
-            writer.write({name: summary[name] for name in columns})
-    if meta is not None and tally.documents:
-        _write_meta(meta, {**model.describe(), "accuracy": tally.facts()})
+    if meta is not None:
+        _write_meta(meta, {**settings.facts(model), **tally.facts()})
 
 
-def _rows(scored: Scored, level: str, texts: list[Row]) -> Iterable[Row]:
-    if level == "unit":
-        return scored.unit_rows()
-    if level == "text":
-        return [scored.text_row()]
-    texts.append(scored.text_row())
-    return []
+def _counted(
+    records: Iterable[Scored], model: TransducedLM, tally: Tally, progress: Progress
+) -> Iterator[Scored]:
+    """The records, counted as they come."""
+    for scored in records:
+        model.add_to(tally, scored)
+        progress.done(len(scored.target))
+        yield scored
 
 
 def _write_meta(path: str, facts: dict[str, Any]) -> None:
@@ -200,8 +224,9 @@ def next_units(
             "--policy sample estimates probabilities of given strings, not of the next unit",
             hint="use --policy beam or --exact",
         )
-    model = settings.make_model(terminal)
-    found = following(model, prefix, given=given, top=top, warn=terminal.warn)
+    model = settings.make_model(terminal, strings=False)
+    with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
+        found = following(model, prefix, given=given, top=top, warn=terminal.warn)
     with open_rows(output, cast(Any, format), NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
         for name, logp in found:
             p = 2.0 ** -bits(logp)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lmfst.fst.io import CHILD_SECONDS, own_diagnostic, read_object
 from lmfst.fst.layout import check_archive
 from lmfst.fst.openfst import Mode, Warn, from_openfst, warn_default
 from lmfst.fst.tables import read_table
+from lmfst.temporary import scratch_folder
 
 SYMBOLS_KEY = "*StringFstSymbolTable"
 """The entry whose input symbols are the names of the generated symbols (Thrax's convention)."""
@@ -51,7 +51,7 @@ def read_far(
     """
     name = str(path)
     _check(Path(path))
-    with tempfile.TemporaryDirectory(prefix="lmfst-") as folder:
+    with scratch_folder() as folder:
         keys = _unpack(name, folder)
         entries = [entry for entry in keys if entry != SYMBOLS_KEY]
         chosen = _chosen(entries, key, name)

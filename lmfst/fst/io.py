@@ -31,6 +31,7 @@ from lmfst.fst.tables import (
     UTF8_TABLE,
     written_name,
 )
+from lmfst.temporary import scratch_folder
 
 _STDERR_LOCK = threading.Lock()
 CHILD_SECONDS = 300
@@ -62,7 +63,7 @@ def read_fst(path: str | Path, *, mode: Mode = "auto", warn: Warn = warn_default
         check_layout(data, header, name)
         obj = read_object(name, name)
         return from_openfst(obj, name=name, mode=mode, warn=warn)
-    with tempfile.TemporaryDirectory(prefix="lmfst-") as folder:
+    with scratch_folder() as folder:
         target = os.path.join(folder, "vector.fst")
         _convert_in_child(name, target)
         obj = read_object(target, name)

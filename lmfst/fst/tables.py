@@ -8,8 +8,6 @@ table defines an alphabet of its own. Names that aren't UTF-8 keep their bytes a
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Literal
 from lmfst.errors import FstError
 from lmfst.fst.layout import read_symbols
 from lmfst.fst.symbols import Symbols
+from lmfst.temporary import scratch_folder
 
 NUL_LABEL = 256
 """Label 0 is epsilon in OpenFst, so byte 0 is written as label 256."""
@@ -112,13 +111,10 @@ def _entries(table: Any, where: str) -> list[tuple[int, str]]:
 
 
 def _raw(table: Any, where: str) -> list[tuple[int, bytes]]:
-    handle, path = tempfile.mkstemp(suffix=".syms")
-    os.close(handle)
-    try:
-        table.write(path)
-        return read_symbols(Path(path).read_bytes(), where)
-    finally:
-        os.unlink(path)
+    with scratch_folder() as folder:
+        path = Path(folder) / "table.syms"
+        table.write(str(path))
+        return read_symbols(path.read_bytes(), where)
 
 
 def _alphabet(

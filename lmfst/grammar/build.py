@@ -17,8 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmfst.cache import atomic_write, cache_dir
-from lmfst.errors import GrammarError, InputError
+from lmfst.announce import Announced
+from lmfst.cache import atomic_write, cache_dir, cache_place
+from lmfst.errors import GrammarError, InputError, UsageError
 from lmfst.grammar.container import Entry, unpack
 from lmfst.grammar.paths import Finder
 
@@ -30,6 +31,8 @@ Warn = Callable[[str], None]
 MAX_STATES = 1_000_000
 TIMEOUT = 60.0
 MAX_MEMORY = 4 << 30
+LONGEST = 1e8
+"""Seconds; the system's timers don't go much further."""
 
 
 def warn_default(message: str) -> None:
@@ -146,15 +149,19 @@ def compile_file(
     rule:       only this exported rule and what it needs; otherwise everything in the file.
     include:    folders where imports and data files are looked for, after the grammar's own folder.
     max_states: of any FST on the way.
-    timeout:    seconds for each statement.
+    timeout:    seconds of processor time for each statement; 0: no limit. Statements of the
+                grammars that come with lmfst have none.
     max_memory: bytes of address space of the compiling process.
     cache:      whether to look the result up, and keep it, in the user's cache folder.
     warn:       called with each warning, also when the result comes from the cache.
 
-    GrammarError for anything wrong with the grammar, BudgetError when a limit is reached.
+    GrammarError for anything wrong with the grammar, BudgetError when a limit is reached,
+    UsageError for a timeout that is no time.
     """
     from lmfst.grammar.runner import run_job
 
+    if not timeout >= 0:
+        raise UsageError(f"--timeout must be at least 0, not {timeout}")
     absolute = Path(os.path.abspath(path))
     shown = str(path)
     content = _content(absolute, shown)
@@ -173,7 +180,9 @@ def compile_file(
         "max_states": max_states,
         "max_memory": max_memory,
     }
-    data = run_job(job, timeout=timeout, warn=warn)
+    kept = f" (once; kept in {cache_place('grammars')})" if cache else ""
+    with Announced(f"compiling the grammar {shown}{kept}"):
+        data = run_job(job, timeout=min(timeout, LONGEST), warn=warn)
     unpacked = unpack(data)
     if unpacked is None:
         raise GrammarError(f"{shown}: the compiler's result can't be read", hint="run it once more")

@@ -1,19 +1,22 @@
 """The file format of a compiled grammar: a JSON header, then the FSTs in OpenFst's binary format.
 
-    magic line, 8 bytes header length (big-endian), header, FST bytes one after the other
+    SHA-256 of the rest, magic line, 8 bytes header length (big-endian), header, FST bytes one after
+    the other
 
-The header has the SHA-256 of the FST bytes, so that a damaged file is noticed.
+The checksum covers all of it, names of rules and symbols included, so that a damaged file is
+noticed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_MAGIC = b"lmfst grammar 1\n"
+from lmfst.cache import sealed, unsealed
+
+_MAGIC = b"lmfst grammar 2\n"
 
 
 @dataclass(frozen=True)
@@ -37,28 +40,23 @@ def pack(entries: Sequence[Entry], extra: Mapping[str, Any]) -> bytes:
             }
             for entry in entries
         ],
-        "sha256": hashlib.sha256(body).hexdigest(),
         "extra": dict(extra),
     }
     text = json.dumps(header).encode()
-    return _MAGIC + len(text).to_bytes(8, "big") + text + body
+    return sealed(_MAGIC + len(text).to_bytes(8, "big") + text + body)
 
 
 def unpack(data: bytes) -> tuple[list[Entry], dict[str, Any]] | None:
     """The rules and the extra data of a packed file; None if the file is damaged."""
+    content = unsealed(data)
+    if content is None or not content.startswith(_MAGIC):
+        return None
     start = len(_MAGIC) + 8
-    if not data.startswith(_MAGIC) or len(data) < start:
-        return None
-    end = start + int.from_bytes(data[len(_MAGIC) : start], "big")
-    try:
-        header = json.loads(data[start:end])
-        if hashlib.sha256(data[end:]).hexdigest() != header["sha256"]:
-            return None
-        entries = []
-        for rule in header["rules"]:
-            labels = {int(label): str(name) for label, name in rule["labels"].items()}
-            entries.append(Entry(rule["name"], data[end : end + rule["size"]], labels))
-            end += rule["size"]
-        return entries, header["extra"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+    end = start + int.from_bytes(content[len(_MAGIC) : start], "big")
+    header = json.loads(content[start:end])
+    entries = []
+    for rule in header["rules"]:
+        labels = {int(label): str(name) for label, name in rule["labels"].items()}
+        entries.append(Entry(rule["name"], content[end : end + rule["size"]], labels))
+        end += rule["size"]
+    return entries, header["extra"]

@@ -17,7 +17,7 @@ from lmfst.grammar.builtins import BUILTINS, string_fst
 from lmfst.grammar.capture import Capture
 from lmfst.grammar.labels import Labels
 from lmfst.grammar.modules import Loader, Module
-from lmfst.grammar.paths import Finder
+from lmfst.grammar.paths import Finder, is_shipped
 from lmfst.grammar.source import Pos, RuleError, budget, without_surrogates
 from lmfst.grammar.values import Table, Thing, Value, as_fst
 
@@ -46,7 +46,8 @@ class Evaluator:
 
     capture: what pynini wrote to stderr, for the messages of errors.
     warn:    told of each doubtful thing once, with its place.
-    report:  told which statement is being worked on: its place, and the line with a caret.
+    report:  told which statement is being worked on: its place, the line with a caret, and whether
+             it is one of the grammars that come with lmfst.
     largest: most states of any FST so far.
     """
 
@@ -57,7 +58,7 @@ class Evaluator:
         *,
         max_states: int = 1_000_000,
         warn: Callable[[str], None] = lambda message: None,
-        report: Callable[[str, str], None] = lambda where, excerpt: None,
+        report: Callable[[str, str, bool], None] = lambda where, excerpt, shipped: None,
     ) -> None:
         self.labels = Labels()
         self.max_states = max_states
@@ -69,6 +70,7 @@ class Evaluator:
         self._main: Module | None = None
         self._frame: Frame | None = None
         self._pos = Pos(1, 1)
+        self._shipped = False
         self._optimizing = False
 
     def load(self, path: Path, shown: str) -> Module:
@@ -89,18 +91,21 @@ class Evaluator:
         if name in module.values:
             return
         rule = module.rules[name]
-        outer = self._frame, self._pos, self._optimizing
+        outer = self._frame, self._pos, self._optimizing, self._shipped
         self._optimizing = False
+        self._shipped = is_shipped(module.path)
         self._at(module, rule.pos, name)
         frame = Frame(module, name, module.index[name])
         value = self._eval(rule.body, frame)
         module.values[name] = value.named(name) if isinstance(value, Value) else value
-        self._frame, self._pos, self._optimizing = outer
+        self._frame, self._pos, self._optimizing, self._shipped = outer
         if self._frame is not None:
             self._at(self._frame.module, self._pos, self._frame.rule)
 
     def _at(self, module: Module, pos: Pos, rule: str) -> None:
-        self._report(f"{module.source.where(pos)}: rule {rule}", module.source.excerpt(pos))
+        where = f"{module.source.where(pos)}: rule {rule}"
+        # A shipped function that a user's statement calls is that statement's affair.
+        self._report(where, module.source.excerpt(pos), self._shipped)
 
     # What built-in functions may use (`builtins.Context`).
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmfst.fst.archive import SYMBOLS_KEY
+from lmfst.temporary import scratch_folder
 
 if TYPE_CHECKING:
     from lmfst.grammar.build import CompiledRule
@@ -27,7 +27,7 @@ def far_bytes(rules: Sequence[CompiledRule]) -> bytes:
         holder = pynini.Fst()
         holder.set_input_symbols(table)
         entries[SYMBOLS_KEY] = holder
-    with tempfile.TemporaryDirectory(prefix="lmfst-") as folder:
+    with scratch_folder() as folder:
         path = Path(folder) / "rules.far"
         far = pynini.Far(str(path), "w", arc_type="standard", far_type="sttable")
         # Keys out of order are dropped without a word.

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lmfst.errors import LmfstError
@@ -26,6 +27,16 @@ _LEVELS_UP = 8
 
 
 STANDARD = Path(__file__).resolve().parent / "std"
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a grammar is one of those that come with lmfst."""
+    folders = [STANDARD]
+    with suppress(LmfstError):
+        folders.append(resource_dir("grammars"))
+    return any(path.resolve().is_relative_to(folder) for folder in folders)
+
+
 """What grammars expect of a Thrax installation: `byte.grm`."""
 
 

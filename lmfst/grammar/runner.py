@@ -1,4 +1,9 @@
-"""Start the compiling process, follow its events, and stop it when it takes too long."""
+"""Start the compiling process, follow its events, and stop it when it hangs.
+
+The limit on a statement's processor time is the process's own affair (`lmfst.grammar.worker`). What
+is seen from here is a process that does nothing at all, such as one that reads a pipe that nobody
+writes to.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +27,44 @@ _START = (
     "import sys; sys.path = [p for p in sys.path if p]; import lmfst.grammar.worker as w; w.main()"
 )
 
+_LATE = getattr(signal, "SIGPROF", 0)
+"""What ends a process whose statement has used up its time."""
+IDLE = 60.0
+"""Seconds in which a process that does nothing is given up."""
+_LOOK = 2.0
+"""Seconds between two looks at a silent process."""
+
 
 def run_job(job: Mapping[str, Any], *, timeout: float, warn: Callable[[str], None]) -> bytes:
     """The worker's result for a job (see `lmfst.grammar.worker`).
 
-    timeout: seconds from one event to the next, so for each statement.
+    timeout: seconds of processor time for each statement; 0: no limit.
     GrammarError or BudgetError as the worker says, or when it is stopped or dies.
     """
-    with tempfile.TemporaryDirectory(prefix="lmfst-") as folder:
-        output = Path(folder) / "result"
-        with tempfile.TemporaryFile() as noise:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=noise,
-                env=_environment(),
-            )
-            follower = _Follower(process, job, timeout, warn)
-            try:
-                follower.run({**job, "output": str(output)})
-            finally:
-                process.kill()
-                process.wait()
-                for pipe in (process.stdin, process.stdout):
-                    if pipe is not None:
-                        pipe.close()
-            if not follower.done:
-                noise.seek(0)
-                raise follower.death(noise.read()[-2000:].decode("utf-8", "replace"))
-        return output.read_bytes()
+    # Files without a name: nothing of them stays if this process is killed.
+    with tempfile.TemporaryFile() as noise, tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            pass_fds=[output.fileno()],
+            env=_environment(),
+        )
+        follower = _Follower(process, job, timeout, warn)
+        try:
+            follower.run({**job, "timeout": timeout, "output": output.fileno()})
+        finally:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        if not follower.done:
+            noise.seek(0)
+            raise follower.death(noise.read()[-2000:].decode("utf-8", "replace"))
+        output.seek(0)
+        return output.read()
 
 
 def _environment() -> dict[str, str]:
@@ -93,22 +106,33 @@ class _Follower:
         except BrokenPipeError:
             return
         pending = b""
-        deadline = time.monotonic() + self._timeout
+        idle, used = 0.0, 0.0
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
             while True:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise self._late()
-                if not selector.select(left):
+                if not selector.select(_LOOK):
+                    # Counted in looks: this process may have been stopped for a while, too.
+                    before, used = used, self._processor_time()
+                    idle = 0.0 if used > before else idle + _LOOK
+                    if idle >= IDLE:
+                        raise self._hanging()
                     continue
+                idle = 0.0
                 data = os.read(stdout.fileno(), 1 << 16)
                 if not data:
                     return
                 *lines, pending = (pending + data).split(b"\n")
                 for line in lines:
                     self._event(json.loads(line))
-                deadline = time.monotonic() + self._timeout
+
+    def _processor_time(self) -> float:
+        """Seconds of processor time that the process has used so far."""
+        import psutil
+
+        with suppress(psutil.Error):
+            times = psutil.Process(self._process.pid).cpu_times()
+            return float(times.user + times.system)
+        return 0.0
 
     def _event(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
@@ -126,6 +150,8 @@ class _Follower:
     def death(self, noise: str) -> LmfstError:
         """The error for a worker that ended without a result."""
         code = self._process.returncode
+        if code == -_LATE:
+            return self._late()
         # OpenFst ends the process when an allocation fails; the system's own killer sends SIGKILL.
         if code in (-signal.SIGABRT, -signal.SIGKILL):
             return self._too_big()
@@ -137,9 +163,17 @@ class _Follower:
 
     def _late(self) -> LmfstError:
         return BudgetError(
-            self._placed(f"not finished after {self._timeout:g} s, so it was stopped"),
+            self._placed(
+                f"not finished after {self._timeout:g} s of processor time, so it was stopped"
+            ),
             hint="Determinize never ends on some weighted or ambiguous FSTs; simplify the rule, or "
             "allow more time with --timeout",
+        )
+
+    def _hanging(self) -> LmfstError:
+        return BudgetError(
+            self._placed(f"the compiler did nothing for {IDLE:g} s, so it was stopped"),
+            hint="it may be waiting for a file: a pipe that nobody writes to, or a slow disk",
         )
 
     def _too_big(self) -> LmfstError:

@@ -1,13 +1,18 @@
 """The process that compiles a grammar: it can be killed, which a call into OpenFst can't.
 
 A job comes as JSON on stdin; events go as JSON lines to stdout: `at` (the statement that is being
-worked on), `warning`, and at the end `done` or `error`. The result is written to the file that
-the job names.
+worked on), `warning`, and at the end `done` or `error`. The result is written to the descriptor
+that the job names.
+
+The time limit is the system's timer of processor time (ITIMER_PROF), set anew for each statement.
+Its signal ends the process in whatever code it is.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +40,9 @@ def main() -> None:
     try:
         with Capture() as capture:
             data = compile_job(job, capture)
-        Path(job["output"]).write_bytes(data)
+        _limit_time(0.0)
+        with os.fdopen(job["output"], "wb") as output:
+            output.write(data)
         _tell("done", {})
     except LmfstError as error:
         _tell("error", {"kind": type(error).__name__, "message": error.message, "hint": error.hint})
@@ -51,13 +58,17 @@ def compile_job(job: Mapping[str, Any], capture: Capture) -> bytes:
         warnings.append(message)
         _tell("warning", {"message": message})
 
+    def at(where: str, excerpt: str, shipped: bool) -> None:
+        _tell("at", {"where": where, "excerpt": excerpt})
+        _limit_time(0.0 if shipped else job.get("timeout", 0.0))
+
     finder = Finder(job["include"], Path(job["path"]).parent)
     evaluator = Evaluator(
         finder,
         capture,
         max_states=job["max_states"],
         warn=warn,
-        report=lambda where, excerpt: _tell("at", {"where": where, "excerpt": excerpt}),
+        report=at,
     )
     module = evaluator.load(Path(job["path"]), job["shown"])
     entries = [
@@ -110,6 +121,12 @@ def _exported(evaluator: Evaluator, module: Module, name: str) -> Entry:
 def _tell(event: str, content: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps({"event": event, **content}) + "\n")
     sys.stdout.flush()
+
+
+def _limit_time(seconds: float) -> None:
+    """End this process after so many seconds of processor time from now; 0: never."""
+    if hasattr(signal, "ITIMER_PROF"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_memory(limit: int) -> None:

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from lmfst.io.documents import Document, read_documents
 from lmfst.io.rows import RowWriter, open_rows
+from lmfst.io.stdout import Stdout
 
-__all__ = ["Document", "RowWriter", "open_rows", "read_documents"]
+__all__ = ["Document", "RowWriter", "Stdout", "open_rows", "read_documents"]

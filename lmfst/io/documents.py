@@ -181,6 +181,8 @@ def _from_json(line: bytes, number: int, origin: str) -> Document:
 def _open(path: str) -> Iterator[IO[bytes]]:
     """The (unpacked) byte stream of `path`; the standard input is left open."""
     if path == STDIN:
+        if sys.stdin is None:
+            raise InputError("<stdin>: the standard input is closed", hint="name a file, or pipe")
         yield _unpacked(cast(io.BufferedReader, sys.stdin.buffer), must_be_gzip=False)
         return
     try:

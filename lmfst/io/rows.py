@@ -1,7 +1,8 @@
 r"""Writing rows as TSV or JSON lines, to the standard output or atomically to a file.
 
-TSV has a header line, LF line ends, and the escapes \t \n \r \\ inside fields; None is an empty
-field. JSONL is strict JSON: numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
+TSV has a header line, which comes with the first row so that an error before it leaves nothing, LF
+line ends, and the escapes \t \n \r \\ inside fields; None is an empty field. JSONL is strict JSON:
+numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
 both, a float has its shortest form of at most 10 significant digits.
 
 A file appears under its name when it is complete; before that, and after an error, there is
@@ -15,14 +16,15 @@ import json
 import math
 import numbers
 import os
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self, cast
 
 from lmfst.errors import InputError, UsageError
+from lmfst.io.stdout import Stdout
+from lmfst.temporary import new_file
 
 RowFormat = Literal["tsv", "jsonl"]
 
@@ -40,7 +42,7 @@ def open_rows(
     """
     if fmt not in ("tsv", "jsonl"):
         raise UsageError(f"expected the format tsv or jsonl, found {fmt!r}")
-    sink = _Stdout() if path is None or path == "-" else _place(path)
+    sink = Stdout() if path is None or path == "-" else _place(path)
     return RowWriter(sink, fmt, columns, escaped)
 
 
@@ -52,7 +54,7 @@ class RowWriter:
 
     def __init__(
         self,
-        sink: _Stdout | _File,
+        sink: Stdout | _File,
         fmt: RowFormat,
         columns: Sequence[str],
         escaped: Sequence[str] = (),
@@ -62,12 +64,7 @@ class RowWriter:
         self._allowed = frozenset(columns)
         self._escaped = frozenset(escaped)
         self._tsv = fmt == "tsv"
-        if self._tsv:
-            try:
-                self._put("\t".join(name.translate(_ESCAPES) for name in self._columns))
-            except BaseException:
-                self.discard()
-                raise
+        self._begun = not self._tsv
 
     def write(self, row: Mapping[str, object]) -> None:
         """Write one row; columns it lacks are empty. UsageError if it has others."""
@@ -75,11 +72,18 @@ class RowWriter:
             extra = sorted(row.keys() - self._allowed)
             raise UsageError(f"expected a row of {list(self._columns)}, found {extra} too")
         values = [row.get(name) for name in self._columns]
+        self._begin()
         if self._tsv:
             self._put("\t".join(map(self._text, self._columns, values)))
         else:
             record = {name: _json(v) for name, v in zip(self._columns, values, strict=True)}
             self._put(_dumps(record))
+
+    def _begin(self) -> None:
+        """The header, before the first row or at the end of none."""
+        if not self._begun:
+            self._begun = True
+            self._put("\t".join(name.translate(_ESCAPES) for name in self._columns))
 
     def _text(self, column: str, value: object) -> str:
         if column in self._escaped and isinstance(value, str):
@@ -92,10 +96,16 @@ class RowWriter:
 
     def close(self) -> None:
         """Complete the output; a file gets its name now. A second call does nothing."""
+        try:
+            self._begin()
+        except BaseException:
+            self.discard()
+            raise
         self._sink.close()
 
     def discard(self) -> None:
         """Give the output up: no file appears."""
+        self._begun = True
         self._sink.discard()
 
     def __enter__(self) -> Self:
@@ -114,23 +124,7 @@ class RowWriter:
 
     def _put(self, line: str) -> None:
         # Lone surrogates stand for undecodable bytes of file names; they must not end a run.
-        self._sink.stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
-
-
-class _Stdout:
-    """The standard output, which stays open."""
-
-    def __init__(self) -> None:
-        sys.stdout.flush()
-        self.stream: IO[bytes] = sys.stdout.buffer
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-    close = flush
-
-    def discard(self) -> None:
-        """Nothing: what was written is out of our hands."""
+        self._sink.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
 class _File:
@@ -144,12 +138,15 @@ class _File:
         if packed:
             # No name and time inside: the same rows give the same file.
             self._packer = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
-        self.stream = raw if self._packer is None else cast(IO[bytes], self._packer)
+        self._stream = raw if self._packer is None else cast(IO[bytes], self._packer)
+
+    def write(self, line: bytes) -> None:
+        self._stream.write(line)
 
     def flush(self) -> None:
         # Nobody reads a temporary file, and flushing spoils compression.
         if self._temporary is None:
-            self.stream.flush()
+            self._stream.flush()
 
     def close(self) -> None:
         if self._raw.closed:
@@ -184,8 +181,7 @@ def _place(path: str) -> _File:
             raise IsADirectoryError(None, "it is a directory")
         if os.path.exists(path) and not os.path.isfile(path):
             return _File(open(path, "wb"), path, None, packed)
-        folder, name = os.path.split(real)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+        descriptor, temporary = new_file(Path(real))
         os.chmod(temporary, _mode(real))
         return _File(os.fdopen(descriptor, "wb"), real, temporary, packed)
     except (OSError, ValueError) as error:

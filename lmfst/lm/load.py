@@ -43,6 +43,7 @@ def load_lm(
     revision: str | None = None,
     batch_tokens: int | None = None,
     context: int | None = None,
+    threads: int | None = None,
     compiled: bool = False,
     tree: bool = True,
     warn: Warn = lambda message: None,
@@ -52,6 +53,7 @@ def load_lm(
 
     bos: "auto" (the model's own begin token), "none", or a token. specials: what special tokens
     are, see `lmfst.vocab`. context: read the last so many tokens only, see `lmfst.lm.truncated`.
+    threads: processor threads of torch in this process, for whatever uses it (None: as they are).
     compiled: see `lmfst.lm.compiled`. tree: evaluate contexts as token trees where the model can.
     warn, note: called with warnings and progress notes.
 
@@ -61,6 +63,8 @@ def load_lm(
         raise UsageError(f"--specials must be one of {', '.join(SPECIALS)}, not {specials!r}")
     if dtype not in DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    if threads is not None:
+        _set_threads(threads)
     kind = cast(Specials, specials)
     if name.endswith(ARPA):
         if context is not None:
@@ -143,6 +147,14 @@ def _refuse_specials(specials: Specials, vocab: Vocab, name: str) -> None:
             "error was given",
             hint="use --specials drop to take them out of the support, or text to read them",
         )
+
+
+def _set_threads(number: int) -> None:
+    if number < 1:
+        raise UsageError(f"--threads must be at least 1, not {number}")
+    import torch
+
+    torch.set_num_threads(number)
 
 
 def _quiet_libraries() -> None:
