@@ -48,15 +48,13 @@ def end_tokens(files: ModelFiles, tokenizer: Any, model: Any, rows: int) -> list
     if found is None:
         raise ModelError(
             f"{files.name} names no end-of-text token, so no string of it ever ends",
-            hint="set eos_token_id in the folder's generation_config.json",
+            hint="set tokenizer.ggml.eos_token_id in the file's metadata"
+            if files.gguf
+            else f"set eos_token_id in the folder's {GENERATION}",
         )
     ids = found if isinstance(found, list) else [found]
     if not ids or not all(_is_token(i, tokenizer, rows) for i in ids):
-        raise ModelError(
-            f"eos_token_id of {files.name} is {found!r} in {source}: expected a token's id, or a "
-            "list of some",
-            hint=f"correct it in {source}, or copy the model again",
-        )
+        raise _no_id(files, source, "eos_token_id", found, "a token's id or a list of some")
     return list(ids)
 
 
@@ -117,9 +115,18 @@ def _named_begin(files: ModelFiles, tokenizer: Any, rows: int) -> int | None:
     special = _special_tokens(tokenizer)
     for file in (GENERATION, CONFIG):
         found = (files.read(file) or {}).get("bos_token_id")
-        if _is_token(found, tokenizer, rows) and found in special:
+        if found is not None and not _is_token(found, tokenizer, rows):
+            raise _no_id(files, file, "bos_token_id", found, "a token's id")
+        if found in special:
             return int(found)
     return None
+
+
+def _no_id(files: ModelFiles, source: str, key: str, found: Any, wanted: str) -> ModelError:
+    return ModelError(
+        f"{key} of {files.name} is {found!r} in {source}: expected {wanted}",
+        hint=f"correct it in {source}, or copy the model again",
+    )
 
 
 def _is_token(value: Any, tokenizer: Any, rows: int) -> bool:

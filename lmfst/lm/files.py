@@ -178,9 +178,10 @@ def _alone(path: Path) -> Iterator[str]:
 
 def not_loaded(what: str, error: Exception) -> ModelError:
     """The error for whatever a loader raised."""
-    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
     return ModelError(
-        f"{what} can't be loaded: {reason.strip()}",
+        f"{what} can't be loaded: {reason or type(error).__name__}",
         hint=f"give a model folder, a .gguf or .arpa file, a hub name, {DEFAULT_MODEL!r} or "
         f"{PACKAGED[0]!r}; a damaged file must be copied again",
     )
