@@ -364,17 +364,83 @@ def test_damaged_tokenizers(folder: Path, tmp_path: Path, file: str) -> None:
         load_lm(str(model))
 
 
-def test_fewer_rows_than_ids(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("special", [False, True])
+def test_fewer_rows_than_ids(folder: Path, tmp_path: Path, special: bool) -> None:
     from transformers import AutoTokenizer
 
     model = copy(folder, tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokenizer.add_tokens(["<more>"], special_tokens=special)
     tokenizer.save_pretrained(model)
-    with pytest.raises(ModelError, match=r"don't belong together.*259 rows.*id 259.*<pad>"):
+    said: list[str] = []
+    if special:
+        assert load_lm(str(model), warn=said.append).vocab.size == 259
+        assert len(said) == 1 and "259 rows" in said[0] and "('<more>', id 259)" in said[0]
+        return
+    with pytest.raises(ModelError, match=r"don't belong together.*259 rows.*id 259.*<more>"):
+        load_lm(str(model))
+
+
+def test_a_tokenizer_of_another_model(folder: Path, tmp_path: Path) -> None:
+    import transformers
+
+    model = copy(folder, tmp_path)
+    config = transformers.AutoConfig.from_pretrained(model)
+    config.vocab_size = 200
+    transformers.LlamaForCausalLM(config).save_pretrained(model)
+    with pytest.raises(ModelError, match=r"don't belong together.*200 rows.*id 258"):
         load_lm(str(model))
 
 
 def test_more_rows_than_ids(tmp_path: Path) -> None:
     path = make_gguf(tmp_path / "padded.gguf", bos=0, eos=0, template=None, rows=270)
     assert load_lm(str(path)).vocab.size == 270
+
+
+# Names on a hub, out of a cache of its files.
+
+
+@pytest.fixture
+def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of `evil/tiny` in such a cache."""
+    import huggingface_hub
+
+    for module in (huggingface_hub.constants, huggingface_hub.file_download):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path), raising=False)
+    repository = tmp_path / "models--evil--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    return Path(shutil.copytree(folder, repository / "snapshots" / ("0" * 40)))
+
+
+def test_models_of_a_hub(hub: Path) -> None:
+    said: list[str] = []
+    assert load_lm("evil/tiny", warn=said.append).vocab.size == 259
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "alter", [own_model, own_tokenizer, pickled, pickled_shards, pickled_by_name]
+)
+def test_what_would_run_out_of_a_hub(hub: Path, alter: Callable[[Path], None]) -> None:
+    alter(hub)
+    with pytest.raises(ModelError, match=r"runs no code|pickle"):
+        load_lm("evil/tiny")
+
+
+def test_damaged_files_of_a_hub(hub: Path) -> None:
+    (hub / "generation_config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"generation_config.json is damaged"):
+        load_lm("evil/tiny")
+
+
+def test_a_file_that_was_never_fetched(hub: Path) -> None:
+    (hub / "generation_config.json").unlink()
+    said: list[str] = []
+    load_lm("evil/tiny", warn=said.append)
+    assert len(said) == 1 and "may have a generation_config.json" in said[0]
+    known = hub.parent.parent / ".no_exist" / hub.name
+    known.mkdir(parents=True)
+    (known / "generation_config.json").touch()
+    load_lm("evil/tiny", warn=said.append)
+    assert len(said) == 1

@@ -93,12 +93,18 @@ class ModelFiles:
             raise _damaged(path, f"it holds a {type(found).__name__}, not an object")
         return found
 
-    def check(self) -> None:
-        """ModelError for a damaged file, an adapter, or weights that are pickles."""
+    def check(self, warn: Warn) -> None:
+        """ModelError for a damaged file, an adapter, or weights that are pickles; a warning where
+        it isn't known whether the model has a file."""
         if self.gguf:
             return
         for file in OBJECTS:
             self.read(file)
+        if self.folder is None and self.path(CONFIG) and self._unknown(GENERATION):
+            warn(
+                f"{self.name} may have a {GENERATION} that isn't in the cache of the hub's files: "
+                "what ends a text may differ from what it says"
+            )
         if self.folder is not None and not any(self.path(file) for file in VOCABULARIES):
             raise ModelError(
                 f"the model folder {self.name} has no tokenizer (tokenizer.json or a vocabulary "
@@ -114,6 +120,13 @@ class ModelFiles:
                 "peft_model.merge_and_unload().save_pretrained(folder)",
             )
         self._refuse_pickles()
+
+    def _unknown(self, file: str) -> bool:
+        """Whether a model on a hub was never asked for a file, as in a cache filled in part."""
+        from huggingface_hub import try_to_load_from_cache
+
+        name, revision = self.where["pretrained_model_name_or_path"], self.where["revision"]
+        return try_to_load_from_cache(name, file, revision=revision) is None
 
     def _refuse_pickles(self) -> None:
         """ModelError if the weights aren't in safetensors: to read a pickle is to run it."""

@@ -78,11 +78,11 @@ def load_lm(
         raise UsageError(f"--context must be at least 1, not {context}")
     place = _device(device)
     with model_files(name, revision, note) as files:
-        files.check()
+        files.check(warn)
         config = load_config(files, warn)
         tokenizer = load_tokenizer(files, config, warn)
         model = load_model(files, config, dtype).to(place).eval()
-        rows = _matching_rows(model, tokenizer, name)
+        rows = _matching_rows(model, tokenizer, name, warn)
         ends = end_tokens(files, tokenizer, model, rows)
         begin = begin_token(files, tokenizer, bos, rows, warn)
     if compiled:
@@ -162,16 +162,28 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _matching_rows(model: Any, tokenizer: Any, name: str) -> int:
-    """Rows of the output layer; ModelError if they are fewer than the tokenizer's ids."""
+def _matching_rows(model: Any, tokenizer: Any, name: str, warn: Warn) -> int:
+    """Rows of the output layer; ModelError if a token of the tokenizer has none.
+
+    Special tokens may lack one, with a warning: Gemma 3's models of text alone have no row for
+    their tokenizer's placeholder of an image.
+    """
     head = model.get_output_embeddings()
     rows = 0 if head is None else int(head.weight.shape[0])
-    last, token = max(((i, t) for t, i in tokenizer.get_vocab().items()), default=(-1, ""))
-    if last >= rows:
+    beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
+    if not beyond:
+        return rows
+    last = max(beyond)
+    known = tokenizer.added_tokens_decoder
+    if not all(i in known and known[i].special for i in beyond):
         raise ModelError(
             f"the model and the tokenizer of {name} don't belong together: the output layer has "
-            f"{rows} rows, and the tokenizer goes up to id {last} ({token!r})",
+            f"{rows} rows, and the tokenizer goes up to id {last} ({beyond[last]!r})",
             hint="copy the tokenizer that the model was saved with; if tokens were added to it, "
             "save the model again after model.resize_token_embeddings(len(tokenizer))",
         )
+    warn(
+        f"the output layer of {name} has {rows} rows, and {len(beyond)} special tokens of its "
+        f"tokenizer are beyond ({beyond[last]!r}, id {last}): they have no probability"
+    )
     return rows
