@@ -84,6 +84,12 @@ from transformers.integrations import hub_kernels
 with contextlib.suppress(ImportError):
     hub_kernels.get_kernel("evil/quantiser", version=1)
 hub_kernels.lazy_load_kernel("deep-gemm")
+sys.stdin = io.StringIO("y\\n" * 9)
+import transformers
+inner = transformers.PretrainedConfig(auto_map={"AutoModel": "evil.EvilModel"})
+inner.name_or_path = os.path.join(sys.argv[1], "own_model")
+with contextlib.suppress(ValueError):
+    transformers.AutoModel.from_config(inner)
 with open("results.json", "w") as file:
     json.dump(results, file)
 """
@@ -253,6 +259,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b""
     assert [path.name for path in (base / "markers").iterdir()] == [], "something ran"
     results = json.loads((base / "results.json").read_text())
     return {
@@ -415,7 +422,8 @@ def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_models_of_a_hub(hub: Path) -> None:
     said: list[str] = []
-    assert load_lm("evil/tiny", warn=said.append).vocab.size == 259
+    lm = load_lm("evil/tiny", warn=said.append)
+    assert lm.vocab.size == 259 and lm.describe()["revision"] == "0" * 40
     assert said == []
 
 

@@ -52,6 +52,11 @@ class ModelFiles:
         place = Path(self.where["pretrained_model_name_or_path"])
         return place if place.is_dir() else None
 
+    @property
+    def commit(self) -> str | None:
+        """The revision on a hub, None for local files."""
+        return self.where.get("revision")
+
     def path(self, file: str) -> Path | None:
         """The file of that name, fetched from the hub if need be; None if the model has none.
 
@@ -171,7 +176,18 @@ def _where(name: str, revision: str | None, note: Warn) -> dict[str, Any]:
         )
     if not path.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ModelError(f"there is no model folder {name}", hint="check the path given to --model")
-    return {"pretrained_model_name_or_path": name, "revision": revision or "main"}
+    found = {"pretrained_model_name_or_path": name}
+    return found if path.exists() else found | {"revision": _commit(name, revision or "main")}
+
+
+def _commit(name: str, revision: str) -> str:
+    """The commit that a revision on the hub is now, so that all files are of the same one; the
+    revision itself where it can't be found out."""
+    from transformers.utils import hub
+
+    # Younger than the oldest transformers that lmfst runs with.
+    resolve = getattr(hub, "resolve_revision", None)
+    return str(getattr(resolve(name, revision), "resolved", revision)) if resolve else revision
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def load_lm(
         batch_tokens=batch_tokens,
         tokenizer=tokenizer,
         tree=tree,
-        facts={"model": name, "revision": revision or getattr(model.config, "_commit_hash", None)},
+        facts={"model": name, "revision": files.commit or revision},
         warn=warn,
     )
     if context is None:

@@ -22,9 +22,12 @@ def prepare_library() -> None:
     os.environ["USE_HUB_KERNELS"] = "NO"
     # Else weights that a hub's robot converts are taken from another revision than asked for.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    from transformers import dynamic_module_utils
     from transformers.integrations import hub_kernels
     from transformers.utils import import_utils, logging
 
+    # An error in place of the question on stdout, for configurations inside others, too.
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
     for module in (hub_kernels, import_utils):
         # All ways to a kernel ask this; several of them ask no setting.
         setattr(module, "is_kernels_available", _no_kernels)  # noqa: B010
