@@ -135,6 +135,11 @@ def own_tokenizer_in_a_list(folder: Path) -> None:
     change(folder / "tokenizer_config.json", auto_map=["evil.EvilTokenizer", None])
 
 
+def own_tokenizer_in_the_configuration(folder: Path) -> None:
+    evil_auto_map(folder, TOKENIZER)
+    change(folder / "tokenizer_config.json", tokenizer_class="EvilTokenizer")
+
+
 def known_tokenizer(folder: Path) -> None:
     evil_auto_map(folder, TOKENIZER, "tokenizer_config.json")
     change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
@@ -156,6 +161,11 @@ def attention_kernel_inside(folder: Path) -> None:
 
 def flash_attention(folder: Path) -> None:
     change(folder / "config.json", attn_implementation="flash_attention_2")
+
+
+def other_outputs(folder: Path) -> None:
+    more = {"output_attentions": True, "output_hidden_states": True, "return_dict": False}
+    change(folder / "config.json", **more)
 
 
 def all_kernels(folder: Path) -> None:
@@ -209,6 +219,7 @@ REFUSED: dict[Callable[[Path], None], tuple[str, ...]] = {
     own_model_that_asks_for_trust: ("config.json", "auto_map", "runs no code"),
     own_tokenizer: ("tokenizer_config.json", "auto_map", "evil.EvilTokenizer", "runs no code"),
     own_tokenizer_in_a_list: ("tokenizer_config.json", "auto_map", "evil.EvilTokenizer"),
+    own_tokenizer_in_the_configuration: ("its config.json", "auto_map", "evil.EvilTokenizer"),
     pickled: ("pytorch_model.bin", "pickle", "safetensors"),
     pickled_and_said_to_be_safe: ("pytorch_model.bin", "pickle"),
     pickled_shards: ("weight_map in model.safetensors.index.json", "pickle"),
@@ -222,6 +233,7 @@ PASSED_OVER: dict[Callable[[Path], None], tuple[str, ...]] = {
     attention_kernel: ("attn_implementation in config.json", "passed over"),
     attention_kernel_inside: ("_attn_implementation in config.json", "passed over"),
     flash_attention: (),
+    other_outputs: (),
     all_kernels: ("experts_implementation, use_kernels, kernel_config", "passed over"),
 }
 

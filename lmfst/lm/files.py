@@ -224,6 +224,7 @@ def _damaged(path: Path, how: str) -> ModelError:
 
 
 def pickled(what: str) -> ModelError:
+    """The error for weights that only a pickle holds. what: where that was seen."""
     return ModelError(
         f"{what}: that is a pickle, which can run code when it is read; lmfst reads safetensors "
         "and GGUF",

@@ -62,6 +62,7 @@ def load_config(files: ModelFiles, warn: Warn) -> Any:
     # The setters reach the configurations inside this one.
     config._attn_implementation = None
     config._experts_implementation = None
+    config.return_dict = True
     if getattr(config, "fusion_config", None) is not None:
         config.fusion_config = None
     return config
@@ -72,14 +73,16 @@ def load_tokenizer(files: ModelFiles, config: Any, warn: Warn) -> Any:
     from transformers import AutoTokenizer
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
-    own = _own_code(files, TOKENIZER, ("AutoTokenizer",))
-    if own:
+    for file in (TOKENIZER, CONFIG):
+        own = _own_code(files, file, ("AutoTokenizer",))
+        if not own:
+            continue
         named = (files.read(TOKENIZER) or {}).get("tokenizer_class")
         if not isinstance(named, str) or tokenizer_class_from_name(named) is None:
-            raise _needs_code(files, TOKENIZER, own)
+            raise _needs_code(files, file, own)
         warn(
-            f"{TOKENIZER} of {files.name} names code of its own (auto_map: {own}), which is not "
-            f"run: the tokenizer is transformers' own {named}"
+            f"{file} of {files.name} names code of its own (auto_map: {own}), which is not run: "
+            f"the tokenizer is transformers' own {named}"
         )
     try:
         return AutoTokenizer.from_pretrained(**files.where, config=config, trust_remote_code=False)
