@@ -63,7 +63,9 @@ def neural_row(folder: Path, test: Part) -> str:
     """The line of the neural model."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(str(folder)).float().eval()
+    model = (
+        AutoModelForCausalLM.from_pretrained(str(folder), trust_remote_code=False).float().eval()
+    )
     window = model.config.max_position_embeddings
     shown = []
     for texts in (test.contigs, [document(gene) for gene in test.genes]):

