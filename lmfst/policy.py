@@ -64,9 +64,9 @@ class Policy:
             raise UsageError(f"--node-budget must be at least 1, not {self.node_budget}")
 
     @property
-    def log_threshold(self) -> float:
-        """log of the share of a reference weight below which nodes are dropped."""
-        return -math.inf
+    def first_threshold(self) -> float:
+        """The share of a reference weight below which nodes are dropped in the first pass."""
+        return 0.0
 
     @property
     def repeats(self) -> bool:
@@ -138,8 +138,8 @@ class Beam(Policy):
         return used + more
 
     @property
-    def log_threshold(self) -> float:
-        return math.log(self.threshold) if self.threshold > 0 else -math.inf
+    def first_threshold(self) -> float:
+        return self.threshold
 
     def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
         if len(first) == 1 and len(logw) <= self.size:

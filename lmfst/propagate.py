@@ -218,30 +218,30 @@ class _Batch:
     def run(self) -> list[Propagated]:
         passes: list[list[Pass]] = [[] for _ in self.jobs]
         results: dict[int, Propagated] = {}
-        going = dict.fromkeys(range(len(self.jobs)), self.policy.log_threshold)
+        going = dict.fromkeys(range(len(self.jobs)), self.policy.first_threshold)
         while going:
             state = self._first(going)
             while missing := self._advance(state, ghost=False):
                 self._evaluate(self._ghost(state, missing))
             nexts = self._distributions(state)
             again: dict[int, float] = {}
-            for document, log_threshold in going.items():
+            for document, tried in going.items():
                 result = self._result(state, document, nexts[document])
-                passes[document].append(self._pass(state, document, result, log_threshold))
+                passes[document].append(self._pass(state, document, result, tried))
                 result.passes = passes[document]
                 size = len(self.jobs[document].target)
                 threshold = self.policy.next_threshold(passes[document], size)
                 if threshold is None:
                     results[document] = result
                 else:
-                    again[document] = math.log(threshold)
+                    again[document] = threshold
             going = again
         for root in self.roots:
             self.session.close(root)
         return [results[document] for document in range(len(self.jobs))]
 
     def _first(self, going: Mapping[int, float]) -> _State:
-        """The roots, at offset 0 of the documents that are propagated, with their log thresholds;
+        """The roots, at offset 0 of the documents that are propagated, with their thresholds;
         the others are at their end."""
         kept = [
             [] if self.session.merges or job.source is None else job.source.tokens()
@@ -251,7 +251,8 @@ class _Batch:
         documents = np.array(sorted(going), dtype=np.int64)
         state.offset[:] = self.last + 1
         state.offset[documents] = 0
-        state.log_threshold[documents] = [going[d] for d in documents.tolist()]
+        with np.errstate(divide="ignore"):
+            state.log_threshold[documents] = np.log([going[d] for d in documents.tolist()])
         begin = self.base[documents]
         state.log_prefix[begin] = 0.0
         state.best[begin] = 0.0
@@ -616,11 +617,11 @@ class _Batch:
             canonical=None if math.isnan(canonical) else canonical,
         )
 
-    def _pass(self, state: _State, document: int, result: Propagated, log_threshold: float) -> Pass:
+    def _pass(self, state: _State, document: int, result: Propagated, threshold: float) -> Pass:
         begin, size = int(self.base[document]), len(self.jobs[document].target)
         crowded = missing_by_offset(result.log_prefix, state.log_crowded[begin : begin + size])
         return Pass(
-            threshold=math.exp(log_threshold),
+            threshold=threshold,
             logp=float(result.log_prefix[-1]),
             missing=math.inf if result.missing is None else float(result.missing.sum()),
             crowded=float(crowded.sum()),

@@ -44,7 +44,8 @@ def test_missing_is_what_hypotheses_like_the_kept_ones_would_add() -> None:
     lm = Memoryless({b"a": 8.0, b"b": 1.0}, doubled=1.0)
     steps = 12
     text = b"a" * steps
-    pruned = TransducedLM(lm, BYTES, Beam(size=1, threshold=0)).score([text])[0]
+    beam = Beam(size=1, threshold=0)
+    pruned = TransducedLM(lm, BYTES, beam, warn=lambda message: None).score([text])[0]
     exact = TransducedLM(lm, BYTES, Exact()).score([b"a" * 3])[0]
     # Children dropped at an offset, relative to the prefix probability there, which they are in.
     shares = [row["missing"] for row in pruned.unit_rows()]
@@ -66,16 +67,15 @@ def test_missing_where_nothing_is_left() -> None:
     assert missing_by_offset(prefix, nothing).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_a_beam_that_lost_all_lacks_infinitely_much_unless_the_symbol_is_impossible() -> None:
-    # "ab" is a token, "b" alone is none; the beam keeps the heavier "a".
-    lm = Memoryless({b"a": 1.0, b"ab": 1e-3, b"c": 1.0})
-    model = TransducedLM(lm, BYTES, Beam(size=1, threshold=0.1))
-    lost, impossible, fine = model.score([b"caab", b"cad", b"ca"])
-    assert lost.logp == impossible.logp == -math.inf and fine.logp > -math.inf
-    # "ab" was a prefix of the target when it was summed: nothing was dropped at b"aab" …
-    rows = [row["missing"] for row in impossible.unit_rows()]
-    assert sum(rows) < math.inf
-    assert fine.text_row()["missing"] < math.inf
+def test_nothing_is_missing_of_a_symbol_that_no_token_produces() -> None:
+    lm = Memoryless({b"a": 8.0, b"b": 1.0}, doubled=1.0)
+    warnings: list[str] = []
+    model = TransducedLM(lm, BYTES, Beam(size=1, threshold=0), warn=warnings.append)
+    scored = model.score([b"aaz"])[0]
+    assert scored.logp == -math.inf and scored.dropped > 0
+    shares = [row["missing"] for row in scored.unit_rows()]
+    np.testing.assert_allclose(shares, [0.0, 1 / 9, 1 / 9, 0.0], rtol=1e-12)
+    assert any("can't produce 'z'" in message for message in warnings)
 
 
 class Forgetful(LM):
@@ -99,9 +99,8 @@ class Forgetful(LM):
 
 
 def test_the_beam_that_drops_the_only_way_on() -> None:
-    model = TransducedLM(Forgetful(), BYTES, Beam(size=8, threshold=0.1))
     warnings: list[str] = []
-    model._warn = warnings.append
+    model = TransducedLM(Forgetful(), BYTES, Beam(size=8, threshold=0.1), warn=warnings.append)
     scored = model.score([b"abd"])[0]
     assert scored.logp == -math.inf
     assert [row["missing"] for row in scored.unit_rows()] == [0.0, 0.0, math.inf, math.inf]
