@@ -64,10 +64,10 @@ def known_rows(lm: TransformersLM) -> Known:
     """
     a, b, c, d = _usual_tokens(lm.vocab)
     long = (a, d, c, b, b)
-    beside = [(a, b, c), long[:3], (b, c, a)]
+    beside = [(a, b, c), long[:3]]
     known = _prefixes(lm, long, _rows(lm, [long])[0])
     _require_causal(lm, known, long[:1])
-    _require_steady(lm, long)
+    _require_steady(lm, known, long)
     together = dict(zip(beside, _rows(lm, beside), strict=True))
     if difference(known[long[:3]], together[long[:3]][-1]) > tolerance(lm._model):
         _require_causal(lm, known, long[:3])
@@ -95,11 +95,6 @@ def _require_causal(lm: TransformersLM, known: Known, context: tuple[int, ...]) 
 def begun(lm: TransformersLM, context: Sequence[int]) -> list[int]:
     """What the model reads for a context."""
     return [*([] if lm.bos is None else [lm.bos]), *context]
-
-
-def alike(lm: TransformersLM, known: Known) -> list[list[int]]:
-    """What the model reads for several contexts of one length."""
-    return [begun(lm, context) for context in known if len(context) == 3]
 
 
 def _usual_tokens(vocab: Vocab) -> list[int]:
@@ -135,21 +130,18 @@ def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]], **options: An
     return rows
 
 
-def _require_steady(lm: TransformersLM, context: tuple[int, ...]) -> None:
-    """ModelError if the row after a context depends on a farther position of the same call."""
+def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) -> None:
+    """ModelError if what is `known` of a context's beginning changes where its last token stands at
+    the farthest position that the model is read at."""
     import torch
 
-    last = lm.context_length - 1
+    before, last = len(begun(lm, context)) - 1, lm.context_length - 1
     accepted = "position_ids" in inspect.signature(lm._model.forward).parameters
-    before = len(context) - 1 + (lm.bos is not None)
-    if not accepted or lm.context_length >= UNLIMITED or last <= before + 1:
+    if not accepted or lm.context_length >= UNLIMITED or last <= before:
         return
-    # A jump in both calls: a model may take what is after it for another text.
-    near, far = (
-        _rows(lm, [context], position_ids=torch.tensor([[*range(before), at]], device=lm.device))
-        for at in (before + 1, last)
-    )
-    if difference(near[0, before - 1], far[0, before - 1]) > tolerance(lm._model):
+    positions = torch.tensor([[*range(before), last]], device=lm.device)
+    found = _rows(lm, [context], position_ids=positions)[0, before - 1]
+    if difference(known[context[:-1]], found) > tolerance(lm._model):
         raise ModelError(
             f"{type(lm._model).__name__} reads a text otherwise if position {last} is in the same "
             "call, so its probabilities would depend on other texts",
@@ -202,19 +194,16 @@ def _worst_in_trees(lm: TransformersLM, known: Known) -> float:
     The calls are such that one document has more nodes than the other, and that the second call
     reads keys and values that the first one has stored.
     """
-
     session = TreeSession(lm)
-    contexts = list(known)
     roots = [session.open(), session.open()]
-    states = [{c: _state(session, root, c) for c in contexts} for root in roots]
-    short = [c for c in contexts if len(c) < 2]
-    long = max(contexts, key=len)
+    trees = [{context: _state(session, root, context) for context in known} for root in roots]
+    long = max(known, key=len)
+    branch = [context for context in known if context != long[: len(context)]]
+    early = [(0, context) for context in known if len(context) < 2] + [(1, long)]
+    late = [(0, context) for context in known if len(context) > 1] + [(1, c) for c in branch]
     worst = 0.0
-    for asked in (
-        [(0, c) for c in short] + [(1, long)],
-        [(i, c) for c in contexts for i in (0, 1)],
-    ):
-        nodes = np.array([states[i][c] for i, c in asked])
+    for asked in (early, late):
+        nodes = np.array([trees[i][context] for i, context in asked])
         for part, rows in session.rows(nodes):
             found = rows.float().log_softmax(1)
             for (_, context), row in zip(asked[part], found, strict=True):

@@ -59,14 +59,14 @@ class Head:
         return product.t()
 
 
-def find_head(model: Any, contexts: Sequence[Sequence[int]]) -> Head | None:
+def find_head(model: Any, context: Sequence[int]) -> Head | None:
     """The output layer of a transformers causal model, or None if its logits are anything but a
     linear function of its last hidden states (scaled or capped ones, for example).
 
-    This is tried out on `contexts`, token ids of one length: what goes into the layer must be what
-    the rest of the model gives, and what comes out of it the model's logits. For the latter the
-    layer's output is replaced by numbers that no scale or cap leaves as they are, which its real
-    ones may be too small to show.
+    This is tried out on the token ids `context`: what goes into the layer must be what the rest of
+    the model gives, and what comes out of it the model's logits. For the latter the layer's output
+    is replaced by numbers that no scale or cap leaves as they are; its real ones may be too small
+    to show one.
     """
     import torch
 
@@ -82,7 +82,7 @@ def find_head(model: Any, contexts: Sequence[Sequence[int]]) -> Head | None:
         put.append(ramp.to(output.dtype).expand_as(output))
         return put[-1]
 
-    ids = torch.tensor([list(context) for context in contexts], device=model.device)
+    ids = torch.tensor([list(context)], device=model.device)
     hook = layer.register_forward_hook(replace)
     try:
         with torch.no_grad():

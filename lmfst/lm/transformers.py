@@ -82,7 +82,7 @@ class TransformersLM(LM):
             model.set_attn_implementation("eager")
         checks.require_finite_weights(model)
         known = checks.known_rows(self)
-        self._head = find_head(model, checks.alike(self, known))
+        self._head = find_head(model, checks.begun(self, max(known, key=len)))
         self.tree = tree and checks.takes_trees(self, known)
 
     def encode(self, data: bytes) -> Sequence[int] | None:
