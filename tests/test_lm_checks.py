@@ -47,6 +47,14 @@ def test_numbers_that_overflow_are_no_lack_of_causality() -> None:
         load(model)
 
 
+def test_a_context_beyond_the_table_of_positions_is_an_error() -> None:
+    settings = transformers.GPT2Config(
+        vocab_size=SIZE, n_positions=32, n_embd=16, n_head=2, n_layer=2
+    )
+    with pytest.raises(ModelError, match="no position 63, so it can't read 64 tokens"):
+        make(settings, context_length=64)
+
+
 def test_models_that_see_the_future_are_refused() -> None:
     settings = transformers.BertConfig(
         vocab_size=SIZE, hidden_size=16, intermediate_size=24, num_hidden_layers=2,

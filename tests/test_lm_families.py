@@ -180,9 +180,10 @@ def test_the_context_ends_where_the_frequencies_change(family: str) -> None:
     assert float((within - beyond).abs().max()) > 1e-3
 
 
-def test_a_longer_context_cannot_be_asked_for_where_frequencies_change() -> None:
-    assert make(CHANGING["longrope"], context_length=40).context_length == LIMIT
-    assert make(CHANGING["longrope"], context_length=10).context_length == 10
+@pytest.mark.parametrize("family", CHANGING)
+def test_a_longer_context_cannot_be_asked_for_where_frequencies_change(family: str) -> None:
+    assert make(CHANGING[family], context_length=40).context_length == LIMIT
+    assert make(CHANGING[family], context_length=10).context_length == 10
 
 
 def test_frequencies_that_change_unannounced_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,14 @@ def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) 
     if not accepted or lm.context_length >= UNLIMITED or last <= before:
         return
     positions = torch.tensor([[*range(before), last]], device=lm.device)
-    found = _rows(lm, [context], position_ids=positions)[0, before - 1]
+    try:
+        found = _rows(lm, [context], position_ids=positions)[0, before - 1]
+    except IndexError:
+        raise ModelError(
+            f"{type(lm._model).__name__} has no position {last}, so it can't read "
+            f"{lm.context_length} tokens",
+            hint="its config.json and its weights may not belong together",
+        ) from None
     if difference(known[context[:-1]], found) > tolerance(lm._model):
         raise ModelError(
             f"{type(lm._model).__name__} reads a text otherwise if position {last} is in the same "
