@@ -63,6 +63,16 @@ WHOLE = {
         ),
         "attention with indices",
     ),
+    # The same of blocks of keys, which must be where the positions are.
+    "minimax-m3": (
+        transformers.MiniMaxM3VLTextConfig(
+            **{**SMALL, "num_hidden_layers": 3}, head_dim=8, rotary_dim=4, num_local_experts=4,
+            num_experts_per_tok=2, index_block_size=4, index_topk_blocks=2, index_local_blocks=1,
+            index_n_heads=2, index_head_dim=8,
+            layer_types=["full_attention", "minimax_m3_sparse", "minimax_m3_sparse"],
+        ),
+        "attention with block_indices",
+    ),
     "llama4": (
         transformers.Llama4TextConfig(
             **SMALL, head_dim=4, attention_chunk_size=WINDOW, intermediate_size_mlp=24,
