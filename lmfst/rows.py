@@ -263,7 +263,7 @@ def _checked(lse: torch.Tensor) -> torch.Tensor:
     if lse.isnan().any() or lse.isposinf().any():
         raise ModelError(
             "the model's output is not a number (NaN or infinite)",
-            hint="its weights may be damaged, or too large for --dtype: try float32",
+            hint="its numbers may be too large for --dtype: try float32",
         )
     if lse.isneginf().any():
         raise ModelError(

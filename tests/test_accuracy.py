@@ -74,7 +74,8 @@ def test_nothing_is_missing_of_a_symbol_that_no_token_produces() -> None:
     scored = model.score([b"aaz"])[0]
     assert scored.logp == -math.inf and scored.dropped > 0
     shares = [row["missing"] for row in scored.unit_rows()]
-    np.testing.assert_allclose(shares, [0.0, 1 / 9, 1 / 9, 0.0], rtol=1e-12)
+    # What reads "aa" can't go on with z, so it isn't looked at.
+    np.testing.assert_allclose(shares, [0.0, 1 / 9, 0.0, 0.0], rtol=1e-12)
     assert any("can't produce 'z'" in message for message in warnings)
 
 

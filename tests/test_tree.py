@@ -15,21 +15,8 @@ from lmfst.lm.attention import KeyValueStore
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.tree import TreeSession
 from lmfst.rows import Normaliser
-from tests.oracle import make_vocab
+from tests.architectures import SIZE, SMALL, make, random_tree, reference, rows_of, vocab
 
-SIZE = 40
-SMALL: dict[str, Any] = {
-    "vocab_size": SIZE,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 1,
-}
 FAMILIES = {
     "llama": transformers.LlamaConfig(**SMALL),
     "qwen2": transformers.Qwen2Config(**SMALL),
@@ -61,59 +48,6 @@ UNFIT = {
         eos_token_id=1,
     ),
 }
-
-
-def vocab() -> Any:
-    return make_vocab([bytes([97 + i % 26]) for i in range(SIZE - 1)], eos=1)
-
-
-def make(config: Any, **options: Any) -> TransformersLM:
-    torch.manual_seed(1)
-    model = transformers.AutoModelForCausalLM.from_config(deepcopy(config)).eval()
-    for parameter in model.parameters():
-        # Weights large enough that a wrong mask or position shows.
-        torch.nn.init.normal_(parameter, std=0.4)
-    messages: list[str] = []
-    lm = TransformersLM(model, vocab(), warn=messages.append, **{"bos": 0, **options})
-    lm.messages = messages  # type: ignore[attr-defined]
-    return lm
-
-
-def reference(lm: TransformersLM, contexts: list[list[int]]) -> np.ndarray:
-    """Rows by the plain route of transformers, one context at a time."""
-    model = lm._model
-    used = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    rows = []
-    for context in contexts:
-        start = lm.window(len(context)) * lm.stride
-        ids = ([] if lm.bos is None else [lm.bos]) + context[start:]
-        with torch.no_grad():
-            rows.append(model(torch.tensor([ids]), use_cache=False).logits[0, -1].numpy())
-    model.set_attn_implementation(used)
-    return np.stack(rows)
-
-
-def random_tree(session: TreeSession, documents: int, seed: int) -> list[tuple[int, list[int]]]:
-    """(state, context) of the nodes of random trees."""
-    rng = np.random.default_rng(seed)
-    nodes: list[tuple[int, list[int]]] = []
-    for _ in range(documents):
-        tree: list[tuple[int, list[int]]] = [(session.open(), [])]
-        for _ in range(12):
-            state, context = tree[int(rng.integers(len(tree)))]
-            token = int(rng.integers(2, SIZE - 1))
-            moved = session.step(np.array([state]), np.array([token]))
-            tree.append((int(moved[0]), [*context, token]))
-        nodes += tree
-    return nodes
-
-
-def rows_of(session: TreeSession, states: list[int]) -> np.ndarray:
-    found = np.full((len(states), SIZE), np.nan)
-    for block, rows in session.rows(np.array(states)):
-        found[block] = rows.numpy()
-    return found
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -269,23 +203,6 @@ def test_half_precision_models_use_the_tree(dtype: torch.dtype) -> None:
     assert found.dtype == np.float32 and np.isfinite(found).all()
 
 
-def test_windows_that_only_the_mask_knows_are_not_read_as_trees() -> None:
-    config = transformers.PhimoeConfig(
-        **SMALL, sliding_window=8, num_local_experts=2, num_experts_per_tok=1
-    )
-    lm = make(config)
-    assert not lm.tree and "sliding window" in lm.messages[0]  # type: ignore[attr-defined]
-
-
-def test_models_that_see_the_future_are_refused() -> None:
-    config = transformers.BertConfig(
-        vocab_size=SIZE, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-        num_attention_heads=2, is_decoder=False,
-    )  # fmt: skip
-    with pytest.raises(ModelError, match="no causal language model"):
-        make(config)
-
-
 def test_rows_that_are_no_numbers_are_an_error() -> None:
     normalise = Normaliser(np.array([0]))
     with pytest.raises(ModelError, match="not a number"):
@@ -344,13 +261,6 @@ def test_other_errors_of_a_call_are_passed_on(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(lm, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         rows_of(session, [session.open()])
-
-
-@pytest.mark.parametrize(("family", "linear"), [("llama", True), ("gpt2", True), ("gemma2", False)])
-def test_a_linear_head_is_found_by_trying(family: str, linear: bool) -> None:
-    # Gemma 2 caps its logits, so they are no linear function of the hidden states.
-    lm = make(FAMILIES[family], bos=0)
-    assert (lm._head is not None) == linear
 
 
 @pytest.mark.parametrize("height", [-1e4, -200.0, 0.0, 200.0, 1e4])

@@ -3,6 +3,9 @@
 The T new entries of a call (see `lmfst.lm.tree`) come in chunks of neighbours. Each chunk attends
 to the ancestors of its entries, masked for each one; chunks of like size go into one product, with
 padding, and the others into products of their own.
+
+What a layer may see of the past (all of it, or a sliding window) it learns from the model as every
+other attention function does: by the mask. `seen_by` stands in for it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,18 @@ SIBLINGS = 4
 CALL_COST = 4096
 """Pairs of a query and a key that take about as long as a further product (two CPU cores)."""
 
+_TAKEN = {
+    "sliding_window",
+    "softcap",
+    "is_causal",
+    "position_ids",
+    "use_cache",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+}
+"""Keyword arguments of `attend` that it heeds or may ignore."""
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -39,8 +54,8 @@ class KeyValueStore:
         self._held: dict[int, torch.Tensor] = {}
         self._picked: torch.Tensor | None = None
         self.capacity = 0
-        self.windows: set[int | None] = set()
-        """The sliding windows that the model's layers asked for (None: the whole past)."""
+        self.unmasked: set[int | None] = set()
+        """What layers without a mask said of their sliding window (None: nothing)."""
         self._free: list[int] = []
         self._used = 0
         self._spare = 1.5
@@ -160,11 +175,24 @@ class Block:
 
 @dataclass(frozen=True)
 class Call:
-    """One model call of T new entries. slots: int64 [T], where their keys and values go."""
+    """One model call of T new entries. slots: int64 [T], where their keys and values go; written:
+    the layers that have put some there."""
 
     store: KeyValueStore
     slots: torch.Tensor
     blocks: Sequence[Block]
+    written: set[int] = field(default_factory=set)
+
+    def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Store what a layer has of the new entries.
+
+        NotImplementedError if it has already: what a later call would read could be one of them
+        only.
+        """
+        if layer in self.written:
+            raise NotImplementedError("a layer calls its attention several times")
+        self.written.add(layer)
+        self.store.write(layer, self.slots, key, value)
 
 
 def make_call(
@@ -235,6 +263,61 @@ def _run(context: Ints) -> slice | None:
     return slice(first, first + count)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a mask lets a query see: `window` positions, its own included (None: the whole past);
+    or something `other`, in words, that token trees don't know."""
+
+    window: int | None = None
+    other: str = ""
+
+
+_SEEN = "lmfst_seen"
+
+
+def seen_by(
+    q_length: int,
+    kv_length: int,
+    config: Any = None,
+    local_size: int | None = None,
+    use_vmap: bool = False,
+    device: Any = None,
+    **options: Any,
+) -> torch.Tensor:
+    """A mask function for transformers' interface, to go with `attend`: a mask without contents
+    that carries a `Seen`. A layer that makes another one of it shows by that that it sees less.
+
+    local_size: the size of a window or a chunk. use_vmap: whether the model adds a rule of its own.
+    """
+    import torch
+
+    window = getattr(config, "sliding_window", None)
+    if use_vmap:
+        seen = Seen(other="a mask with a rule of its own")
+    elif local_size is None:
+        seen = Seen()
+    elif local_size != window or local_size == getattr(config, "attention_chunk_size", None):
+        seen = Seen(other="a context in chunks")
+    else:
+        seen = Seen(window)
+    mask = torch.ones((), dtype=torch.bool, device=device).expand(1, 1, q_length, kv_length)
+    setattr(mask, _SEEN, seen)
+    return mask
+
+
+def _window(store: KeyValueStore, mask: torch.Tensor | None, told: int | None) -> int | None:
+    """How far a layer looks back. told: what it says beside its mask."""
+    if mask is None:
+        store.unmasked.add(told)
+        return told
+    seen: Seen | None = getattr(mask, _SEEN, None)
+    if seen is None or seen.other:
+        raise NotImplementedError(
+            f"its attention has {seen.other if seen else 'a mask that it makes itself'}"
+        )
+    return seen.window
+
+
 def attend(
     module: Any,
     query: torch.Tensor,
@@ -255,12 +338,15 @@ def attend(
     """
     if lmfst_call is None:
         raise NotImplementedError("the model doesn't hand its keyword arguments to the attention")
-    unknown = [k for k in ("s_aux", "position_bias") if options.get(k) is not None]
+    unknown = [
+        k for k, v in options.items() if k not in _TAKEN and v is not None and v is not False
+    ]
     if unknown:
+        # Sinks, biases, chosen keys …: left out, they would change numbers.
         raise NotImplementedError(f"attention with {', '.join(unknown)}")
-    call, window = lmfst_call, options.get("sliding_window")
-    call.store.write(module.layer_idx, call.slots, key[0], value[0])
-    call.store.windows.add(window)
+    call = lmfst_call
+    window = _window(call.store, attention_mask, options.get("sliding_window"))
+    call.write(module.layer_idx, key[0], value[0])
     _, heads, count, size = query.shape
     result = query.new_empty((count, heads, value.shape[3]))
     for block in call.blocks:

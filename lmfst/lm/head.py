@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+REACH = 100.0
+"""Logits up to this and down to its negative are tried out."""
+
+
 @dataclass
 class Usage:
     """What a model has been used for: forward calls, token positions in them, and seconds."""
@@ -55,23 +59,50 @@ class Head:
         return product.t()
 
 
-def find_head(model: Any, context: Sequence[int], tolerance: float) -> Head | None:
+def find_head(model: Any, context: Sequence[int]) -> Head | None:
     """The output layer of a transformers causal model, or None if its logits are anything but a
-    linear function of its last hidden states (scaled or capped ones, for example): this is tried
-    out on the token ids `context`."""
+    linear function of its last hidden states (scaled or capped ones, for example).
+
+    This is tried out on the token ids `context`: what goes into the layer must be what the rest of
+    the model gives, and what comes out of it the model's logits. For the latter the layer's output
+    is replaced by numbers that no scale or cap leaves as they are; its real ones may be too small
+    to show one.
+    """
     import torch
 
-    layer = model.get_output_embeddings()
-    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
-    body = model.base_model
-    if body is model or not isinstance(layer, torch.nn.Linear) or weight is None:
+    layer, body = model.get_output_embeddings(), model.base_model
+    if body is model or type(layer) is not torch.nn.Linear:
         return None
+    given: list[torch.Tensor] = []
+    put: list[torch.Tensor] = []
+
+    def replace(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        given.append(args[0])
+        ramp = torch.linspace(-REACH, REACH, output.shape[-1], device=output.device)
+        put.append(ramp.to(output.dtype).expand_as(output))
+        return put[-1]
+
     ids = torch.tensor([list(context)], device=model.device)
-    with torch.no_grad():
-        hidden = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
-        expected = model(input_ids=ids, use_cache=False).logits[0].float()
-    if hidden is None or hidden.shape[-1] != weight.shape[1]:
+    hook = layer.register_forward_hook(replace)
+    try:
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits
+            hidden = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
+    finally:
+        hook.remove()
+    if len(put) != 1 or logits.shape != put[0].shape or not torch.equal(logits.to(put[0]), put[0]):
         return None
-    head = Head(body, weight.detach(), None if bias is None else bias.detach())
-    found = head.logits(hidden[0]).float()
-    return head if float((found - expected).abs().max()) <= tolerance else None
+    if hidden is None or hidden.shape != given[0].shape or not _alike(hidden, given[0]):
+        return None
+    bias = layer.bias
+    return Head(body, layer.weight.detach(), None if bias is None else bias.detach())
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two evaluations of the same hidden states differ by rounding only."""
+    import torch
+
+    scale = float(other.float().abs().max())
+    return float((one.float() - other.float()).abs().max()) <= (
+        32 * torch.finfo(one.dtype).eps * scale
+    )

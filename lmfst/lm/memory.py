@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lmfst import defaults
+from lmfst.lm.config import number, text_config
 
 SHARE = 0.25
 """Share of the free memory that a call's intermediate results may take."""
@@ -15,10 +16,10 @@ def fitting_tokens(model: Any) -> int:
 
     On a CPU at most `defaults.BATCH_TOKENS`, beyond which calls get no faster.
     """
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else None
-    hidden = getattr(config, "hidden_size", None) or 1024
-    inner = getattr(config, "intermediate_size", None) or 4 * hidden
-    layers = getattr(config, "num_hidden_layers", None) or 32
+    text = text_config(model.config)
+    hidden = number(text, "hidden_size", 1024)
+    inner = number(text, "intermediate_size", 4 * hidden)
+    layers = number(text, "num_hidden_layers", 32)
     # Per position: activations of a layer, and the keys and values that are kept of all of them.
     per_token = (8 * hidden + 3 * inner + 2 * layers * hidden) * model.dtype.itemsize
     fitting = int(_free_bytes(model.device) * SHARE / per_token)

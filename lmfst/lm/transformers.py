@@ -2,8 +2,8 @@
 
 Any causal model that transformers loads (a folder or a hub name; safetensors or GGUF). Where the
 architecture takes a custom attention function, contexts are evaluated as token trees
-(`lmfst.lm.tree`); loading checks that route against the plain one on a small tree, and a model that
-can't take it is read whole contexts at a time, with a warning.
+(`lmfst.lm.tree`); loading tries that route out (`lmfst.lm.checks`), and a model that can't take it
+is read whole contexts at a time, with a warning.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lmfst.errors import InputError, ModelError, UsageError
-from lmfst.lm.attention import ATTENTION, Call, attend
+from lmfst.lm import checks, config
+from lmfst.lm.attention import ATTENTION, Call
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Usage, find_head
 from lmfst.lm.memory import fitting_tokens, out_of_memory
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 
 Warn = Callable[[str], None]
 
-CHECK_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
-"""Nats by which the tree route may differ from the plain one, for the likeliest tokens."""
-CHECK_TOKENS = 100
+TOGETHER = 16
+"""Whole contexts in a call, at most."""
 LOGIT_ROWS = 64
 """Rows of logits that exist at a time: they stay in the processor's cache while they are read."""
 
@@ -65,19 +66,24 @@ class TransformersLM(LM):
         self.batch_tokens = batch_tokens or fitting_tokens(model)
         self._model = model
         self._tokenizer = tokenizer
-        self._warn = warn
+        self.warn = warn
         self._facts = facts or {}
         self.device, self.dtype = model.device, model.dtype
-        self.context_length = context_length or _context_length(model.config)
+        self.context_length = min(
+            context_length or config.context_length(model.config),
+            config.steady_length(model.config),
+        )
         self.stride = max(1, self.context_length // 2)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.usage = Usage()
+        self.tree = self.alone = False
         if getattr(model.config, "_attn_implementation", None) == ATTENTION:
             # The model comes from another `TransformersLM`.
             model.set_attn_implementation("eager")
-        self._require_causal()
-        self._head = find_head(model, self._check_contexts()[-1], self._tolerance())
-        self.tree = tree and self._try_tree(warn)
+        checks.require_finite_weights(model)
+        known = checks.known_rows(self)
+        self._head = find_head(model, checks.begun(self, max(known, key=len)))
+        self.tree = tree and checks.takes_trees(self, known)
 
     def canonical(self, data: bytes) -> Sequence[int] | None:
         if self._tokenizer is not None:
@@ -100,7 +106,7 @@ class TransformersLM(LM):
     def warn_of_length(self) -> None:
         """Say that a text is longer than the model's context, and what is done."""
         most = self.context_length - 1
-        self._warn(
+        self.warn(
             f"a text is longer than the model's context of {self.context_length} tokens: from "
             f"there on every token is read after the last {self.stride} to {most} ones"
         )
@@ -160,13 +166,23 @@ class TransformersLM(LM):
             "use_cache": False,
             "lmfst_call": call,
         }
-        with torch.no_grad():
-            if self._head is not None:
-                found = self._head.body(**options).last_hidden_state[0].index_select(0, where)
-            elif self._keeps_rows:
-                found = self._model(**options, logits_to_keep=where).logits[0]
-            else:
-                found = self._model(**options).logits[0].index_select(0, where)
+        try:
+            with torch.no_grad():
+                if self._head is not None:
+                    found = self._head.body(**options).last_hidden_state[0].index_select(0, where)
+                elif self._keeps_rows:
+                    found = self._model(**options, logits_to_keep=where).logits[0]
+                else:
+                    found = self._model(**options).logits[0].index_select(0, where)
+        except NotImplementedError as error:
+            if not self.tree:
+                # The model is being tried out.
+                raise
+            raise ModelError(
+                f"{type(self._model).__name__} can't be evaluated as a token tree after all: "
+                f"{error}",
+                hint="load it with tree=False, which reads every context whole",
+            ) from error
         self.usage.add(len(tokens), time.perf_counter() - begin)
         return found
 
@@ -181,7 +197,7 @@ class TransformersLM(LM):
                 hint="free memory, shorten the documents, or use a smaller --dtype or model",
             ) from error
         self.batch_tokens = max(1, min(self.batch_tokens, tokens) // 2)
-        self._warn(
+        self.warn(
             f"out of memory in a call of {tokens} token positions: going on with at most "
             f"{self.batch_tokens} a call"
         )
@@ -200,97 +216,23 @@ class TransformersLM(LM):
             self.usage.seconds += time.perf_counter() - begin
             yield rows
 
-    def _try_tree(self, warn: Warn) -> bool:
-        """Switch to the tree attention if the model takes it and its numbers agree."""
-        import torch
-        from transformers import AttentionInterface
-
-        AttentionInterface.register(ATTENTION, attend)
-        before = self._model.config._attn_implementation
-        contexts = self._check_contexts()
-        expected = torch.as_tensor(self._plain_rows(contexts)).float().log_softmax(1)
-        try:
-            self._model.set_attn_implementation(ATTENTION)
-            if self._model.config._attn_implementation != ATTENTION:
-                raise NotImplementedError("it has an attention of its own")
-            session = TreeSession(self)
-            found = torch.as_tensor(self._tree_rows(session, contexts)).float().log_softmax(1)
-            self._check_windows(session)
-            worst = _worst_difference(expected, found)
-            if worst <= self._tolerance():
-                return True
-            reason = f"its log-probabilities differ by {worst:.2g}"
-        except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        self._model.set_attn_implementation(before)
-        warn(
-            f"{type(self._model).__name__} can't be evaluated as a token tree ({reason}); every "
-            "context is read whole: results are the same, runs are many times slower"
-        )
-        return False
-
-    def _tolerance(self) -> float:
-        return CHECK_TOLERANCE.get(str(self._model.dtype).removeprefix("torch."), 1e-3)
-
-    def _check_windows(self, session: TreeSession) -> None:
-        """NotImplementedError if layers look back less far than they tell `attend`."""
-        text = _text_config(self._model.config)
-        if getattr(text, "attention_chunk_size", None) is not None:
-            raise NotImplementedError("it reads its context in chunks")
-        window = getattr(text, "sliding_window", None)
-        if window is not None and window not in session._store.windows:
-            raise NotImplementedError("its sliding window is not known to the attention function")
-
-    def _require_causal(self) -> None:
-        """ModelError if what follows a token changes the row after it."""
-        import torch
-
-        context = next(c for c in self._check_contexts() if len(c) == 3)
-        with torch.no_grad():
-            whole, begun = (
-                self._model(input_ids=torch.tensor([ids], device=self.device), use_cache=False)
-                .logits[0, 0]
-                .float()
-                .log_softmax(0)
-                for ids in (context, context[:1])
-            )
-        if _worst_difference(begun[None], whole[None]) > self._tolerance():
-            raise ModelError(
-                f"{type(self._model).__name__} is no causal language model: later tokens change "
-                "the probabilities of earlier ones",
-                hint="give a model trained to predict the next token from the ones before",
-            )
-
-    def _check_contexts(self) -> list[list[int]]:
-        """A small tree of contexts over ordinary tokens."""
-        usual = [i for i, text in enumerate(self.vocab.token_bytes[0]) if text][:400]
-        if not usual:
-            raise ModelError(
-                "the model's vocabulary has no token that spells any byte",
-                hint="check that the tokenizer belongs to the model",
-            )
-        a, b, c, d = (usual[i * (len(usual) - 1) // 3] for i in range(4))
-        contexts = [[a], [a, b], [a, b, c], [a, d, c], [a, d, c, b, b], [b, c]]
-        return contexts if self.bos is None else [[], *contexts]
-
     def _plain_rows(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
-        """Rows by reading every context whole, padded on the right (which a causal model never
-        sees).
-        """
+        """Rows by reading contexts whole, those of equal length together: some models would see
+        padding."""
         import torch
 
         cut = [self._window_tokens(list(context)) for context in contexts]
         rows = np.zeros((len(cut), self.vocab.size), dtype=np.float32)
-        full = [i for i, ids in enumerate(cut) if ids]
-        for begin in range(0, len(full), 16):
-            part = full[begin : begin + 16]
-            width = max(len(cut[i]) for i in part)
-            ids = torch.tensor([cut[i] + [cut[i][-1]] * (width - len(cut[i])) for i in part])
-            with torch.no_grad():
-                logits = self._model(input_ids=ids.to(self.device), use_cache=False).logits
-            last = torch.tensor([len(cut[i]) - 1 for i in part], device=self.device)
-            chosen = logits[torch.arange(len(part), device=self.device), last]
-            rows[part] = chosen.float().cpu().numpy()
+        full = sorted((i for i, ids in enumerate(cut) if ids), key=lambda i: len(cut[i]))
+        most = 1 if self.alone else TOGETHER
+        for _, group in groupby(full, key=lambda i: len(cut[i])):
+            alike = list(group)
+            for begin in range(0, len(alike), most):
+                part = alike[begin : begin + most]
+                ids = torch.tensor([cut[i] for i in part], device=self.device)
+                with torch.no_grad():
+                    logits = self._model(input_ids=ids, use_cache=False).logits
+                rows[part] = logits[:, -1].float().cpu().numpy()
         return rows
 
     def _window_tokens(self, context: list[int]) -> list[int]:
@@ -298,22 +240,3 @@ class TransformersLM(LM):
         if start:
             self.warn_of_length()
         return ([] if self.bos is None else [self.bos]) + context[start:]
-
-
-def _worst_difference(expected: torch.Tensor, found: torch.Tensor) -> float:
-    """The largest difference of log-probabilities [n, V], nats, for the likeliest of `expected`."""
-    likely = expected.topk(min(CHECK_TOKENS, expected.shape[1]), dim=1).indices
-    return float((found.gather(1, likely) - expected.gather(1, likely)).abs().max())
-
-
-def _text_config(config: Any) -> Any:
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
-
-
-def _context_length(config: Any) -> int:
-    text = _text_config(config)
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        value = getattr(text, name, None)
-        if isinstance(value, int) and value > 1:
-            return value
-    return 1 << 30

@@ -1,0 +1,240 @@
+"""What is tried out of a transformers model when it is loaded.
+
+Row after context must depend on that context alone, on both routes: not on tokens that follow, on
+other contexts of the call, nor on how far the call reaches. What doesn't is refused, or read in a
+way in which it does, with a warning. Token trees are compared with contexts that are read alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmfst.errors import ModelError
+from lmfst.lm.attention import ATTENTION, attend, seen_by
+from lmfst.lm.config import UNLIMITED, text_config, value
+from lmfst.lm.tree import TreeSession
+
+if TYPE_CHECKING:
+    import torch
+
+    from lmfst.lm.transformers import TransformersLM
+    from lmfst.vocab import Vocab
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
+"""Nats by which two ways to evaluate a row may differ, for the likeliest tokens."""
+TOKENS = 100
+"""How many these are."""
+
+Known = dict[tuple[int, ...], "torch.Tensor"]
+"""Log-probabilities [vocabulary] after contexts."""
+
+
+def tolerance(model: Any) -> float:
+    """What the number format of a model allows."""
+    return TOLERANCE.get(str(model.dtype).removeprefix("torch."), 1e-3)
+
+
+def require_finite_weights(model: Any) -> None:
+    """ModelError if a weight is NaN or infinite, even one that no token of the checks touches."""
+    import torch
+
+    for name, weight in model.named_parameters():
+        if not weight.is_floating_point() or not weight.numel():
+            continue
+        # One pass without a copy; NaN is the result wherever there is one.
+        low, high = torch.aminmax(weight.detach())
+        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            what = "NaN" if bool(torch.isnan(low) | torch.isnan(high)) else "infinite numbers"
+            raise ModelError(
+                f"the weights of the model hold {what}: {name}",
+                hint="the file may be damaged: copy or save it again; infinite numbers may also "
+                "come from a --dtype that is too narrow for them (float16): try float32",
+            )
+
+
+def known_rows(lm: TransformersLM) -> Known:
+    """Rows of a small tree of contexts, each read alone.
+
+    Sets `lm.alone` with a warning if a row depends on the other contexts of a call. Raises
+    ModelError if it depends on later tokens or on the call's farthest position, or is no number.
+    """
+    a, b, c, d = _usual_tokens(lm.vocab)
+    long = (a, d, c, b, b)
+    beside = [(a, b, c), long[:3]]
+    known = _prefixes(lm, long, _rows(lm, [long])[0])
+    _require_causal(lm, known, long[:1])
+    _require_steady(lm, known, long)
+    together = dict(zip(beside, _rows(lm, beside), strict=True))
+    if difference(known[long[:3]], together[long[:3]][-1]) > tolerance(lm._model):
+        _require_causal(lm, known, long[:3])
+        lm.alone = True
+        lm.warn(
+            f"{type(lm._model).__name__} lets contexts of a call change each other's "
+            "probabilities; every context is read alone: runs are many times slower"
+        )
+        together = {context: _rows(lm, [context])[0] for context in beside}
+    for context, rows in together.items():
+        known |= _prefixes(lm, context, rows)
+    return known
+
+
+def _require_causal(lm: TransformersLM, known: Known, context: tuple[int, ...]) -> None:
+    """ModelError if `known` has another row after a context than there is without more tokens."""
+    if difference(known[context], _rows(lm, [context])[0, -1]) > tolerance(lm._model):
+        raise ModelError(
+            f"{type(lm._model).__name__} is no causal language model: later tokens change the "
+            "probabilities of earlier ones",
+            hint="give a model trained to predict the next token from the ones before",
+        )
+
+
+def begun(lm: TransformersLM, context: Sequence[int]) -> list[int]:
+    """What the model reads for a context."""
+    return [*([] if lm.bos is None else [lm.bos]), *context]
+
+
+def _usual_tokens(vocab: Vocab) -> list[int]:
+    """Four ordinary tokens."""
+    usual = [i for i, text in enumerate(vocab.token_bytes[0]) if text][:400]
+    if not usual:
+        raise ModelError(
+            "the model's vocabulary has no token that spells any byte",
+            hint="check that the tokenizer belongs to the model",
+        )
+    return [usual[i * (len(usual) - 1) // 3] for i in range(4)]
+
+
+def _prefixes(lm: TransformersLM, context: tuple[int, ...], rows: torch.Tensor) -> Known:
+    """What is known from the rows [positions, vocabulary] after all tokens of a context."""
+    first = 1 if lm.bos is None else 0
+    return {context[:n]: row for n, row in enumerate(rows, start=first)}
+
+
+def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]], **options: Any) -> torch.Tensor:
+    """Log-probabilities [n, positions, vocabulary] after all tokens of contexts of one length."""
+    import torch
+
+    ids = torch.tensor([begun(lm, context) for context in contexts], device=lm.device)
+    with torch.no_grad():
+        logits = lm._model(input_ids=ids, use_cache=False, **options).logits
+    rows = logits.float().log_softmax(2)
+    if bool(rows.isnan().any()):
+        raise ModelError(
+            "the model's output is not a number (NaN or infinite)",
+            hint="its numbers may be too large for --dtype: try float32",
+        )
+    return rows
+
+
+def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) -> None:
+    """ModelError if what is `known` of a context's beginning changes where its last token stands at
+    the farthest position that the model is read at."""
+    import torch
+
+    before, last = len(begun(lm, context)) - 1, lm.context_length - 1
+    accepted = "position_ids" in inspect.signature(lm._model.forward).parameters
+    if not accepted or lm.context_length >= UNLIMITED or last <= before:
+        return
+    positions = torch.tensor([[*range(before), last]], device=lm.device)
+    try:
+        found = _rows(lm, [context], position_ids=positions)[0, before - 1]
+    except IndexError:
+        raise ModelError(
+            f"{type(lm._model).__name__} has no position {last}, so it can't read "
+            f"{lm.context_length} tokens",
+            hint="its config.json and its weights may not belong together",
+        ) from None
+    except RuntimeError:
+        # Positions must be places in the call; then no call reaches farther than its texts do.
+        return
+    if difference(known[context[:-1]], found) > tolerance(lm._model):
+        raise ModelError(
+            f"{type(lm._model).__name__} reads a text otherwise if position {last} is in the same "
+            "call, so its probabilities would depend on other texts",
+            hint="lower max_position_embeddings in its config.json to the length it was trained at",
+        )
+
+
+def difference(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """The largest difference of log-probabilities [V], nats, for the likeliest of `expected`;
+    infinite where one of them is no number."""
+    import torch
+
+    likely = expected.topk(min(TOKENS, len(expected))).indices
+    one, other = expected[likely], found[likely]
+    apart = torch.where(one == other, torch.zeros_like(one), (one - other).abs())
+    return float(apart.nan_to_num(nan=float("inf")).max())
+
+
+def takes_trees(lm: TransformersLM, known: Known) -> bool:
+    """Switch to the tree attention if the model takes it and has the rows `known`; else warn."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    if lm.alone:
+        return False
+    AttentionInterface.register(ATTENTION, attend)
+    AttentionMaskInterface.register(ATTENTION, seen_by)
+    model = lm._model
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(ATTENTION)
+        if model.config._attn_implementation != ATTENTION:
+            raise NotImplementedError("it has an attention of its own")
+        worst = _worst_in_trees(lm, known)
+        if worst <= tolerance(model):
+            return True
+        reason = f"its log-probabilities differ by {worst:.2g}"
+    except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    model.set_attn_implementation(before)
+    lm.warn(
+        f"{type(model).__name__} can't be evaluated as a token tree ({reason}); every "
+        "context is read whole: results are the same, runs are many times slower"
+    )
+    return False
+
+
+def _worst_in_trees(lm: TransformersLM, known: Known) -> float:
+    """The largest difference between `known` rows and those of two documents' trees.
+
+    The calls are such that one document has more nodes than the other, and that the second call
+    reads keys and values that the first one has stored.
+    """
+    session = TreeSession(lm)
+    roots = [session.open(), session.open()]
+    trees = [{context: _state(session, root, context) for context in known} for root in roots]
+    long = max(known, key=len)
+    branch = [context for context in known if context != long[: len(context)]]
+    early = [(0, context) for context in known if len(context) < 2] + [(1, long)]
+    late = [(0, context) for context in known if len(context) > 1] + [(1, c) for c in branch]
+    worst = 0.0
+    for asked in (early, late):
+        nodes = np.array([trees[i][context] for i, context in asked])
+        for part, rows in session.rows(nodes):
+            found = rows.float().log_softmax(1)
+            for (_, context), row in zip(asked[part], found, strict=True):
+                worst = max(worst, difference(known[context], row))
+    _require_known_windows(lm, session)
+    return worst
+
+
+def _state(session: TreeSession, root: int, context: Sequence[int]) -> int:
+    state = np.array([root])
+    for token in context:
+        state = session.step(state, np.array([token]))
+    return int(state[0])
+
+
+def _require_known_windows(lm: TransformersLM, session: TreeSession) -> None:
+    """NotImplementedError if layers without masks may look back less far than they say."""
+    told = session._store.unmasked
+    text = text_config(lm._model.config)
+    if told and value(text, "attention_chunk_size") is not None:
+        raise NotImplementedError("it reads its context in chunks")
+    window = value(text, "sliding_window")
+    if told and window and window not in told:
+        raise NotImplementedError("its sliding window is not known to the attention function")
