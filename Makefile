@@ -7,6 +7,7 @@
 #   make bench-dna  proteins under models of DNA (an hour; BENCH_DNA_FLAGS="--only rmse": a minute);
 #                the genome is in the Debian package any2fasta-examples
 #   make bench-two  how much two processes on one machine slow each other down
+#   make calibrate  what `missing` says against what is missing (a quarter of an hour)
 #   make fuzz    malformed grammars for ten minutes
 #   make docs    rewrite the command reference in README.md
 #   make clean   remove everything that make and the tools made
@@ -21,7 +22,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-dna bench-two fuzz docs clean
+.PHONY: demo test check bench bench-dna bench-two calibrate fuzz docs clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -45,6 +46,9 @@ bench-dna: $(READY)
 
 bench-two: $(READY)
 	$(BIN)/python scripts/bench_two.py
+
+calibrate: $(READY)
+	$(BIN)/python scripts/calibrate.py
 
 fuzz: $(READY)
 	$(BIN)/python scripts/fuzz_grammar.py --seconds 600

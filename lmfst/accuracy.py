@@ -29,15 +29,25 @@ WORTH_A_WARNING = 0.1
 
 @dataclass(frozen=True)
 class Pass:
-    """A propagation of one document: its threshold; the log-probability it found, nats; what is
-    missing of it, nats, in all and because of the number of hypotheses alone; and the rows it used.
+    """A propagation of one document: its threshold; by how much it raised any prefix's
+    log-probability over the pass before, nats (inf for the first one); what is missing of the
+    whole, nats, in all and because of the number of hypotheses alone; and the rows it used.
     """
 
     threshold: float
-    logp: float
+    gained: float
     missing: float
     crowded: float
     rows: int
+
+
+def gained(log_prefix: Floats, before: Floats | None) -> float:
+    """The most by which a pass raised the log-probability of a prefix, nats, both [N + 1]; inf if
+    there was no pass before."""
+    if before is None:
+        return math.inf
+    known = log_prefix > -np.inf
+    return float((log_prefix[known] - before[known]).max())
 
 
 def missing_by_offset(log_prefix: Floats, log_dropped: Floats) -> Floats:

@@ -218,14 +218,12 @@ class Tolerance(Beam):
         return "effort" if spent or len(passes) == MOST_PASSES else None
 
     def _accurate(self, passes: Sequence[Pass], goal: float) -> bool:
-        """Whether little enough is missing, and a pass before this one found as much: where a
-        light hypothesis predicts the rest far better, what is missing is more than the estimate."""
+        """Whether little enough is missing, and the pass before found as much of every prefix:
+        where a light hypothesis predicts what follows far better, more is missing than that."""
         last = passes[-1]
         if last.missing > goal:
             return False
-        if len(passes) == 1:
-            return last.missing <= SURE * goal
-        return last.logp - passes[-2].logp <= goal
+        return last.gained <= goal or (len(passes) == 1 and last.missing <= SURE * goal)
 
     def advice(self, tally: Tally) -> str:
         reasons = {

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.accuracy import Pass, missing_by_offset
+from lmfst.accuracy import Pass, gained, missing_by_offset
 from lmfst.guide import Future
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
@@ -218,6 +218,7 @@ class _Batch:
     def run(self) -> list[Propagated]:
         passes: list[list[Pass]] = [[] for _ in self.jobs]
         results: dict[int, Propagated] = {}
+        latest: dict[int, Floats] = {}
         going = dict.fromkeys(range(len(self.jobs)), self.policy.first_threshold)
         while going:
             state = self._first(going)
@@ -227,7 +228,9 @@ class _Batch:
             again: dict[int, float] = {}
             for document, tried in going.items():
                 result = self._result(state, document, nexts[document])
-                passes[document].append(self._pass(state, document, result, tried))
+                gain = gained(result.log_prefix, latest.get(document))
+                latest[document] = result.log_prefix
+                passes[document].append(self._pass(state, document, result, tried, gain))
                 result.passes = passes[document]
                 size = len(self.jobs[document].target)
                 threshold = self.policy.next_threshold(passes[document], size)
@@ -617,12 +620,14 @@ class _Batch:
             canonical=None if math.isnan(canonical) else canonical,
         )
 
-    def _pass(self, state: _State, document: int, result: Propagated, threshold: float) -> Pass:
+    def _pass(
+        self, state: _State, document: int, result: Propagated, threshold: float, gain: float
+    ) -> Pass:
         begin, size = int(self.base[document]), len(self.jobs[document].target)
         crowded = missing_by_offset(result.log_prefix, state.log_crowded[begin : begin + size])
         return Pass(
             threshold=threshold,
-            logp=float(result.log_prefix[-1]),
+            gained=gain,
             missing=math.inf if result.missing is None else float(result.missing.sum()),
             crowded=float(crowded.sum()),
             rows=result.rows,

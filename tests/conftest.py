@@ -1,4 +1,5 @@
-"""Settings for all tests: offline, quiet, without time limits on single hypothesis examples."""
+"""Settings for all tests: offline, quiet, torch on one thread, without time limits on single
+hypothesis examples."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Before any test imports torch; the processes that tests start have it, too.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shared machine makes single examples slow now and then; that is no failure.
 settings.register_profile("lmfst", deadline=None, print_blob=True)
