@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     )
     from lmfst.fst import Fst
     from lmfst.lm.base import LM
-    from lmfst.policy import Beam, Exact
+    from lmfst.policy import Beam, Exact, Tolerance
+    from lmfst.sampling import Sample
     from lmfst.score import TransducedLM, load
 
 __version__ = "0.1.0"
@@ -41,6 +42,8 @@ __all__ = [
     "InputError",
     "LmfstError",
     "ModelError",
+    "Sample",
+    "Tolerance",
     "TransducedLM",
     "UsageError",
     "__version__",
@@ -52,6 +55,8 @@ _HOMES = {
     "Beam": "lmfst.policy",
     "Exact": "lmfst.policy",
     "Fst": "lmfst.fst",
+    "Sample": "lmfst.sampling",
+    "Tolerance": "lmfst.policy",
     "TransducedLM": "lmfst.score",
     "load": "lmfst.score",
 }

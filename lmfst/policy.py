@@ -34,6 +34,8 @@ AIM = 0.8
 """Share of what may be missing that a further pass aims at."""
 SURE = 0.1
 """Share of what may be missing below which one pass is enough."""
+SETTLED = 2.0
+"""By how many times what may be missing the latest pass may have raised some prefix."""
 UNSETTLED_STEP = 0.2
 """Factor by which the threshold is lowered where little is missing by estimate, but the latest pass
 found more than may be missing."""
@@ -223,7 +225,7 @@ class Tolerance(Beam):
         last = passes[-1]
         if last.missing > goal:
             return False
-        return last.gained <= goal or (len(passes) == 1 and last.missing <= SURE * goal)
+        return last.gained <= SETTLED * goal or (len(passes) == 1 and last.missing <= SURE * goal)
 
     def advice(self, tally: Tally) -> str:
         reasons = {

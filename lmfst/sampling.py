@@ -71,7 +71,7 @@ class Sample(Policy):
     def advice(self, tally: Tally) -> str:
         guided = "" if self.guide else " or give a --guide"
         return (
-            f"few replicates hold most of the weight of {tally.unsure} estimates (as many as "
+            f"few replicates hold most of the weight of {tally.unsure} estimate(s) (as much as "
             f"{tally.least_effective:.1f} of {self.replicates} equal ones, at worst): their logp "
             f"and stderr are too rough to report; raise --particles{guided}"
         )
