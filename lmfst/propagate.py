@@ -386,13 +386,21 @@ class _Batch:
         else:
             rows = self._read_now(chosen, states)
         if not self.policy.estimates:
-            for where, gone in ((state.log_dropped, ~kept), (state.log_crowded, ~kept & heavy)):
-                np.logaddexp.at(where, wave.position[gone], wave.logw[gone])
+            self._drop(state, wave, ~kept, heavy)
         if len(chosen):
             self._grow(state, chosen, states)
             self._count(state, chosen, states, rows)
             self._spread(state, chosen, states, rows)
         return blocked
+
+    def _drop(
+        self, state: _State, wave: Wave, gone: NDArray[np.bool_], heavy: NDArray[np.bool_]
+    ) -> None:
+        """Note the weight of nodes that are dropped; heavy: see `_decide`."""
+        if gone.any():
+            np.logaddexp.at(state.log_dropped, wave.position[gone], wave.logw[gone])
+            gone &= heavy
+            np.logaddexp.at(state.log_crowded, wave.position[gone], wave.logw[gone])
 
     def _grow(self, state: _State, chosen: Wave, states: Ints) -> None:
         """Let trunks go on to nodes that were kept."""
