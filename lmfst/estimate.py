@@ -30,7 +30,7 @@ from lmfst.sampling import Sample, mean_estimate
 
 Warn = Callable[[str], None]
 
-UNSURE = 0.5
+UNSURE = 0.3
 """Standard deviation of a replicate, relative to the mean, above which a standard error to first
 order is not to be trusted."""
 

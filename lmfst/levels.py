@@ -67,7 +67,7 @@ class Levels:
     def rows(self, records: Iterable[Scored]) -> Iterator[list[Row]]:
         """The rows of each record together, those of a summary at the end.
 
-        Records before the one that they are compared with wait for it. InputError if there is none.
+        Records wait for the one that they are compared with. InputError if there is none.
         """
         if self.level == "summary":
             found = summary_row(record.text_row() for record in records)
@@ -88,16 +88,26 @@ class Levels:
         waiting: list[Scored] = []
         for record in records:
             waiting.append(record)
-            if versus in (record.id, *record.id.split()[:1]):
+            if versus == record.id:
                 break
-        else:
-            ids = ", ".join(repr(record.id) for record in waiting[:MOST_NAMES])
-            more = ", …" if len(waiting) > MOST_NAMES else ""
-            raise InputError(
-                f"--versus {versus!r}: no document has this id",
-                hint=f"the ids are {ids}{more}" if ids else "there are no documents",
-            )
-        reference = waiting[-1]
+        reference = waiting[-1] if waiting and waiting[-1].id == versus else None
+        if reference is None:
+            reference = _only_one(versus, waiting)
         for record in chain(waiting, records):
             row = {**record.text_row(), **record.versus(reference)}
             yield [{name: row[name] for name in self.columns}]
+
+
+def _only_one(versus: str, records: list[Scored]) -> Scored:
+    """The record whose id begins with a word. InputError if there are none or several."""
+    found = [record for record in records if record.id.split()[:1] == [versus]]
+    if len(found) == 1:
+        return found[0]
+    shown = found or records
+    ids = ", ".join(repr(record.id) for record in shown[:MOST_NAMES])
+    more = ", …" if len(shown) > MOST_NAMES else ""
+    said = f"it is that of {len(found)} documents" if found else "no document has it"
+    raise InputError(
+        f"--versus {versus!r}: expected the id of a document, or its first word: {said}",
+        hint=f"the ids are {ids}{more}" if ids else "there are no documents",
+    )

@@ -28,6 +28,10 @@ Encode = Callable[[bytes], Sequence[int] | None]
 Key = tuple[int, int, int]
 """(LM state, lexicon state, position in the batch)"""
 
+Place = tuple[int, int]
+"""(position in the source, state of the decoder of tokens)"""
+BEGIN: Place = (0, 0)
+
 TRUNK = 1024
 """Tokens that a continuation adds at most."""
 REQUEST = 512
@@ -36,50 +40,55 @@ more per row than a larger one, and what is asked for less far ahead is more oft
 
 
 class Continuation:
-    """The canonical way on from every position of a source text, in tokens.
+    """The canonical way on from every place of a source text, in tokens.
 
-    encode: a segmentation of a byte string into tokens, or None where it has none. is_canonical:
-    whether that of the whole text is the tokenizer's own.
+    encode: a segmentation of a byte string into tokens, or None where it has none. canonical: the
+    tokenizer's own tokens of the whole text, if it has any; is_canonical: whether these are the way
+    on from the beginning.
     """
 
     def __init__(
-        self, text: bytes, vocab: Vocab, encode: Encode, *, is_canonical: bool = False
+        self, text: bytes, vocab: Vocab, encode: Encode, canonical: Sequence[int] | None = None
     ) -> None:
         self._text, self._vocab, self._encode = text, vocab, encode
-        self.is_canonical = is_canonical
-        self._next: dict[int, tuple[int, int]] = {}
-        self._lay(0, len(text))
-        self._boundaries = sorted(self._next)
+        self._next: dict[Place, tuple[int, Place]] = {}
+        self._lay(BEGIN, len(text))
+        self._boundaries = sorted({position for position, _ in self._next})
+        self.is_canonical = canonical is not None and self.tokens() == list(canonical)
 
-    def _lay(self, begin: int, end: int) -> None:
-        """Note the tokens of text[begin:end]."""
-        at = begin
-        for token in self._encode(self._text[begin:end]) or ():
-            size = self.size(token, at == 0)
-            if size == 0 or at + size > end:
+    def _lay(self, begin: Place, end: int) -> None:
+        """Note the tokens of the text from a place to an end."""
+        place = begin
+        for token in self._encode(self._text[begin[0] : end]) or ():
+            after = self.after(place, token)
+            if after is None or after == place or after[0] > end:
                 return
-            self._next.setdefault(at, (token, at + size))
-            at += size
+            self._next.setdefault(place, (token, after))
+            place = after
 
-    def size(self, token: int, first: bool) -> int:
-        """Bytes that a token spells, as the first one or later."""
-        spelled = self._vocab.token_bytes[0 if first else -1][token]
-        return len(spelled) if spelled is not None else 0
+    def after(self, place: Place, token: int) -> Place | None:
+        """The place after a token; None if the text doesn't go on with what it spells."""
+        position, decoder = place
+        spelled = self._vocab.token_bytes[decoder][token]
+        if spelled is None or not self._text.startswith(spelled, position):
+            return None
+        return position + len(spelled), self._vocab.next_state[decoder][token]
 
-    def token(self, position: int) -> tuple[int, int] | None:
-        """The token that goes on from a position, and the position after it."""
-        if position not in self._next and 0 <= position < len(self._text):
+    def token(self, place: Place) -> tuple[int, Place] | None:
+        """The token that goes on from a place, and the place after it."""
+        position = place[0]
+        if place not in self._next and 0 <= position < len(self._text):
             at = int(np.searchsorted(self._boundaries, position, side="right"))
             end = self._boundaries[at] if at < len(self._boundaries) else len(self._text)
-            self._lay(position, end)
-        return self._next.get(position)
+            self._lay(place, end)
+        return self._next.get(place)
 
     def tokens(self) -> list[int]:
         """The canonical tokens of the whole text, as far as there are any."""
-        found, position = [], 0
-        while (on := self.token(position)) is not None:
+        found, place = [], BEGIN
+        while (on := self.token(place)) is not None:
             found.append(on[0])
-            position = on[1]
+            place = on[1]
         return found
 
 
@@ -87,20 +96,21 @@ class Continuation:
 class Lookahead:
     """The lookahead of one document: where its nodes are in the source.
 
-    position: LM state → bytes of the source read.
+    places: LM state → place in the source; None where that is another text.
     """
 
     lexicons: Lexicons
     session: Session
     target: Pattern
     continuation: Continuation
-    position: dict[int, int] = field(default_factory=dict)
+    places: dict[int, Place | None] = field(default_factory=dict)
 
     def place(self, parent: int, token: int, state: int) -> None:
-        """Note the source position of a new node, whose parent has been noted or is the root."""
-        if state not in self.position:
-            before = self.position.get(parent, 0)
-            self.position[state] = before + self.continuation.size(token, before == 0)
+        """Note the place of a new node, whose parent has been noted or is the root."""
+        if state not in self.places:
+            before = self.places.get(parent, BEGIN)
+            after = None if before is None else self.continuation.after(before, token)
+            self.places[state] = after
 
     def extend(self, key: Key, base: int, known: Container[tuple[int, int]]) -> list[Key]:
         """The nodes of a node's canonical continuation that fit the target, at most `TRUNK`.
@@ -110,15 +120,15 @@ class Lookahead:
         """
         state, lexicon, offset = key[0], key[1], key[2] - base
         found: list[Key] = []
-        position = self.position.setdefault(state, 0)
+        place = self.places.setdefault(state, BEGIN)
         while len(found) < TRUNK:
-            on = self.continuation.token(position)
+            on = None if place is None else self.continuation.token(place)
             moved = None if on is None else self._read(lexicon, offset, on[0])
             if on is None or moved is None or (moved[0], moved[1] + base) in known:
                 break
             lexicon, offset = moved
             state = int(self.session.step(np.array([state]), np.array([on[0]]))[0])
-            position = self.position.setdefault(state, on[1])
+            place = self.places.setdefault(state, on[1])
             found.append((state, lexicon, offset + base))
         return found
 

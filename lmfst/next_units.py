@@ -98,6 +98,8 @@ def separated_units(
     model = copy.copy(model)
     # The strings share their prefixes: each is read by the model once.
     model.lm = RememberingLM(model.lm)
+    heard: list[str] = []
+    model.warn = heard.append
     units = model.target.units
     spans = units.spans(prefix)
     begun = list(prefix[spans[-1][0] :]) if spans and prefix[-1] not in units.ends else []
@@ -118,6 +120,9 @@ def separated_units(
         for extended, logp, ends in _extensions(model, prefix, string, bool(begun)):
             pushed += 1
             heapq.heappush(queue, (cost - logp, pushed, ends, extended))
+    if heard:
+        # One of the strings on the way stands for all.
+        warn(heard[0])
     rest = max(0.0, 1.0 - math.fsum(math.exp(logp) for _, logp in found))
     return [*found, (REST, math.log(rest) if rest > 0.0 else -math.inf)]
 

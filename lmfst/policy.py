@@ -33,12 +33,12 @@ ROWS_POWER = 0.3
 AIM = 0.8
 """Share of what may be missing that a further pass aims at."""
 SURE = 0.1
-"""Share of what may be missing below which one pass is enough."""
+"""Share of what may be missing below which nothing has to be tried out."""
 SETTLED = 2.0
-"""By how many times what may be missing the latest pass may have raised some prefix."""
+"""By how many times what may be missing lower thresholds may have raised some prefix."""
 UNSETTLED_STEP = 0.2
-"""Factor by which the threshold is lowered where little is missing by estimate, but the latest pass
-found more than may be missing."""
+"""Factor by which the threshold is lowered where little is missing by estimate, but no lower one
+has been tried; and by which one must have been."""
 SMALLEST_STEP, LARGEST_STEP = 0.6, 0.03
 """Factors by which a further pass lowers the threshold, at least and at most."""
 GROWTH = 1.15
@@ -178,11 +178,13 @@ class Beam(Policy):
 @dataclass(frozen=True)
 class Tolerance(Beam):
     """A beam whose threshold is lowered, document by document, until at most `tolerance` nats are
-    missing for every 100 target symbols or part of 100; see `lmfst.accuracy`.
+    missing for every 100 target symbols (in all, of fewer than 100); see `lmfst.accuracy`.
 
-    The first pass is at `threshold`; later ones use its rows again. `effort` limits the rows of a
-    pass to so many times those of the first one, and `size` the hypotheses of an offset; where a
-    limit is met, the document is left as it is, and its `missing` says what that means.
+    The first pass is at `threshold`; later ones use its rows again. A document is finished where
+    little enough is missing by estimate, and thresholds lowered to a fifth at least have raised no
+    prefix by more than twice that. `effort` limits the rows of a pass to so many times those of the
+    first one, and `size` the hypotheses of an offset; where a limit is met, the document is left as
+    it is, and its `missing` says what that means.
     """
 
     size: int = defaults.MOST_BEAM
@@ -214,23 +216,37 @@ class Tolerance(Beam):
         last, goal = passes[-1], self.goal(symbols)
         if self._accurate(passes, goal):
             return None
-        if last.crowded > goal:
+        if len(passes) == MOST_PASSES:
+            return "threshold"
+        if last.missing == math.inf:
+            return None
+        if last.crowded > max(goal, last.missing - last.crowded):
             return "size"
-        spent = last.rows * GROWTH >= self.effort * passes[0].rows
-        return "effort" if spent or len(passes) == MOST_PASSES else None
+        return "effort" if last.rows * GROWTH >= self._affordable(passes) else None
+
+    def _affordable(self, passes: Sequence[Pass]) -> float:
+        """Rows that a pass may use, by the first one that has lost no prefix."""
+        return self.effort * next(one.rows for one in passes if one.missing < math.inf)
 
     def _accurate(self, passes: Sequence[Pass], goal: float) -> bool:
-        """Whether little enough is missing, and the pass before found as much of every prefix:
-        where a light hypothesis predicts what follows far better, more is missing than that."""
-        last = passes[-1]
+        """Whether little enough is missing, and lower thresholds found hardly more of any prefix:
+        where a light hypothesis predicts what follows far better, more is missing than it says."""
+        last, raised = passes[-1], 0.0
         if last.missing > goal:
             return False
-        return last.gained <= SETTLED * goal or (len(passes) == 1 and last.missing <= SURE * goal)
+        if last.missing <= SURE * goal:
+            return True
+        for before, after in zip(passes[-2::-1], passes[:0:-1], strict=True):
+            raised += after.gained
+            if before.threshold * UNSETTLED_STEP * (1 + 1e-9) >= last.threshold:
+                return raised <= SETTLED * goal
+        return False
 
     def advice(self, tally: Tally) -> str:
         reasons = {
             "size": f"more than {self.size} hypotheses at an offset",
             "effort": f"more than {self.effort:g} times the rows of threshold {self.threshold:g}",
+            "threshold": f"more than {MOST_PASSES} passes",
         }
         met = ", ".join(f"{n} would need {reasons[limit]}" for limit, n in tally.above.items())
         return (
@@ -248,9 +264,10 @@ class Tolerance(Beam):
         lacking = UNSETTLED_STEP
         if last.missing > goal:
             lacking = (AIM * goal / last.missing) ** (1 / MISSING_POWER)
-        affordable = (self.effort * passes[0].rows / last.rows) ** (-1 / ROWS_POWER)
+        affordable = (self._affordable(passes) / last.rows) ** (-1 / ROWS_POWER)
         step = min(SMALLEST_STEP, max(lacking, affordable, LARGEST_STEP))
-        return last.threshold * step
+        # Two digits: what differs in the last ones, as a model's rows do, mustn't matter.
+        return float(f"{last.threshold * step:.2g}")
 
     def describe(self) -> dict[str, Any]:
         found = {**asdict(self), "policy": "beam", "tolerance_unit": "nats per 100 symbols"}

@@ -36,7 +36,7 @@ from lmfst.plan import Floats, Ints, Plan, make_plan
 from lmfst.policy import SILENT_TOLERANCE, Policy
 from lmfst.rows import Group, Normaliser, RowTable, ragged
 from lmfst.sampling import Sample
-from lmfst.sequential import END
+from lmfst.sequential import END, Determinised
 from lmfst.trunk import Trunk
 from lmfst.wave import Pool, Wave, merged, sorted_by_position
 
@@ -131,9 +131,11 @@ class _State:
     """Where a batch stands. Arrays over positions hold offset o of document d at base[d] + o.
 
     offset: int64 [documents], the offset whose nodes are next. wave: int64 [documents], waves taken
-    there. log_threshold: float64 [documents]. log_prefix, log_dropped, log_crowded (what was
-    dropped because of the number of nodes alone), best (the heaviest node that arrived): float64
-    [positions]. pool: nodes that have arrived at offsets to come. trunk: the sources' own tokens.
+    there. log_threshold: float64 [documents]. survives: float64 [documents], log weight of the next
+    node of the source's own tokens, where output may wait for more input; inf where there is none.
+    log_prefix, log_dropped, log_crowded (what was dropped because of the number of nodes alone),
+    best (the heaviest node that arrived): float64 [positions]. pool: nodes that have arrived at
+    offsets to come. trunk: the sources' own tokens.
 
     Of the real run only: rows (int64) and removed (float64), see `Propagated`, canonical (float64,
     NaN while it isn't known), all [documents]; splits: (position, symbol, logp) of next symbols.
@@ -147,6 +149,7 @@ class _State:
         self.log_dropped = np.full(positions, -np.inf)
         self.log_crowded = np.full(positions, -np.inf)
         self.best = np.full(positions, -np.inf)
+        self.survives = np.full(documents, np.inf)
         self.pool = Pool(positions)
         self.trunk = trunk
         self.rows = np.zeros(documents, dtype=np.int64)
@@ -159,6 +162,7 @@ class _State:
         other = _State(0, 0, self.trunk.copy())
         other.offset, other.wave = self.offset.copy(), self.wave.copy()
         other.log_threshold = self.log_threshold
+        other.survives = self.survives.copy()
         other.log_prefix, other.log_dropped = self.log_prefix.copy(), self.log_dropped.copy()
         other.best, other.pool = self.best.copy(), self.pool.copy()
         return other
@@ -177,7 +181,8 @@ class _Batch:
     ) -> None:
         self.lexicons, self.session, self.policy = lexicons, session, policy
         self.normalise, self.jobs = normalise, jobs
-        sizes = np.array([len(job.target) + 1 for job in jobs], dtype=np.int64)
+        self.sizes = np.array([len(job.target) for job in jobs], dtype=np.int64)
+        sizes = self.sizes + 1
         self.base = np.cumsum(sizes) - sizes
         self.last = np.array([job.last for job in jobs], dtype=np.int64)
         self.document = np.repeat(np.arange(len(jobs)), sizes)
@@ -195,7 +200,7 @@ class _Batch:
         self._plans: dict[tuple[int, int], Plan] = {}
         self._row_of: dict[Key, int] = {}
         self._any_row: dict[tuple[int, int], int] = {}
-        self._steps = 0
+        self._steps = self._asked = 0
         self._age: dict[int, int] = {}
         self._chains: dict[int, tuple[int, int]] = {}
         self._ahead: list[Lookahead | None] = [
@@ -207,10 +212,14 @@ class _Batch:
         # Where all of the source's own tokens are known, and the end is asked for.
         self._canonical = np.array(
             [
-                job.source is not None and job.source.is_canonical and job.target[-1:] == (END,)
+                job.source is not None
+                and job.source.is_canonical
+                and job.target[-1:] == (END,)
+                and not session.merges
                 for job in jobs
             ]
         )
+        self._waits = isinstance(lexicons.machine, Determinised)
         self._looks_ahead = any(ahead is not None for ahead in self._ahead)
         futures = [job.future for job in jobs if job.future is not None]
         self._guide = futures[0].guide if futures else None
@@ -313,6 +322,9 @@ class _Batch:
         # The prefix probability itself would be a poor yardstick where the text leaves a likely
         # token in the middle: mass that is about to die would crowd out the nodes that go on.
         reference = np.maximum(state.log_prefix[self.ahead_of[position]], heaviest)
+        # Nor would hypotheses that have read less of the source, where output waits: the source's
+        # own next node goes on for certain, and others that have read as far may be as light.
+        reference = np.minimum(reference, state.survives[self.document[position]])
         least = reference + state.log_threshold[self.document[position]]
         kept = self.policy.keep(wave.logw, first, least)
         size = np.diff(first, append=len(wave))
@@ -422,8 +434,10 @@ class _Batch:
         ended = state.trunk.ended(documents, states) & self._canonical[documents]
         for i in np.flatnonzero(ended).tolist():
             # The node covers the whole target where its next token is an end.
-            last = self.table.cover_first[rows[i]] + self.table.cover_count[rows[i]] - 1
-            state.canonical[documents[i]] = chosen.logw[i] + self.table.cover_logp[last]
+            count = self.table.cover_count[rows[i]]
+            if chosen.position[i] + count == self.base[documents[i]] + self.sizes[documents[i]]:
+                last = self.table.cover_first[rows[i]] + count - 1
+                state.canonical[documents[i]] = chosen.logw[i] + self.table.cover_logp[last]
         if self.table.symbol_count[rows].any():
             flat, owner = ragged(self.table.symbol_first[rows], self.table.symbol_count[rows])
             state.splits.append(
@@ -447,12 +461,15 @@ class _Batch:
         alive = logw > -np.inf
         if not self.session.merges:
             # Children that no later decision can keep need not wait for it.
+            on = state.trunk.next_ones(self.document[to], states[owner], table.child_token[flat])
+            on &= alive
+            if self._waits:
+                state.survives[self.document[to[on]]] = logw[on]
             known = np.maximum(state.log_prefix[self.ahead_of[to]], state.best[to])
+            known = np.minimum(known, state.survives[self.document[to]])
             least = known + state.log_threshold[self.document[to]]
             light = alive & (logw < least) & (to > wave.position[owner])
-            light &= ~state.trunk.next_ones(
-                self.document[to], states[owner], table.child_token[flat]
-            )
+            light &= ~on
             np.logaddexp.at(state.log_dropped, to[light], logw[light])
             alive &= ~light
         flat, owner = flat[alive], owner[alive]
@@ -502,6 +519,7 @@ class _Batch:
     def _read(self, keys: list[Key]) -> None:
         """Ask the session for rows, in this order, which has equal plans side by side."""
         states = np.array([key[0] for key in keys], dtype=np.int64)
+        self._asked += len(keys)
         for block, rows in self.session.rows(states):
             lse, removed = self.normalise(rows)
             groups: list[Group] = []
@@ -543,7 +561,7 @@ class _Batch:
         self._steps += 1
         if self._steps % RETAIN_EVERY:
             return
-        if self.policy.repeats and len(self.table) < RETAINED_ROWS:
+        if self.policy.repeats and self._asked < RETAINED_ROWS:
             return
         here = self.base + state.offset
         self._plans = {k: p for k, p in self._plans.items() if k[1] >= here[self.document[k[1]]]}
@@ -631,13 +649,19 @@ class _Batch:
     def _pass(
         self, state: _State, document: int, result: Propagated, threshold: float, gain: float
     ) -> Pass:
-        begin, size = int(self.base[document]), len(self.jobs[document].target)
-        crowded = missing_by_offset(result.log_prefix, state.log_crowded[begin : begin + size])
+        begin, size = int(self.base[document]), int(self.sizes[document])
+        own = slice(begin, begin + size)
+        crowded = missing_by_offset(result.log_prefix, state.log_crowded[own])
+        missing = math.inf if result.missing is None else float(result.missing.sum())
+        if self.jobs[document].last == size and result.log_prefix[-1] > -np.inf:
+            # What follows the target is asked for, and lacks what was dropped behind its end.
+            missing += float(np.exp(state.log_dropped[begin + size] - result.log_prefix[-1]))
         return Pass(
             threshold=threshold,
             gained=gain,
-            missing=math.inf if result.missing is None else float(result.missing.sum()),
-            crowded=float(crowded.sum()),
+            missing=missing,
+            # Of what is lost altogether it says nothing.
+            crowded=float(crowded[np.isfinite(crowded)].sum()),
             rows=result.rows,
         )
 

@@ -172,10 +172,10 @@ class Scored:
     def versus(self, other: Scored) -> Row:
         """How much more probable this document is than another one, in nats, and the standard error
         of that where both are estimates by the same random numbers."""
-        equal = self.logp == other.logp
+        both_zero = self.logp == other.logp == -math.inf
         return {
             "versus": other.id,
-            "difference": 0.0 if equal else self.logp - other.logp,
+            "difference": None if both_zero else self.logp - other.logp,
             "difference_stderr": stderr_of_difference(self.log_replicates, other.log_replicates),
         }
 

@@ -103,7 +103,7 @@ class TransducedLM:
             raise UsageError(f"--partial must be error or condition, not {partial!r}")
         self.lm, self.target = lm, target
         self.policy = Tolerance() if policy is None else policy
-        self._warn = warn
+        self.warn = warn
         support = support_of(target, lm.vocab, warn, drop_nul=partial == "error")
         name = f"{target.name} for {lm.describe().get('model', type(lm).__name__)}"
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support, name=name)
@@ -226,7 +226,12 @@ class TransducedLM:
         source = self._continuation(None, target)
         impossible = partial(self._impossible, tuple(target))
         job = Job(symbols, frozenset(wanted), source, self.lookahead, impossible=impossible)
-        return propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
+        found = propagate(self.lexicons, session, self.policy, self._normalise, [job])[0]
+        tally = Tally()
+        limit = self.policy.limit(found.passes, len(symbols))
+        tally.add(found.passes, found.passes[-1].missing, limit)
+        self._warn_of_missing(tally)
+        return found
 
     def _continuation(self, text: bytes | None, target: Pattern) -> Continuation | None:
         """The canonical tokens of a source text; None where none is known, or none is needed. Of a
@@ -240,8 +245,8 @@ class TransducedLM:
         text = self._some_source(first_string(target)) if own is None else own
         if text is None:
             return None
-        is_canonical = own is not None and self.lm.canonical(own) is not None
-        return Continuation(text, self.lm.vocab, self.lm.encode, is_canonical=is_canonical)
+        canonical = None if own is None else self.lm.canonical(own)
+        return Continuation(text, self.lm.vocab, self.lm.encode, canonical)
 
     def _text_of(self, text: bytes | None, target: Pattern) -> bytes | None:
         """A document's text in source form: as given, or the only one with its target. None where
@@ -341,7 +346,7 @@ class TransducedLM:
         except InputError as error:
             if unknown != "skip":
                 raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
-            self._warn(f"{document.origin}: skipped: {error.message}")
+            self.warn(f"{document.origin}: skipped: {error.message}")
             return None
 
     @cached_property
@@ -394,7 +399,7 @@ class TransducedLM:
         at, reason = self._why_zero(target, found)
         if at < len(target):
             reason += self._reader.options(target[at])
-        self._warn(f"{document.origin}: logp is -inf from {reason}")
+        self.warn(f"{document.origin}: logp is -inf from {reason}")
 
     def _why_zero(self, target: Pattern, found: Propagated) -> tuple[int, str]:
         """From which symbol on the probability of a target is zero, and why, as text."""
@@ -419,13 +424,13 @@ class TransducedLM:
     def _warn_of_missing(self, tally: Tally) -> None:
         """One warning for all documents that lack more than they should, or vary more."""
         if tally.unsure and isinstance(self.policy, Sample):
-            self._warn(self.policy.advice(tally))
+            self.warn(self.policy.advice(tally))
         if not tally.above:
             return
         sampled = " or estimate with --policy sample" if self.target.fst is not None else ""
         if sampled and self.lm.vocab.alphabet <= DNA:
             sampled += " --guide dna"
-        self._warn(self.policy.advice(tally) + sampled)
+        self.warn(self.policy.advice(tally) + sampled)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""

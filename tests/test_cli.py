@@ -195,6 +195,9 @@ def test_tolerance_bounds_and_what_they_go_with(arpa: Path, tmp_path: Path) -> N
         ("--tolerance=0",),
         ("--tolerance=nan",),
         ("--bounds",),
+        ("--exact", "--beam=3"),
+        ("--policy=sample", "--threshold=0.1"),
+        ("--exact", "--policy=sample"),
     ):
         done = call("convert", "--model", arpa, *options, input=text)
         assert (done.code, done.out) == (2, b""), options

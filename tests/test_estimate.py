@@ -113,7 +113,7 @@ def test_levels_and_what_they_go_with() -> None:
     for row, record in zip(rows, records, strict=True):
         assert row["difference"] == pytest.approx(record.logp - records[1].logp, abs=1e-12)
         assert row["difference_stderr"] is None
-    with pytest.raises(InputError, match=r"--versus '9': no document") as raised:
+    with pytest.raises(InputError, match=r"--versus '9': .* no document has it") as raised:
         list(Levels("text", versus="9").rows(records))
     assert "'1', '2', '3'" in raised.value.hint
 
@@ -178,5 +178,7 @@ def test_what_the_command_line_makes_of_it(tmp_path: Path) -> None:
     assert (facts["particles"], facts["replicates"]) == (64, 3)
     rows, said, facts = run("--level", "text", "--policy", "beam")
     assert "estimating" not in said and facts["policy_from"] == "options"
+    rows, said, facts = run("--level", "text", "--context", "3")
+    assert "estimating" not in said and facts["policy_from"] == "default"
     done = CliRunner().invoke(app, [*base, "--level", "replicate", "--policy", "beam"])
     assert done.exit_code == 2 and "only estimates have replicates" in done.stderr

@@ -60,7 +60,12 @@ class Settings:
 
     @staticmethod
     def of(params: Mapping[str, Any]) -> Settings:
-        """From a command's parameters by name, as its context has them (choices as text)."""
+        """From a command's parameters by name, as its context has them (choices as text).
+        UsageError for two policies."""
+        if params["exact"] and str(params["policy"]) not in ("auto", "exact"):
+            raise UsageError(
+                f"--exact is --policy exact; --policy {params['policy']} is another one"
+            )
         return Settings(
             to=params["to"],
             model=params["model"],
@@ -87,13 +92,18 @@ class Settings:
                 "--tolerance finds the threshold of --policy beam by itself",
                 hint="leave it out, or --beam, --threshold and other policies",
             )
+        if fixed and self.policy not in ("auto", "beam"):
+            raise UsageError(
+                f"--beam and --threshold are options of --policy beam, not {self.policy}"
+            )
         if self.policy == "sample":
             return Sample(**self.sampling)
         if self._follows(suggested):
             return replace(cast(Sample, suggested), **self.sampling)
         if self.sampling:
             raise UsageError(
-                f"--{next(iter(self.sampling))} is an option of --policy sample, not {self.policy}"
+                f"--{next(iter(self.sampling))} is an option of --policy sample, not "
+                f"{'beam' if self.policy == 'auto' else self.policy}"
             )
         if self.policy == "exact":
             return Exact(node_budget=self.node_budget)
@@ -138,8 +148,13 @@ class Settings:
 
     def facts(self, model: TransducedLM) -> dict[str, Any]:
         """What makes the numbers, and where the policy comes from."""
-        own = self.policy == "auto" and model.policy.estimates
-        return {**model.describe(), "policy_from": "model" if own else "options"}
+        given = (self.tolerance, self.beam, self.threshold, self.sampling or None)
+        source = "options" if self.policy != "auto" or any(x is not None for x in given) else None
+        recommended = model.policy.estimates and self.policy == "auto"
+        return {
+            **model.describe(),
+            "policy_from": "model" if recommended else source or "default",
+        }
 
 
 def convert(
@@ -162,6 +177,7 @@ def convert(
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = Levels(level, bounds, versus)
+    levels.require(settings.make_policy(RECOMMENDED.get(settings.model)))
     require_files(paths)
     model = settings.make_model(terminal, versus=versus is not None)
     levels.require(model.policy)

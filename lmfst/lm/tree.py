@@ -362,10 +362,12 @@ class TreeSession(Session):
         if len(document) <= self.compact_above:
             return
         keep: set[int] = set()
+        seen: set[Entry] = set()
         for node in live.tolist():
             entry: Entry | None = self._entry(node)
             # A state may be asked for in this window or, by its descendants, in the next one.
-            while entry is not None and document.numbers.get(entry) not in keep:
+            while entry is not None and entry not in seen:
+                seen.add(entry)
                 if entry in document.numbers:
                     keep.add(document.numbers[entry])
                 entry = self._above(entry)
