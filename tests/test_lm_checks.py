@@ -55,6 +55,44 @@ def test_a_context_beyond_the_table_of_positions_is_an_error() -> None:
         make(settings, context_length=64)
 
 
+ROBERTAS = [
+    transformers.RobertaConfig(**SMALL, is_decoder=True),
+    transformers.XLMRobertaXLConfig(**SMALL, is_decoder=True),
+    transformers.Data2VecTextConfig(**{**SMALL, "pad_token_id": 3}, is_decoder=True),
+]
+
+
+@pytest.mark.parametrize("settings", ROBERTAS, ids=lambda found: found.model_type)
+def test_positions_counted_from_the_padding_tokens_id(settings: Any) -> None:
+    """Such models are read whole, as far as their table of positions goes."""
+    lm = make(settings)
+    assert not lm.tree and len(lm.messages) == 1  # type: ignore[attr-defined]
+    assert "token tree" in lm.messages[0]  # type: ignore[attr-defined]
+    assert lm.context_length == 64 - settings.pad_token_id - 1
+    full = [5 + i % 30 for i in range(lm.context_length - 1)]
+    contexts = [[], [6, 7], full]
+    np.testing.assert_allclose(lm.next_logp(contexts), reference(lm, contexts), atol=2e-4)
+
+
+def test_models_with_too_few_positions_are_refused() -> None:
+    settings = transformers.GPT2Config(
+        vocab_size=SIZE, n_positions=4, n_embd=16, n_head=2, n_layer=2
+    )
+    with pytest.raises(ModelError, match="reads 4 tokens at most; lmfst needs a model that reads"):
+        make(settings)
+
+
+def test_whatever_the_model_raises_is_named() -> None:
+    model = build(LLAMA)
+
+    def fail(module: Any, args: Any) -> None:
+        raise KeyError("pixel_values")
+
+    model.model.norm.register_forward_pre_hook(fail)
+    with pytest.raises(ModelError, match=r"can't read 6 tokens: 'pixel_values'"):
+        load(model)
+
+
 def test_models_that_see_the_future_are_refused() -> None:
     settings = transformers.BertConfig(
         vocab_size=SIZE, hidden_size=16, intermediate_size=24, num_hidden_layers=2,

@@ -15,7 +15,7 @@ import numpy as np
 
 from lmfst.errors import ModelError
 from lmfst.lm.attention import ATTENTION, attend, seen_by
-from lmfst.lm.config import UNLIMITED, text_config, value
+from lmfst.lm.config import UNLIMITED, readable_length, text_config, value
 from lmfst.lm.tree import TreeSession
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ def known_rows(lm: TransformersLM) -> Known:
     a, b, c, d = _usual_tokens(lm.vocab)
     long = (a, d, c, b, b)
     beside = [(a, b, c), long[:3]]
+    most = readable_length(lm._model)
+    if most < len(begun(lm, long)):
+        raise ModelError(
+            f"{type(lm._model).__name__} reads {most} tokens at most; lmfst needs a model that "
+            f"reads {len(begun(lm, long))}",
+            hint="give a model with a longer context",
+        )
     known = _prefixes(lm, long, _rows(lm, [long])[0])
     _require_causal(lm, known, long[:1])
     _require_steady(lm, known, long)
@@ -114,7 +121,24 @@ def _prefixes(lm: TransformersLM, context: tuple[int, ...], rows: torch.Tensor) 
     return {context[:n]: row for n, row in enumerate(rows, start=first)}
 
 
-def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]], **options: Any) -> torch.Tensor:
+def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+    """As `_forward`; ModelError for whatever the model raises."""
+    try:
+        return _forward(lm, contexts)
+    except ModelError:
+        raise
+    except Exception as error:  # any failure of the model's own code
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ModelError(
+            f"{type(lm._model).__name__} can't read {len(begun(lm, contexts[0]))} tokens: {reason}",
+            hint="its config.json and its weights may not belong together, or it needs more input "
+            "than tokens",
+        ) from error
+
+
+def _forward(
+    lm: TransformersLM, contexts: Sequence[tuple[int, ...]], **options: Any
+) -> torch.Tensor:
     """Log-probabilities [n, positions, vocabulary] after all tokens of contexts of one length."""
     import torch
 
@@ -139,9 +163,13 @@ def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) 
     accepted = "position_ids" in inspect.signature(lm._model.forward).parameters
     if not accepted or lm.context_length >= UNLIMITED or last <= before:
         return
-    positions = torch.tensor([[*range(before), last]], device=lm.device)
+    near, far = (torch.tensor([[*range(before), end]], device=lm.device) for end in (before, last))
     try:
-        found = _rows(lm, [context], position_ids=positions)[0, before - 1]
+        expected = _forward(lm, [context], position_ids=near)[0, before - 1]
+        if difference(known[context[:-1]], expected) > tolerance(lm._model):
+            # The model counts positions from another number than 0: trees can't have it.
+            return
+        found = _forward(lm, [context], position_ids=far)[0, before - 1]
     except IndexError:
         raise ModelError(
             f"{type(lm._model).__name__} has no position {last}, so it can't read "
@@ -151,7 +179,7 @@ def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) 
     except RuntimeError:
         # Positions must be places in the call; then no call reaches farther than its texts do.
         return
-    if difference(known[context[:-1]], found) > tolerance(lm._model):
+    if difference(expected, found) > tolerance(lm._model):
         raise ModelError(
             f"{type(lm._model).__name__} reads a text otherwise if position {last} is in the same "
             "call, so its probabilities would depend on other texts",
