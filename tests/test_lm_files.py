@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lmfst.errors import ModelError
+from lmfst.errors import ModelError, UsageError
 from lmfst.lm.load import load_lm
 from tests.test_lm_code import own_model, own_tokenizer, pickled, pickled_by_name, pickled_shards
 from tests.tiny import make_folder, make_gguf
@@ -33,7 +33,9 @@ def copy(folder: Path, tmp_path: Path) -> Path:
         "added_tokens.json",
     ],
 )
-@pytest.mark.parametrize("text", ['{"eos_token_id": 0', "[]", '"text"', "", "\ufeff{}"])
+@pytest.mark.parametrize(
+    "text", ['{"eos_token_id": 0', "[]", '"text"', "", "\ufeff{}", '{"a": ' + "[" * 200_000]
+)
 def test_damaged_files(folder: Path, tmp_path: Path, file: str, text: str) -> None:
     model = copy(folder, tmp_path)
     (model / file).write_text(text, encoding="utf-8")
@@ -75,6 +77,20 @@ def test_fewer_rows_than_ids(folder: Path, tmp_path: Path, special: bool) -> Non
         return
     with pytest.raises(ModelError, match=r"don't belong together.*259 rows.*id 259.*<more>"):
         load_lm(str(model))
+
+
+def test_a_begin_token_without_a_row(folder: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    model = copy(folder, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"bos_token": "<more>"})
+    tokenizer.save_pretrained(model)
+    with pytest.raises(ModelError, match="begin-of-text token .* has the id 259, .* 259 rows"):
+        load_lm(str(model))
+    with pytest.raises(UsageError, match="--bos '<more>' has the id 259, .* 259 rows"):
+        load_lm(str(model), bos="<more>")
+    assert load_lm(str(model), bos="<|im_end|>").vocab.size == 259
 
 
 def test_a_tokenizer_of_another_model(folder: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class ModelFiles:
             return None
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise _damaged(path, f"it can't be read: {error}") from error
         if not isinstance(found, dict):
             raise _damaged(path, f"it holds a {type(found).__name__}, not an object")
