@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ import transformers
 
 from lmfst import defaults
 from lmfst.errors import ModelError
-from lmfst.lm import config
+from lmfst.lm import checks, config
 from lmfst.lm.attention import Call, KeyValueStore
 from lmfst.lm.memory import fitting_tokens
-from tests.architectures import SIZE, SMALL, build, load, make, reference, rows_of
+from lmfst.lm.transformers import TransformersLM
+from lmfst.vocab import Vocab
+from lmfst.vocab.reading import NO_TOKEN
+from tests.architectures import SIZE, SMALL, build, load, make, reference, rows_of, vocab
+from tests.oracle import make_vocab
 
 LLAMA = transformers.LlamaConfig(**SMALL)
 GPT2 = transformers.GPT2Config(vocab_size=SIZE, n_embd=16, n_head=2, n_layer=2)
@@ -38,6 +43,47 @@ def test_one_bad_row_of_the_embeddings_is_found() -> None:
     model.model.embed_tokens.weight.data[SIZE - 2] = float("nan")
     with pytest.raises(ModelError, match=r"hold NaN: model\.embed_tokens\.weight"):
         load(model)
+
+
+def padded_vocab() -> Vocab:
+    """One whose last three rows are of no token."""
+    found, last = make_vocab([b"a"] * (SIZE - 4), eos=1, extra=3), range(SIZE - 3, SIZE)
+    return replace(found, specials=frozenset(), unmapped=dict.fromkeys(last, NO_TOKEN))
+
+
+def test_rows_of_no_token_may_be_without_probability() -> None:
+    settings = transformers.PhiConfig(**{**SMALL, "num_key_value_heads": 4})
+    expected = load(build(settings))
+    model = build(settings)
+    model.lm_head.bias.data[SIZE - 3 :] = -float("inf")
+    model.model.embed_tokens.weight.data[SIZE - 1] = float("nan")
+    lm = TransformersLM(model, padded_vocab(), bos=0)
+    assert lm.tree
+    np.testing.assert_allclose(
+        np.asarray(lm.next_logp([[3, 4]]))[:, :-3],
+        np.asarray(expected.next_logp([[3, 4]]))[:, :-3],
+        atol=1e-5,
+    )
+    model.lm_head.bias.data[SIZE - 4] = -float("inf")
+    with pytest.raises(ModelError, match=r"infinite numbers: lm_head\.bias"):
+        TransformersLM(model, padded_vocab(), bos=0)
+    model.lm_head.bias.data[SIZE - 4] = 0
+    model.lm_head.bias.data[SIZE - 1] = float("nan")
+    with pytest.raises(ModelError, match="output is not a number"):
+        TransformersLM(model, padded_vocab(), bos=0)
+
+
+@pytest.mark.parametrize("number", [1.0, float("nan")])
+def test_numbers_of_8_bits(number: float) -> None:
+    model = torch.nn.Linear(2, 2)
+    model.weight = torch.nn.Parameter(
+        torch.tensor([[number, 0.0]]).to(torch.float8_e4m3fn), requires_grad=False
+    )
+    if number == 1.0:
+        checks.require_finite_weights(model, vocab())
+        return
+    with pytest.raises(ModelError, match="hold NaN: weight"):
+        checks.require_finite_weights(model, vocab())
 
 
 def test_numbers_that_overflow_are_no_lack_of_causality() -> None:

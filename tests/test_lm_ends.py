@@ -215,6 +215,16 @@ def test_damaged_begin_tokens(model: Path, file: str, value: Any) -> None:
         load(model)
 
 
+def test_what_a_class_of_tokenizers_has_by_default_counts(model: Path) -> None:
+    without_bos(model)
+    for file in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        change(model / file, eos_token=None, eos_token_id=None)
+    (model / "special_tokens_map.json").unlink(missing_ok=True)
+    change(model / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    facts, _ = load(model)
+    assert (facts["bos"], facts["eos"]) == ("<|endoftext|>", ["<|endoftext|>"])
+
+
 # End tokens.
 
 

@@ -17,6 +17,7 @@ from lmfst.errors import ModelError
 from lmfst.lm.attention import ATTENTION, attend, seen_by
 from lmfst.lm.config import UNLIMITED, readable_length, text_config, value
 from lmfst.lm.tree import TreeSession
+from lmfst.vocab.reading import NO_TOKEN
 
 if TYPE_CHECKING:
     import torch
@@ -38,22 +39,52 @@ def tolerance(model: Any) -> float:
     return TOLERANCE.get(str(model.dtype).removeprefix("torch."), 1e-3)
 
 
-def require_finite_weights(model: Any) -> None:
-    """ModelError if a weight is NaN or infinite, even one that no token of the checks touches."""
-    import torch
+def require_finite_weights(model: Any, vocab: Vocab) -> None:
+    """ModelError if a weight is NaN or infinite, even one that no token of the checks touches.
 
+    Rows of no token of the vocabulary may hold anything where they are never read (embeddings), or
+    minus infinity where it leaves other logits alone (the output layer's bias).
+    """
+    free = _free_rows(model, vocab)
     for name, weight in model.named_parameters():
         if not weight.is_floating_point() or not weight.numel():
             continue
-        # One pass without a copy; NaN is the result wherever there is one.
-        low, high = torch.aminmax(weight.detach())
-        if not bool(torch.isfinite(low) & torch.isfinite(high)):
-            what = "NaN" if bool(torch.isnan(low) | torch.isnan(high)) else "infinite numbers"
+        what = _not_finite(weight.detach())
+        if what and id(weight) in free:
+            known = [i for i in range(len(weight)) if vocab.unmapped.get(i) != NO_TOKEN]
+            what = _not_finite(weight.detach()[known])
+        if what:
             raise ModelError(
                 f"the weights of the model hold {what}: {name}",
                 hint="the file may be damaged: copy or save it again; infinite numbers may also "
                 "come from a --dtype that is too narrow for them (float16): try float32",
             )
+
+
+def _free_rows(model: Any, vocab: Vocab) -> set[int]:
+    """The `id` of parameters with a row for each token in which rows of no token may be anything;
+    what infinite or undefined ones would do to the output, `_forward` sees."""
+    if NO_TOKEN not in vocab.unmapped.values():
+        return set()
+    inward, outward = model.get_input_embeddings(), model.get_output_embeddings()
+    table, layer = getattr(inward, "weight", None), getattr(outward, "weight", None)
+    found = [getattr(outward, "bias", None), None if table is layer else table]
+    return {id(weight) for weight in found if weight is not None}
+
+
+def _not_finite(weight: torch.Tensor) -> str:
+    """What a tensor holds that is no finite number, "" for nothing."""
+    import torch
+
+    try:
+        # One pass without a copy; NaN is the result wherever there is one.
+        low, high = torch.aminmax(weight)
+    except NotImplementedError:
+        # Numbers of 8 bits.
+        low, high = torch.aminmax(weight.float())
+    if bool(torch.isfinite(low) & torch.isfinite(high)):
+        return ""
+    return "NaN" if bool(torch.isnan(low) | torch.isnan(high)) else "infinite numbers"
 
 
 def known_rows(lm: TransformersLM) -> Known:

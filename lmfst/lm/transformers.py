@@ -80,7 +80,7 @@ class TransformersLM(LM):
         if getattr(model.config, "_attn_implementation", None) == ATTENTION:
             # The model comes from another `TransformersLM`.
             model.set_attn_implementation("eager")
-        checks.require_finite_weights(model)
+        checks.require_finite_weights(model, vocab)
         known = checks.known_rows(self)
         self._head = find_head(model, checks.begun(self, max(known, key=len)))
         self.tree = tree and checks.takes_trees(self, known)
