@@ -139,6 +139,34 @@ def test_whatever_the_model_raises_is_named() -> None:
         load(model)
 
 
+def test_a_model_whose_body_cannot_be_called_alone() -> None:
+    model = build(LLAMA)
+    body = model.model.forward
+
+    def forward(*args: Any, **options: Any) -> Any:
+        options["attention_mask"]
+        return body(*args, **options)
+
+    model.model.forward = forward
+    lm = load(model)
+    assert lm._head is None
+    contexts = [[], [3, 4], [5]]
+    np.testing.assert_allclose(lm.next_logp(contexts), reference(lm, contexts), atol=2e-4)
+
+
+def test_a_model_that_fails_at_trees_is_read_whole() -> None:
+    model = build(LLAMA)
+
+    def fail(module: Any, args: Any, options: dict[str, Any]) -> None:
+        if "lmfst_call" in options:
+            raise KeyError("lmfst_call")
+
+    model.model.layers[0].register_forward_pre_hook(fail, with_kwargs=True)
+    lm = load(model)
+    assert not lm.tree
+    assert ["lmfst_call" in message for message in lm.messages] == [True]  # type: ignore[attr-defined]
+
+
 def test_models_that_see_the_future_are_refused() -> None:
     settings = transformers.BertConfig(
         vocab_size=SIZE, hidden_size=16, intermediate_size=24, num_hidden_layers=2,

@@ -247,7 +247,9 @@ def takes_trees(lm: TransformersLM, known: Known) -> bool:
         if worst <= tolerance(model):
             return True
         reason = f"its log-probabilities differ by {worst:.2g}"
-    except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the model's own code raises at what trees give it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     model.set_attn_implementation(before)
     lm.warn(
