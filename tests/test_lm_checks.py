@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ import transformers
 
 from lmfst import defaults
 from lmfst.errors import ModelError
-from lmfst.lm import config
+from lmfst.lm import checks, config
 from lmfst.lm.attention import Call, KeyValueStore
 from lmfst.lm.memory import fitting_tokens
-from tests.architectures import SIZE, SMALL, build, load, make, reference, rows_of
+from lmfst.lm.transformers import TransformersLM
+from lmfst.vocab import Vocab
+from lmfst.vocab.reading import NO_TOKEN
+from tests.architectures import SIZE, SMALL, build, load, make, reference, rows_of, vocab
+from tests.oracle import make_vocab
 
 LLAMA = transformers.LlamaConfig(**SMALL)
 GPT2 = transformers.GPT2Config(vocab_size=SIZE, n_embd=16, n_head=2, n_layer=2)
@@ -40,6 +45,47 @@ def test_one_bad_row_of_the_embeddings_is_found() -> None:
         load(model)
 
 
+def padded_vocab() -> Vocab:
+    """One whose last three rows are of no token."""
+    found, last = make_vocab([b"a"] * (SIZE - 4), eos=1, extra=3), range(SIZE - 3, SIZE)
+    return replace(found, specials=frozenset(), unmapped=dict.fromkeys(last, NO_TOKEN))
+
+
+def test_rows_of_no_token_may_be_without_probability() -> None:
+    settings = transformers.PhiConfig(**{**SMALL, "num_key_value_heads": 4})
+    expected = load(build(settings))
+    model = build(settings)
+    model.lm_head.bias.data[SIZE - 3 :] = -float("inf")
+    model.model.embed_tokens.weight.data[SIZE - 1] = float("nan")
+    lm = TransformersLM(model, padded_vocab(), bos=0)
+    assert lm.tree
+    np.testing.assert_allclose(
+        np.asarray(lm.next_logp([[3, 4]]))[:, :-3],
+        np.asarray(expected.next_logp([[3, 4]]))[:, :-3],
+        atol=1e-5,
+    )
+    model.lm_head.bias.data[SIZE - 4] = -float("inf")
+    with pytest.raises(ModelError, match=r"infinite numbers: lm_head\.bias"):
+        TransformersLM(model, padded_vocab(), bos=0)
+    model.lm_head.bias.data[SIZE - 4] = 0
+    model.lm_head.bias.data[SIZE - 1] = float("nan")
+    with pytest.raises(ModelError, match="output is not a number"):
+        TransformersLM(model, padded_vocab(), bos=0)
+
+
+@pytest.mark.parametrize("number", [1.0, float("nan")])
+def test_numbers_of_8_bits(number: float) -> None:
+    model = torch.nn.Linear(2, 2)
+    model.weight = torch.nn.Parameter(
+        torch.tensor([[number, 0.0]]).to(torch.float8_e4m3fn), requires_grad=False
+    )
+    if number == 1.0:
+        checks.require_finite_weights(model, vocab())
+        return
+    with pytest.raises(ModelError, match="hold NaN: weight"):
+        checks.require_finite_weights(model, vocab())
+
+
 def test_numbers_that_overflow_are_no_lack_of_causality() -> None:
     model = build(LLAMA)
     model.model.layers[0].mlp.down_proj.weight.data[:] = 3e38
@@ -53,6 +99,72 @@ def test_a_context_beyond_the_table_of_positions_is_an_error() -> None:
     )
     with pytest.raises(ModelError, match="no position 63, so it can't read 64 tokens"):
         make(settings, context_length=64)
+
+
+ROBERTAS = [
+    transformers.RobertaConfig(**SMALL, is_decoder=True),
+    transformers.XLMRobertaXLConfig(**SMALL, is_decoder=True),
+    transformers.Data2VecTextConfig(**{**SMALL, "pad_token_id": 3}, is_decoder=True),
+]
+
+
+@pytest.mark.parametrize("settings", ROBERTAS, ids=lambda found: found.model_type)
+def test_positions_counted_from_the_padding_tokens_id(settings: Any) -> None:
+    """Such models are read whole, as far as their table of positions goes."""
+    lm = make(settings)
+    assert not lm.tree and len(lm.messages) == 1  # type: ignore[attr-defined]
+    assert "token tree" in lm.messages[0]  # type: ignore[attr-defined]
+    assert lm.context_length == 64 - settings.pad_token_id - 1
+    full = [5 + i % 30 for i in range(lm.context_length - 1)]
+    contexts = [[], [6, 7], full]
+    np.testing.assert_allclose(lm.next_logp(contexts), reference(lm, contexts), atol=2e-4)
+
+
+def test_models_with_too_few_positions_are_refused() -> None:
+    settings = transformers.GPT2Config(
+        vocab_size=SIZE, n_positions=4, n_embd=16, n_head=2, n_layer=2
+    )
+    with pytest.raises(ModelError, match="reads 4 tokens at most; lmfst needs a model that reads"):
+        make(settings)
+
+
+def test_whatever_the_model_raises_is_named() -> None:
+    model = build(LLAMA)
+
+    def fail(module: Any, args: Any) -> None:
+        raise KeyError("pixel_values")
+
+    model.model.norm.register_forward_pre_hook(fail)
+    with pytest.raises(ModelError, match=r"can't read 6 tokens: 'pixel_values'"):
+        load(model)
+
+
+def test_a_model_whose_body_cannot_be_called_alone() -> None:
+    model = build(LLAMA)
+    body = model.model.forward
+
+    def forward(*args: Any, **options: Any) -> Any:
+        options["attention_mask"]
+        return body(*args, **options)
+
+    model.model.forward = forward
+    lm = load(model)
+    assert lm._head is None
+    contexts = [[], [3, 4], [5]]
+    np.testing.assert_allclose(lm.next_logp(contexts), reference(lm, contexts), atol=2e-4)
+
+
+def test_a_model_that_fails_at_trees_is_read_whole() -> None:
+    model = build(LLAMA)
+
+    def fail(module: Any, args: Any, options: dict[str, Any]) -> None:
+        if "lmfst_call" in options:
+            raise KeyError("lmfst_call")
+
+    model.model.layers[0].register_forward_pre_hook(fail, with_kwargs=True)
+    lm = load(model)
+    assert not lm.tree
+    assert ["lmfst_call" in message for message in lm.messages] == [True]  # type: ignore[attr-defined]
 
 
 def test_models_that_see_the_future_are_refused() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lmfst.errors import ModelError
+from lmfst.lm.chat import opens_a_role
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
-from lmfst.lm.ends import opens_a_role
 from lmfst.lm.load import load_lm
 from tests.tiny import CHATML, change, make_folder, make_gguf
 
@@ -48,6 +49,12 @@ MARKERS = [
     "{% endif %}\n{{ m.content }}{%- endfor -%}",
     "{% for m in messages %}{{ bos_token + m['role'] + '\\n' + m['content'] }}{% endfor %}",
     "{% for m in messages %}{{ bos_token }}{{ m.role }}: {{ m.content }}{% endfor %}",
+    "{% for m in messages %}{% if not loop.first %}{{ bos_token }}{% endif %}{{ m.role }}"
+    "{% endfor %}",
+    "{% for m in messages %}{% if loop.first %}{{ x }}{% else %}{{ bos_token }}{% endif %}"
+    "{{ m.role }}{% endfor %}",
+    "{% for m in messages %}{# the role #}{{ bos_token }}{# is next #}{{ m.role }}{% endfor %}",
+    "{% set system = 'It\\'s {{' %}{{ bos_token }}user: {{ m.content }}",
 ]
 BEGINNINGS = [
     "",
@@ -75,6 +82,17 @@ BEGINNINGS = [
     "{{ ns.system_prompt }}{%- for m in messages %}{{ '<|User|>' + m['content'] }}{% endfor %}",
     "{{ bos_token }}{% for m in messages %}{{ 'GPT4 Correct ' + m['role'].title() }}{% endfor %}",
     "{{ bos_token }}{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}{% endfor %}",
+    # A variable that has the name of a role, comments, the first message of all.
+    "{{ bos_token }}{{ system }}{% for m in messages %}{{ m.content }}{% endfor %}",
+    "{{ bos_token + system }}",
+    "{# bos_token user: the role #}{{ bos_token }}{% for m in messages %}{% endfor %}",
+    "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}{{ m['role'] + ': ' }}"
+    "{% endfor %}",
+    "{%- for m in messages %}{%- if m.x %}{%- elif loop.index0 == 0 -%}{{ bos_token }}{% endif %}"
+    "{{ m['role'] + ': ' }}{% endfor %}",
+    # The end of a message, and what is next after all of them.
+    "{% for m in messages %}{{ m.content + bos_token }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ 'assistant: ' }}{% endif %}",
     # The marker of a role is another token.
     "{% for m in messages %}{{ '<|im_end|>' + m['role'] }}{% endfor %}",
 ]
@@ -89,6 +107,16 @@ def test_chat_markers(template: str) -> None:
 @pytest.mark.parametrize("template", BEGINNINGS)
 def test_beginnings_of_conversations_are_no_chat_markers(template: str) -> None:
     assert not opens_a_role(template, START, True)
+
+
+@pytest.mark.parametrize(
+    "part", [START, START + " ", " ", "{%" + START, "{#", "{{'" + START, "'{{", "{% for " + START]
+)
+def test_no_template_takes_long(part: str) -> None:
+    for template in (START + " " * 100_000, "{% for m in x %}" + part * 30_000):
+        begin = time.perf_counter()
+        opens_a_role(template, START, True)
+        assert time.perf_counter() - begin < 5
 
 
 def test_a_chat_marker_as_begin_token_gets_a_warning(model: Path) -> None:
@@ -185,6 +213,16 @@ def test_damaged_begin_tokens(model: Path, file: str, value: Any) -> None:
     change(model / file, bos_token_id=value)
     with pytest.raises(ModelError, match="bos_token_id"):
         load(model)
+
+
+def test_what_a_class_of_tokenizers_has_by_default_counts(model: Path) -> None:
+    without_bos(model)
+    for file in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        change(model / file, eos_token=None, eos_token_id=None)
+    (model / "special_tokens_map.json").unlink(missing_ok=True)
+    change(model / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    facts, _ = load(model)
+    assert (facts["bos"], facts["eos"]) == ("<|endoftext|>", ["<|endoftext|>"])
 
 
 # End tokens.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lmfst.errors import ModelError
+from lmfst.errors import ModelError, UsageError
+from lmfst.lm.files import model_files
 from lmfst.lm.load import load_lm
+from lmfst.temporary import SCRATCH, mark
 from tests.test_lm_code import own_model, own_tokenizer, pickled, pickled_by_name, pickled_shards
-from tests.tiny import make_folder, make_gguf
+from tests.tiny import change, make_folder, make_gguf
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,9 @@ def copy(folder: Path, tmp_path: Path) -> Path:
         "added_tokens.json",
     ],
 )
-@pytest.mark.parametrize("text", ['{"eos_token_id": 0', "[]", '"text"', "", "\ufeff{}"])
+@pytest.mark.parametrize(
+    "text", ['{"eos_token_id": 0', "[]", '"text"', "", "\ufeff{}", '{"a": ' + "[" * 200_000]
+)
 def test_damaged_files(folder: Path, tmp_path: Path, file: str, text: str) -> None:
     model = copy(folder, tmp_path)
     (model / file).write_text(text, encoding="utf-8")
@@ -60,6 +66,29 @@ def test_damaged_tokenizers(folder: Path, tmp_path: Path, file: str) -> None:
         load_lm(str(model))
 
 
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+@pytest.mark.parametrize(
+    "named",
+    ["AutoModelForCausalLM", "LlamaForCausalLM", "GenerationConfig", "RagTokenizer", "logging",
+     "AutoTokenizer", ["LlamaTokenizer"], 3],
+)  # fmt: skip
+def test_a_tokenizers_class_that_is_none(
+    folder: Path, tmp_path: Path, file: str, named: object
+) -> None:
+    model = copy(folder, tmp_path)
+    change(model / "tokenizer_config.json", tokenizer_class=None)
+    change(model / file, tokenizer_class=named)
+    with pytest.raises(ModelError, match=rf"tokenizer_class .* in {file}|can't be loaded"):
+        load_lm(str(model))
+
+
+@pytest.mark.parametrize("named", ["PreTrainedTokenizerFast", "TokenizersBackend", "NoSuchClass"])
+def test_tokenizers_classes(folder: Path, tmp_path: Path, named: str) -> None:
+    model = copy(folder, tmp_path)
+    change(model / "tokenizer_config.json", tokenizer_class=named)
+    assert load_lm(str(model)).vocab.size == 259
+
+
 @pytest.mark.parametrize("special", [False, True])
 def test_fewer_rows_than_ids(folder: Path, tmp_path: Path, special: bool) -> None:
     from transformers import AutoTokenizer
@@ -77,6 +106,20 @@ def test_fewer_rows_than_ids(folder: Path, tmp_path: Path, special: bool) -> Non
         load_lm(str(model))
 
 
+def test_a_begin_token_without_a_row(folder: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    model = copy(folder, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"bos_token": "<more>"})
+    tokenizer.save_pretrained(model)
+    with pytest.raises(ModelError, match=r"begin-of-text token .* has the id 259, .* 259 rows"):
+        load_lm(str(model))
+    with pytest.raises(UsageError, match=r"--bos '<more>' has the id 259, .* 259 rows"):
+        load_lm(str(model), bos="<more>")
+    assert load_lm(str(model), bos="<|im_end|>").vocab.size == 259
+
+
 def test_a_tokenizer_of_another_model(folder: Path, tmp_path: Path) -> None:
     import transformers
 
@@ -91,6 +134,26 @@ def test_a_tokenizer_of_another_model(folder: Path, tmp_path: Path) -> None:
 def test_more_rows_than_ids(tmp_path: Path) -> None:
     path = make_gguf(tmp_path / "padded.gguf", bos=0, eos=0, template=None, rows=270)
     assert load_lm(str(path)).vocab.size == 270
+
+
+def test_the_folder_of_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.gguf"
+    path.touch()
+    with model_files(str(path), None, print) as files:
+        folder = Path(files.where["pretrained_model_name_or_path"])
+        assert folder.name.startswith(f"{SCRATCH}{mark()}-"), "a later process knows it as ours"
+    assert not folder.exists()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "symlink", refuse)
+    with (
+        pytest.raises(ModelError, match=r"model.gguf can't be linked to(.|\n)*TMPDIR"),
+        model_files(str(path), None, print),
+    ):
+        pass
 
 
 # Names on a hub, out of a cache of its files.

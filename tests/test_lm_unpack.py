@@ -77,8 +77,10 @@ def test_a_damaged_file(tmp_path: Path, name: str, damage: Callable[[Path], None
 
 
 @pytest.mark.parametrize(
-    "manifest", ["[]", "{}", '{"files": []}', '{"files": {}}', '{"weights_sha256": "00"}', "\xff"]
-)
+    "manifest",
+    ["[]", "{}", '{"files": []}', '{"files": {}}', '{"weights_sha256": "00"}', "\xff",
+     "[" * 200_000],
+)  # fmt: skip
 def test_a_manifest_without_checksums(tmp_path: Path, manifest: str) -> None:
     home = tmp_path / "model"
     made(home)

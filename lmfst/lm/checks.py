@@ -15,8 +15,9 @@ import numpy as np
 
 from lmfst.errors import ModelError
 from lmfst.lm.attention import ATTENTION, attend, seen_by
-from lmfst.lm.config import UNLIMITED, text_config, value
+from lmfst.lm.config import UNLIMITED, readable_length, text_config, value
 from lmfst.lm.tree import TreeSession
+from lmfst.vocab.reading import NO_TOKEN
 
 if TYPE_CHECKING:
     import torch
@@ -38,22 +39,52 @@ def tolerance(model: Any) -> float:
     return TOLERANCE.get(str(model.dtype).removeprefix("torch."), 1e-3)
 
 
-def require_finite_weights(model: Any) -> None:
-    """ModelError if a weight is NaN or infinite, even one that no token of the checks touches."""
-    import torch
+def require_finite_weights(model: Any, vocab: Vocab) -> None:
+    """ModelError if a weight is NaN or infinite, even one that no token of the checks touches.
 
+    Rows of no token of the vocabulary may hold anything where they are never read (embeddings), or
+    minus infinity where it leaves other logits alone (the output layer's bias).
+    """
+    free = _free_rows(model, vocab)
     for name, weight in model.named_parameters():
         if not weight.is_floating_point() or not weight.numel():
             continue
-        # One pass without a copy; NaN is the result wherever there is one.
-        low, high = torch.aminmax(weight.detach())
-        if not bool(torch.isfinite(low) & torch.isfinite(high)):
-            what = "NaN" if bool(torch.isnan(low) | torch.isnan(high)) else "infinite numbers"
+        what = _not_finite(weight.detach())
+        if what and id(weight) in free:
+            known = [i for i in range(len(weight)) if vocab.unmapped.get(i) != NO_TOKEN]
+            what = _not_finite(weight.detach()[known])
+        if what:
             raise ModelError(
                 f"the weights of the model hold {what}: {name}",
                 hint="the file may be damaged: copy or save it again; infinite numbers may also "
                 "come from a --dtype that is too narrow for them (float16): try float32",
             )
+
+
+def _free_rows(model: Any, vocab: Vocab) -> set[int]:
+    """The `id` of parameters with a row for each token in which rows of no token may be anything;
+    what infinite or undefined ones would do to the output, `_forward` sees."""
+    if NO_TOKEN not in vocab.unmapped.values():
+        return set()
+    inward, outward = model.get_input_embeddings(), model.get_output_embeddings()
+    table, layer = getattr(inward, "weight", None), getattr(outward, "weight", None)
+    found = [getattr(outward, "bias", None), None if table is layer else table]
+    return {id(weight) for weight in found if weight is not None}
+
+
+def _not_finite(weight: torch.Tensor) -> str:
+    """What a tensor holds that is no finite number, "" for nothing."""
+    import torch
+
+    try:
+        # One pass without a copy; NaN is the result wherever there is one.
+        low, high = torch.aminmax(weight)
+    except NotImplementedError:
+        # Numbers of 8 bits.
+        low, high = torch.aminmax(weight.float())
+    if bool(torch.isfinite(low) & torch.isfinite(high)):
+        return ""
+    return "NaN" if bool(torch.isnan(low) | torch.isnan(high)) else "infinite numbers"
 
 
 def known_rows(lm: TransformersLM) -> Known:
@@ -65,6 +96,13 @@ def known_rows(lm: TransformersLM) -> Known:
     a, b, c, d = _usual_tokens(lm.vocab)
     long = (a, d, c, b, b)
     beside = [(a, b, c), long[:3]]
+    most = readable_length(lm._model)
+    if most < len(begun(lm, long)):
+        raise ModelError(
+            f"{type(lm._model).__name__} reads {most} tokens at most; lmfst needs a model that "
+            f"reads {len(begun(lm, long))}",
+            hint="give a model with a longer context",
+        )
     known = _prefixes(lm, long, _rows(lm, [long])[0])
     _require_causal(lm, known, long[:1])
     _require_steady(lm, known, long)
@@ -114,7 +152,24 @@ def _prefixes(lm: TransformersLM, context: tuple[int, ...], rows: torch.Tensor) 
     return {context[:n]: row for n, row in enumerate(rows, start=first)}
 
 
-def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]], **options: Any) -> torch.Tensor:
+def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+    """As `_forward`; ModelError for whatever the model raises."""
+    try:
+        return _forward(lm, contexts)
+    except ModelError:
+        raise
+    except Exception as error:  # any failure of the model's own code
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ModelError(
+            f"{type(lm._model).__name__} can't read {len(begun(lm, contexts[0]))} tokens: {reason}",
+            hint="its config.json and its weights may not belong together, or it needs more input "
+            "than tokens",
+        ) from error
+
+
+def _forward(
+    lm: TransformersLM, contexts: Sequence[tuple[int, ...]], **options: Any
+) -> torch.Tensor:
     """Log-probabilities [n, positions, vocabulary] after all tokens of contexts of one length."""
     import torch
 
@@ -139,9 +194,13 @@ def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) 
     accepted = "position_ids" in inspect.signature(lm._model.forward).parameters
     if not accepted or lm.context_length >= UNLIMITED or last <= before:
         return
-    positions = torch.tensor([[*range(before), last]], device=lm.device)
+    near, far = (torch.tensor([[*range(before), end]], device=lm.device) for end in (before, last))
     try:
-        found = _rows(lm, [context], position_ids=positions)[0, before - 1]
+        expected = _forward(lm, [context], position_ids=near)[0, before - 1]
+        if difference(known[context[:-1]], expected) > tolerance(lm._model):
+            # The model counts positions from another number than 0: trees can't have it.
+            return
+        found = _forward(lm, [context], position_ids=far)[0, before - 1]
     except IndexError:
         raise ModelError(
             f"{type(lm._model).__name__} has no position {last}, so it can't read "
@@ -151,7 +210,7 @@ def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) 
     except RuntimeError:
         # Positions must be places in the call; then no call reaches farther than its texts do.
         return
-    if difference(known[context[:-1]], found) > tolerance(lm._model):
+    if difference(expected, found) > tolerance(lm._model):
         raise ModelError(
             f"{type(lm._model).__name__} reads a text otherwise if position {last} is in the same "
             "call, so its probabilities would depend on other texts",
@@ -188,7 +247,9 @@ def takes_trees(lm: TransformersLM, known: Known) -> bool:
         if worst <= tolerance(model):
             return True
         reason = f"its log-probabilities differ by {worst:.2g}"
-    except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the model's own code raises at what trees give it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     model.set_attn_implementation(before)
     lm.warn(

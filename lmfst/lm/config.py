@@ -48,6 +48,21 @@ def context_length(config: Any) -> int:
     return UNLIMITED
 
 
+def readable_length(model: Any) -> int:
+    """How many tokens a model reads in a way that nothing later in the call changes.
+
+    Models of RoBERTa's kind count positions from their padding token's id + 1, so as many rows of
+    their table of positions are never read; the table has that id as its `padding_idx`.
+    """
+    length = context_length(model.config)
+    for name, table in model.named_modules():
+        padding = getattr(table, "padding_idx", None)
+        rows = getattr(table, "num_embeddings", None)
+        if name.endswith("position_embeddings") and padding is not None and rows:
+            length = min(length, rows - padding - 1)
+    return min(length, steady_length(model.config))
+
+
 def steady_length(config: Any) -> int:
     """How many tokens a model can read at once without other frequencies of its rotary positions.
 

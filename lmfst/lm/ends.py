@@ -1,16 +1,17 @@
 """The tokens that begin and end a text, as a model's files name them.
 
-Values that only a class of the library has by default count for nothing. A chat template is read
-as text and never rendered.
+What a class of configurations has by default counts for nothing; what a class of tokenizers has,
+counts (GPT2Tokenizer: <|endoftext|>, where no file names another). A chat template is read as text
+and never rendered (`lmfst.lm.chat`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from lmfst.errors import ModelError, UsageError
+from lmfst.lm.chat import opens_a_role
 from lmfst.lm.files import CONFIG, GENERATION, ModelFiles
 
 Warn = Callable[[str], None]
@@ -27,13 +28,6 @@ BEGINNINGS = (
     "<eos>",
 )
 """What plain text follows in the pretraining of models that have it, likeliest first."""
-
-_ROLES = "system|user|assistant|developer|tool|model|human|bot"
-_GLUE = r"""(?:["'\s+~()-]|\\n|\{\{|\}\})*"""
-"""What may stand between two pieces that a template puts out one after the other."""
-_ROLE = rf"""(?:(?:{_ROLES})\b|[\w.]*\brole\b|\w+\s*\[\s*["']role["']|\w+\.get\(\s*["']role["'])"""
-_BLOCKS = r"(?:\{%(?:(?!%\}).)*%\}\s*)*"
-_LOOP = re.compile(r"\{%-?\s*(end)?for\b")
 
 
 def end_tokens(files: ModelFiles, tokenizer: Any, model: Any, rows: int) -> list[int]:
@@ -86,7 +80,7 @@ def begin_token(files: ModelFiles, tokenizer: Any, bos: str, rows: int, warn: Wa
     if bos == "none":
         return None
     if bos != "auto":
-        return _given(files, tokenizer, bos)
+        return _given(files, tokenizer, bos, rows)
     found = tokenizer.bos_token_id
     if found is None:
         found = _named_begin(files, tokenizer, rows)
@@ -96,16 +90,28 @@ def begin_token(files: ModelFiles, tokenizer: Any, bos: str, rows: int, warn: Wa
             hint="name one with --bos TOKEN (often the end-of-text token), or say --bos none: "
             "then the first token is taken as uniform",
         )
+    if not 0 <= found < rows:
+        raise ModelError(
+            f"the begin-of-text token of {files.name} has the id {found}, and its model has {rows} "
+            "rows",
+            hint="copy the tokenizer that the model was saved with, or name another token with "
+            "--bos TOKEN",
+        )
     _warn_of_chat(files.name, tokenizer, int(found), warn)
     return int(found)
 
 
-def _given(files: ModelFiles, tokenizer: Any, bos: str) -> int:
+def _given(files: ModelFiles, tokenizer: Any, bos: str, rows: int) -> int:
     found = tokenizer.convert_tokens_to_ids(bos)
     if found is None or tokenizer.convert_ids_to_tokens(found) != bos:
         raise UsageError(
             f"--bos {bos!r} is no token of {files.name}",
             hint="give a token as the vocabulary writes it",
+        )
+    if not 0 <= found < rows:
+        raise UsageError(
+            f"--bos {bos!r} has the id {found}, and the model of {files.name} has {rows} rows",
+            hint="give a token that the model can read, or say --bos none",
         )
     return int(found)
 
@@ -163,20 +169,3 @@ def _warn_of_chat(name: str, tokenizer: Any, bos: int, warn: Warn) -> None:
 def _template(tokenizer: Any) -> str:
     found = getattr(tokenizer, "chat_template", None)
     return "\n".join(map(str, found.values())) if isinstance(found, dict) else str(found or "")
-
-
-def opens_a_role(template: str, token: str, is_bos: bool) -> bool:
-    """Whether a chat template puts the token right before a role.
-
-    is_bos: whether the template's `bos_token` is this token. Templates that put it once, before the
-    first message's own marker (`<s>[INST]`), don't. Inside a loop over messages, statements may
-    stand between the two; outside one a role after them is the next thing, not the token's.
-    """
-    written = re.escape(token) + (r"|\bbos_token\b" if is_bos else "")
-    for match in re.finditer(written, template):
-        before = template[: match.start()]
-        depth = sum(-1 if end else 1 for end in _LOOP.findall(before))
-        between = f"{_GLUE}{_BLOCKS}{_GLUE}" if depth > 0 else _GLUE
-        if re.compile(between + _ROLE, re.DOTALL).match(template, match.end()):
-            return True
-    return False

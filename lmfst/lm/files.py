@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 from lmfst.errors import ModelError
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
 from lmfst.resources import resource_dir
+from lmfst.temporary import scratch_folder
 
 Warn = Callable[[str], None]
 PACKAGED = ("dna",)
@@ -92,7 +92,7 @@ class ModelFiles:
             return None
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise _damaged(path, f"it can't be read: {error}") from error
         if not isinstance(found, dict):
             raise _damaged(path, f"it holds a {type(found).__name__}, not an object")
@@ -196,13 +196,23 @@ def _alone(path: Path) -> Iterator[str]:
     and a class to load from its neighbours."""
     if not path.is_file():
         raise ModelError(f"there is no GGUF file {path}", hint="check the path given to --model")
-    with tempfile.TemporaryDirectory(prefix="lmfst-") as folder:
-        target = Path(folder) / path.name
-        try:
-            target.symlink_to(path.resolve())
-        except OSError:
-            os.link(path.resolve(), target)
+    with scratch_folder() as folder:
+        _link(Path(folder) / path.name, path.resolve())
         yield folder
+
+
+def _link(target: Path, file: Path) -> None:
+    """Make `target` a link to a file; ModelError where the system makes none."""
+    try:
+        target.symlink_to(file)
+    except OSError:
+        try:
+            os.link(file, target)
+        except OSError as error:
+            raise ModelError(
+                f"{file} can't be linked to from {target.parent}: {error.strerror or error}",
+                hint="set TMPDIR to a folder on the file's own disk",
+            ) from error
 
 
 def not_loaded(what: str, error: Exception) -> ModelError:

@@ -88,6 +88,8 @@ def find_head(model: Any, context: Sequence[int]) -> Head | None:
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False).logits
             hidden = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
+    except Exception:  # the rest of such a model can't be called by itself
+        return None
     finally:
         hook.remove()
     if len(put) != 1 or logits.shape != put[0].shape or not torch.equal(logits.to(put[0]), put[0]):

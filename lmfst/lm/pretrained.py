@@ -70,7 +70,7 @@ def load_config(files: ModelFiles, warn: Warn) -> Any:
 
 def load_tokenizer(files: ModelFiles, config: Any, warn: Warn) -> Any:
     """The model's tokenizer, of a class that the library has."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
     for file in (TOKENIZER, CONFIG):
@@ -84,10 +84,50 @@ def load_tokenizer(files: ModelFiles, config: Any, warn: Warn) -> Any:
             f"{file} of {files.name} names code of its own (auto_map: {own}), which is not run: "
             f"the tokenizer is transformers' own {named}"
         )
+    _require_tokenizer_classes(files, config)
     try:
-        return AutoTokenizer.from_pretrained(**files.where, config=config, trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(**files.where, config=config, trust_remote_code=False)
     except Exception as error:  # as above
         raise not_loaded(f"the tokenizer of {files.name}", error) from error
+    if not isinstance(found, PreTrainedTokenizerBase):
+        raise _no_tokenizer(files, "its files", type(found).__name__)
+    return found
+
+
+def _require_tokenizer_classes(files: ModelFiles, config: Any) -> None:
+    """ModelError if a file names another class of the library as the tokenizer's, whose
+    `from_pretrained` would be called."""
+    from transformers import PreTrainedTokenizerBase
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+    from transformers.utils.import_utils import DummyObject
+
+    named = {
+        TOKENIZER: (files.read(TOKENIZER) or {}).get("tokenizer_class"),
+        CONFIG: getattr(config, "tokenizer_class", None),
+    }
+    for file, name in named.items():
+        if not name:
+            continue
+        if not isinstance(name, str):
+            raise _no_tokenizer(files, file, name)
+        try:
+            kinds = [tokenizer_class_from_name(n) for n in (name, f"{name}Fast")]
+        except Exception as error:  # what importing a part of the library raised
+            raise not_loaded(f"the tokenizer of {files.name}", error) from error
+        for kind in kinds:
+            # A class that stands for a missing library says so when it is used.
+            if kind is None or isinstance(kind, DummyObject):
+                continue
+            if not isinstance(kind, type) or not issubclass(kind, PreTrainedTokenizerBase):
+                raise _no_tokenizer(files, file, name)
+
+
+def _no_tokenizer(files: ModelFiles, where: str, named: Any) -> ModelError:
+    return ModelError(
+        f"tokenizer_class of {files.name} is {named!r} in {where}: expected the name of a "
+        "tokenizer's class",
+        hint="correct it there, or copy the tokenizer again",
+    )
 
 
 def load_model(files: ModelFiles, config: Any, dtype: str) -> Any:

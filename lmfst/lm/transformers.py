@@ -69,9 +69,9 @@ class TransformersLM(LM):
         self.warn = warn
         self._facts = facts or {}
         self.device, self.dtype = model.device, model.dtype
-        self.context_length = min(
-            context_length or config.context_length(model.config),
-            config.steady_length(model.config),
+        most = config.readable_length(model)
+        self.context_length = (
+            min(context_length, config.steady_length(model.config)) if context_length else most
         )
         self.stride = max(1, self.context_length // 2)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -80,7 +80,7 @@ class TransformersLM(LM):
         if getattr(model.config, "_attn_implementation", None) == ATTENTION:
             # The model comes from another `TransformersLM`.
             model.set_attn_implementation("eager")
-        checks.require_finite_weights(model)
+        checks.require_finite_weights(model, vocab)
         known = checks.known_rows(self)
         self._head = find_head(model, checks.begun(self, max(known, key=len)))
         self.tree = tree and checks.takes_trees(self, known)

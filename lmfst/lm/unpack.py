@@ -80,7 +80,7 @@ def intact(home: Path) -> bool:
         # Small files first: what is wrong with them is seen at once.
         files = sorted(listed, key=lambda name: (home / name).stat().st_size)
         return held == set(listed) and all(digest(home / name) == listed[name] for name in files)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
