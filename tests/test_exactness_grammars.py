@@ -77,11 +77,11 @@ def between_spaces(data: bytes) -> tuple[int, ...]:
 
 
 def leading(data: bytes) -> tuple[int, ...]:
-    return separated(re.findall(r"\s*\S+|\s+", text_of(data)), "words-leading", "BEGIN")
+    return separated(re.findall(r"\s*\S+|\s+", text_of(data)), "words-leading", "NEWUNIT")
 
 
 def trailing(data: bytes) -> tuple[int, ...]:
-    return separated(re.findall(r"\S+\s*|\s+", text_of(data)), "words-trailing", "CUT")
+    return separated(re.findall(r"\S+\s*|\s+", text_of(data)), "words-trailing", "NOSEP")
 
 
 def lower(data: bytes) -> tuple[int, ...]:
