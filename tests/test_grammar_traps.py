@@ -249,12 +249,12 @@ def test_determinize_that_never_ends_is_stopped(tmp_path: Path) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
         with pytest.raises(BudgetError) as caught:
-            compile_file(path, timeout=0.5, max_memory=2 << 30, cache=False)
+            compile_file(path, timeout=0.2, max_memory=2 << 30, cache=False)
     finally:
         for process in busy:
             process.kill()
             process.wait()
-    assert f"{path}:2:1: rule bad: not finished after 0.5 s of processor" in str(caught.value)
+    assert f"{path}:2:1: rule bad: not finished after 0.2 s of processor" in str(caught.value)
     assert "bad = Determinize" in str(caught.value)
 
 

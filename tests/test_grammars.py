@@ -251,7 +251,7 @@ PIECES = [
 texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join).map(encoded).map(as_text)
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(texts)
 def test_words_are_those_of_nltk(text: str) -> None:
     check_words(text)
