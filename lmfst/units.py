@@ -20,7 +20,7 @@ from lmfst.sequential import END
 
 END_NAME = "⊥"
 
-MARKS = {"SEP": "ends", "CUT": "ends", "BEGIN": "begins"}
+MARKS = {"SEP": "ends", "NOSEP": "ends", "NEWUNIT": "begins"}
 """What a generated symbol does to the unit that it belongs to, by its name. The shipped grammars
 write [SEP] for something that the text has between two units, and is shown in neither, and the
 others where it has nothing."""
@@ -62,7 +62,8 @@ class Units:
         return list(pairwise(borders))
 
     def text(self, unit: Sequence[int]) -> str:
-        """The unit as one line of text, without its marks; distinct units have distinct texts.
+        """The unit as one line of text, without its marks; but for those, distinct units have
+        distinct texts.
 
         Runs of bytes are decoded as UTF-8. A backslash is doubled; control characters, and bytes
         that are no UTF-8, are written \\t \\n \\r \\xNN \\uNNNN; generated symbols in brackets

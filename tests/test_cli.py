@@ -578,14 +578,14 @@ def test_apply(own_cache: Path, swap: Path, only_ab: Path) -> None:
     assert call("apply", "--to", "chars", input=b"a\xff\n").out == b"a\\xff\n"
     assert call("apply", "--to", "rna", input=b"GATTACA\n").out == b"GAUUACA\n"
     done = call("apply", "--to", "wswords", input=b"  To  be\n")
-    assert done.out == b"  [CUT]To[CUT]  [CUT]be\n"
+    assert done.out == b"  [NOSEP]To[NOSEP]  [NOSEP]be\n"
     done = call("apply", "--to", "wswords:ANY", input=b"  To  be\n")
     assert done.out == b"To[SEP]be\n"
     done = call("apply", "--to", "words-leading", input=b"  To  be\n")
-    assert done.out == b"  To[BEGIN]  be\n"
+    assert done.out == b"  To[NEWUNIT]  be\n"
     done = call("apply", "--to", "words-trailing", input=b"  To  be\n")
-    assert done.out == b"  [CUT]To  [CUT]be\n"
-    done = call("apply", "--to", "wswords", "--invert", input=b"  [CUT]To[SEP]be\n")
+    assert done.out == b"  [NOSEP]To  [NOSEP]be\n"
+    done = call("apply", "--to", "wswords", "--invert", input=b"  [NOSEP]To[SEP]be\n")
     assert done.out == b"  To be\n"
     done = call("apply", "--to", only_ab, input=b"ab\nac\n")
     assert done.code == 1 and done.out == b"ab\n" and "<stdin>:2" in done.err

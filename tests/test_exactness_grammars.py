@@ -77,11 +77,11 @@ def between_spaces(data: bytes) -> tuple[int, ...]:
 
 
 def leading(data: bytes) -> tuple[int, ...]:
-    return separated(re.findall(r"\s*\S+|\s+", text_of(data)), "words-leading", "BEGIN")
+    return separated(re.findall(r"\s*\S+|\s+", text_of(data)), "words-leading", "NEWUNIT")
 
 
 def trailing(data: bytes) -> tuple[int, ...]:
-    return separated(re.findall(r"\S+\s*|\s+", text_of(data)), "words-trailing", "CUT")
+    return separated(re.findall(r"\S+\s*|\s+", text_of(data)), "words-trailing", "NOSEP")
 
 
 def lower(data: bytes) -> tuple[int, ...]:
@@ -127,14 +127,14 @@ def check(lm: TableLM, to: str, function: Function, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("to", "function"), [("words", treebank), ("words:ANY", treebank_any)])
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(lm=models(WORD_TOKENS), seed=st.integers(0, 2**32 - 1))
 def test_words(to: str, function: Function, lm: TableLM, seed: int) -> None:
     check(lm, to, function, seed)
     assert target(to).machine.n_states < MOST_WORD_STATES  # type: ignore[attr-defined]
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(models(WORD_TOKENS))
 def test_words_have_the_mass_of_the_texts_that_nltk_can_not_tell_apart(lm: TableLM) -> None:
     """Texts that differ in more than quotation marks are different words."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pynini
 import pytest
 from grammar_data.helpers import apply, byte_labels, compile_text, error_of, translate, value
@@ -249,13 +254,73 @@ def test_determinize_that_never_ends_is_stopped(tmp_path: Path) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
         with pytest.raises(BudgetError) as caught:
-            compile_file(path, timeout=0.5, max_memory=2 << 30, cache=False)
+            compile_file(path, timeout=0.2, max_memory=2 << 30, cache=False)
     finally:
         for process in busy:
             process.kill()
             process.wait()
-    assert f"{path}:2:1: rule bad: not finished after 0.5 s of processor" in str(caught.value)
+    assert f"{path}:2:1: rule bad: not finished after 0.2 s of processor" in str(caught.value)
     assert "bad = Determinize" in str(caught.value)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_the_time_limit_holds_where_its_signal_is_ignored(tmp_path: Path, blocked: bool) -> None:
+    """What the compiler's process inherits of its parent doesn't count."""
+    path = tmp_path / "g.grm"
+    path.write_text('export r = Determinize[RmEpsilon[(("a" <1>)* "b") | (("a" <2>)* "c")]];\n')
+    handler = signal.signal(signal.SIGPROF, signal.SIG_DFL if blocked else signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF} if blocked else set())
+    try:
+        with pytest.raises(BudgetError, match=r"not finished after 0\.2 s"):
+            compile_file(path, timeout=0.2, max_memory=1 << 30, cache=False)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGPROF, handler)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process ends with its parent on Linux only")
+def test_the_compiler_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "g.grm"
+    path.write_text('export r = "a";')
+    begun = tmp_path / "begun"
+    wait = f"open({str(begun)!r}, 'w').close() or time.sleep(100)"
+    start = "import time, lmfst.grammar.worker as w\n"
+    start += f"w.compile_job = lambda *job: {wait}\nw.main()"
+    code = (
+        "import sys; from lmfst.grammar import compile_file, runner; runner._START = sys.argv[2]; "
+    )
+    code += "compile_file(sys.argv[1], timeout=0, cache=False)"
+    root = str(Path(__file__).parent.parent)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(path), start], env={**os.environ, "PYTHONPATH": root}
+    )
+    compiler = None
+    try:
+        _wait(begun.exists)
+        (compiler,) = psutil.Process(parent.pid).children()
+        parent.kill()
+        parent.wait()
+        _wait(lambda: not _runs(compiler))
+    finally:
+        parent.kill()
+        if compiler is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                compiler.kill()
+
+
+def _wait(for_what: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not for_what():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process is there and more than an entry that nobody has asked about."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_start_of_the_compiler_is_not_counted(tmp_path: Path) -> None:

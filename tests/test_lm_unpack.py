@@ -120,11 +120,12 @@ UNPACK = """
 import sys, time
 from pathlib import Path
 import lmfst.lm.default as default
-base, slow = Path(sys.argv[1]), float(sys.argv[2])
+base, go = Path(sys.argv[1]), sys.argv[2]
 def dequantise(source, folder):
     (folder / "model.safetensors").write_bytes(source.read_bytes() * 1000)
     (base / f"begun-{sys.argv[3]}").touch()
-    time.sleep(slow)
+    while go and not (base / go).exists():
+        time.sleep(0.05)
     (folder / "config.json").write_text("{}")
 default.dequantise = dequantise
 default.packaged_gguf = lambda: base / "small.gguf"
@@ -132,10 +133,11 @@ print(default.default_model_dir(lambda note: print(note, file=sys.stderr, flush=
 """
 
 
-def start(base: Path, name: str, seconds: float = 0.0) -> subprocess.Popen[bytes]:
+def start(base: Path, name: str, go: str = "") -> subprocess.Popen[bytes]:
+    """A process that unpacks; go: a file that it waits for while it does."""
     (base / "small.gguf").write_bytes(b"weights ")
     environment = {**os.environ, "LMFST_CACHE": str(base / "cache"), "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", UNPACK, str(base), str(seconds), name]
+    command = [sys.executable, "-c", UNPACK, str(base), go, name]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     )
@@ -157,7 +159,7 @@ def models(base: Path) -> list[Path]:
 def test_what_a_killed_process_leaves_is_cleared_at_the_next_start(
     tmp_path: Path, end: signal.Signals
 ) -> None:
-    killed = start(tmp_path, "killed", 60)
+    killed = start(tmp_path, "killed", "never")
     wait_for(tmp_path / "begun-killed")
     killed.send_signal(end)
     killed.communicate()
@@ -169,11 +171,15 @@ def test_what_a_killed_process_leaves_is_cleared_at_the_next_start(
 
 
 def test_two_processes_at_once(tmp_path: Path) -> None:
-    first = start(tmp_path, "first", 2)
+    first = start(tmp_path, "first", "go")
     wait_for(tmp_path / "begun-first")
     second = start(tmp_path, "second")
+    assert second.stderr is not None
+    said = second.stderr.readline()
+    assert b"another process is writing a model" in said
+    (tmp_path / "go").touch()
     out, err = second.communicate(timeout=60)
-    assert b"another process is writing a model" in err and b"dequantising" not in err
+    assert b"dequantising" not in err
     assert not (tmp_path / "begun-second").exists()
     assert first.communicate(timeout=60)[0] == out and first.returncode == 0
     assert [str(p) for p in models(tmp_path)] == [out.decode().strip()]

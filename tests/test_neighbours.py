@@ -60,18 +60,6 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return heard
 
 
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three documents, each of which takes a while."""
-
-    def documents(*args: Any) -> Iterator[Document]:
-        for i in range(3):
-            time.sleep(0.3)
-            yield Document(str(i), b"[bos]", f"text {i}")
-
-    monkeypatch.setattr("lmfst.cli.work.documents", documents)
-
-
 # Threads.
 
 
@@ -173,6 +161,7 @@ def test_the_command_line_shows_announcements(
     path = tmp_path / "g.grm"
     path.write_text('export r = "a";')
     apply = ["apply", "--to", str(path)]
+    monkeypatch.setattr(announce, "AFTER", 1000.0)
     first = CliRunner().invoke(app, apply, input=b"a\n")
     assert (first.stdout, first.stderr) == ("a\n", "")
     monkeypatch.setattr(announce, "AFTER", 0.001)
@@ -186,17 +175,43 @@ def test_the_command_line_shows_announcements(
 
 
 def test_lines_of_progress_where_stderr_is_no_terminal(
-    arpa: Path, slow: None, monkeypatch: pytest.MonkeyPatch
+    arpa: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert = ["convert", "--model", str(arpa), "--batch", "1", "--level", "summary"]
+    said: list[str] = []
+    text = progress.Progress.text
+    expected = "2 of 2 documents read so far are done: 10 symbols, "
+
+    def recorded(self: progress.Progress) -> str:
+        said.append(text(self))
+        return said[-1]
+
+    def documents(*args: Any) -> Iterator[Document]:
+        for i in range(3):
+            if i == 2 and progress.LINES < 1:
+                # As long as it takes to be said; --quiet has nothing to wait for.
+                until = time.monotonic() + (60 if not quiet else 0.3)
+                while time.monotonic() < until and not any(map(matches, said)):
+                    time.sleep(0.01)
+            yield Document(str(i), b"[bos]", f"text {i}")
+
+    def matches(line: str) -> bool:
+        return line.startswith(expected)
+
+    quiet = False
+    monkeypatch.setattr(progress.Progress, "text", recorded)
+    monkeypatch.setattr("lmfst.cli.work.documents", documents)
+    monkeypatch.setattr(progress, "LINES", 1000.0)
     short = CliRunner().invoke(app, convert)
     assert (short.exit_code, short.stderr) == (0, "")
-    monkeypatch.setattr(progress, "LINES", 0.7)
+    monkeypatch.setattr(progress, "LINES", 0.05)
     done = CliRunner().invoke(app, convert)
     assert done.stdout == short.stdout
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("lmfst: 2 of 2 documents read so far are done: 10 symbols, ")
-    assert CliRunner().invoke(app, [*convert, "--quiet"]).stderr == ""
+    lines = done.stderr.splitlines()
+    assert lines == [f"lmfst: {line}" for line in said] and any(map(matches, said))
+    said.clear()
+    quiet = True
+    assert CliRunner().invoke(app, [*convert, "--quiet"]).stderr == "" and not said
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -205,9 +220,12 @@ def test_progress_on_a_terminal_leaves_rows_alone(quiet: bool, arpa: Path, tmp_p
         "import sys, time\nfrom lmfst.cli import main, progress, work\n"
         "from lmfst.io import Document\n"
         "progress.AFTER, progress.REFRESH = 0.1, 0.05\n"
+        "shown, text = [], progress.Progress.text\n"
+        "progress.Progress.text = lambda self: shown.append(1) or text(self)\n"
         "def documents(*args):\n"
         "    for i in range(3):\n"
-        "        time.sleep(0.3)\n"
+        f"        until = time.monotonic() + {0.3 if quiet else 60}\n"
+        "        while time.monotonic() < until and not shown: time.sleep(0.01)\n"
         "        yield Document(f'[bold]{i}', b'[bos]x'[:5 + i // 2], 'text')\n"
         "work.documents = documents\n"
         "main()"

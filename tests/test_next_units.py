@@ -95,12 +95,12 @@ def marked_before(mark: str, *, first: bool) -> Fst:
     return Fst.from_arcs([*plain, *begun, *entry], 3, [0, 1], Symbols("bytes", {SEP: mark}))
 
 
-@pytest.mark.parametrize("prefix", [b"", b"ab", b"ab[BEGIN]", b"ab[BEGIN]ca"])
+@pytest.mark.parametrize("prefix", [b"", b"ab", b"ab[NEWUNIT]", b"ab[NEWUNIT]ca"])
 @pytest.mark.parametrize("first", [False, True])
 def test_a_unit_that_a_mark_begins_is_complete_where_the_next_one_begins(
     arpa: Path, prefix: bytes, first: bool
 ) -> None:
-    fst = marked_before("BEGIN", first=first)
+    fst = marked_before("NEWUNIT", first=first)
     model = TransducedLM(load_lm(str(arpa)), fst_target(fst, "leading"), Exact())
     y = model.symbols(prefix)
     if first and y:
@@ -125,7 +125,7 @@ def test_a_unit_that_a_mark_begins_is_complete_where_the_next_one_begins(
 
 
 def target_bytes(y: tuple[int, ...]) -> bytes:
-    return b"".join(b"[BEGIN]" if symbol == SEP else bytes([symbol]) for symbol in y)
+    return b"".join(b"[NEWUNIT]" if symbol == SEP else bytes([symbol]) for symbol in y)
 
 
 def test_separated_units_need_a_number(words: TransducedLM) -> None:

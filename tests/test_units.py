@@ -29,7 +29,8 @@ def test_units_are_symbols_or_what_a_separator_ends() -> None:
 
 def test_marks_end_a_unit_or_begin_one() -> None:
     cut, begin = SEP + 5, SEP + 6
-    units = Units.of(Symbols("bytes", {SEP: "SEP", cut: "CUT", begin: "BEGIN", SEP + 7: "cut"}))
+    others = {SEP + 7: "nosep", SEP + 8: "CUT", SEP + 9: "BEGIN"}
+    units = Units.of(Symbols("bytes", {SEP: "SEP", cut: "NOSEP", begin: "NEWUNIT", **others}))
     assert (units.ends, units.begins) == ({SEP, cut}, {begin})
     assert units.spans([97, SEP, 98, cut, 99]) == [(0, 2), (2, 4), (4, 5)]
     assert units.spans([97, begin, 32, 98]) == [(0, 1), (1, 4)]
@@ -39,9 +40,9 @@ def test_marks_end_a_unit_or_begin_one() -> None:
 
 
 def test_words_of_a_symbol_table_are_no_marks() -> None:
-    table = Units.of(Symbols("symbols", {1: "BEGIN", 2: "CUT", 3: "SEP"}))
+    table = Units.of(Symbols("symbols", {1: "NEWUNIT", 2: "NOSEP", 3: "SEP"}))
     assert table.marks == {3}
-    assert table.text([1, 2, 3]) == "BEGIN CUT"
+    assert table.text([1, 2, 3]) == "NEWUNIT NOSEP"
 
 
 def test_texts_of_units_are_one_line() -> None:

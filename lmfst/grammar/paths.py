@@ -25,8 +25,8 @@ from lmfst.resources import resource_dir
 
 _LEVELS_UP = 8
 
-
 STANDARD = Path(__file__).resolve().parent / "std"
+"""What grammars expect of a Thrax installation: `byte.grm`."""
 
 
 def is_shipped(path: Path) -> bool:
@@ -35,9 +35,6 @@ def is_shipped(path: Path) -> bool:
     with suppress(LmfstError):
         folders.append(resource_dir("grammars"))
     return any(path.resolve().is_relative_to(folder) for folder in folders)
-
-
-"""What grammars expect of a Thrax installation: `byte.grm`."""
 
 
 def own_roots() -> list[Path]:

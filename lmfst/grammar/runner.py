@@ -53,7 +53,8 @@ def run_job(job: Mapping[str, Any], *, timeout: float, warn: Callable[[str], Non
         )
         follower = _Follower(process, job, timeout, warn)
         try:
-            follower.run({**job, "timeout": timeout, "output": output.fileno()})
+            facts = {"timeout": timeout, "output": output.fileno(), "parent": os.getpid()}
+            follower.run({**job, **facts})
         finally:
             process.kill()
             process.wait()

@@ -10,6 +10,7 @@ Its signal ends the process in whatever code it is.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -30,11 +31,15 @@ from lmfst.grammar.values import Value, kind_of
 
 _RECURSION = 4000
 """Depth of nested expressions: the evaluator calls itself a few times for each level."""
+_PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>: which signal comes when the parent ends."""
 
 
 def main() -> None:
     """Run the job on stdin."""
     job = json.load(sys.stdin)
+    _end_with(job["parent"])
+    _let_timer_end()
     _limit_memory(job["max_memory"])
     sys.setrecursionlimit(_RECURSION)
     try:
@@ -127,6 +132,25 @@ def _limit_time(seconds: float) -> None:
     """End this process after so many seconds of processor time from now; 0: never."""
     if hasattr(signal, "ITIMER_PROF"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _let_timer_end() -> None:
+    """Take back what the parent may have made of the timer's signal: to be ignored, or to wait."""
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+
+
+def _end_with(parent: int) -> None:
+    """Let the system end this process when its parent ends, however that does (on Linux).
+
+    Otherwise a statement without an end would go on, with nobody to wait for it.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it had ended before that
+        sys.exit(1)
 
 
 def _limit_memory(limit: int) -> None:
