@@ -171,7 +171,7 @@ def test_targets_whose_futures_are_too_many_share_no_calls(
     texts = ["LRS", "SRLLM", "LRS", "GLA", "ARS"]
     model = TransducedLM(lm, load_target("amino"), policy)
     expected = [one.logp for one in model.score(texts, given="target")]
-    size = Future(model._guide_of(str(path)), (*model.symbols("SRLLM"), END)).size
+    size = Future(model._estimator.guide(model.policy), (*model.symbols("SRLLM"), END)).size
     monkeypatch.setattr(score, "MOST_VALUES", size + 1)
     calls = []
     monkeypatch.setattr(score, "propagate", lambda *a: calls.append(len(a[4])) or propagate(*a))

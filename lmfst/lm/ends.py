@@ -58,9 +58,9 @@ def _named_ends(files: ModelFiles, tokenizer: Any, model: Any) -> tuple[str, Any
         # Where the file names none, the library's class does: that counts for nothing.
         config = model.generation_config.eos_token_id
         return "the file's metadata", None if tokenizer.eos_token_id is None else config
-    generation = files.read(GENERATION)
-    if generation is not None:
-        return GENERATION, generation.get("eos_token_id")
+    generation = files.read(GENERATION) or {}
+    if generation.get("eos_token_id") is not None:
+        return GENERATION, generation["eos_token_id"]
     config = files.read(CONFIG) or {}
     inner: Any = next(
         (config[k] for k in ("decoder", "generator", "text_config") if config.get(k)), {}
