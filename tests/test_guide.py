@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from lmfst import estimate
 from lmfst import guide as guides
-from lmfst import score
 from lmfst.cli import app
 from lmfst.errors import ModelError, UsageError
 from lmfst.guide import Future, Guide
@@ -172,9 +172,9 @@ def test_targets_whose_futures_are_too_many_share_no_calls(
     model = TransducedLM(lm, load_target("amino"), policy)
     expected = [one.logp for one in model.score(texts, given="target")]
     size = Future(model._estimator.guide(model.policy), (*model.symbols("SRLLM"), END)).size
-    monkeypatch.setattr(score, "MOST_VALUES", size + 1)
+    monkeypatch.setattr(estimate, "MOST_VALUES", size + 1)
     calls = []
-    monkeypatch.setattr(score, "propagate", lambda *a: calls.append(len(a[4])) or propagate(*a))
+    monkeypatch.setattr(estimate, "propagate", lambda *a: calls.append(len(a[4])) or propagate(*a))
     assert [one.logp for one in model.score(texts, given="target")] == expected
     # Two replicates of each, then a beam for each.
     assert calls[::2] == [2 * n for n in calls[1::2]] and len(calls) > 2
