@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -106,6 +107,13 @@ def atomic_write(path: str | Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_hint(error: Exception) -> str:
+    """How to mend it that a file can't be written."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space there, or name a file on another disk"
+    return "name a file in a folder you own"
 
 
 def _umask() -> int:

@@ -162,6 +162,16 @@ def test_a_full_disk_is_an_error(args: list[str], arpa: Path) -> None:
     assert done.stderr.decode() == "lmfst: error: No space left on device\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("option", ["-o", "--meta"])
+def test_the_file_on_a_full_disk_is_named(option: str, arpa: Path) -> None:
+    done = closed([*CLOSED[3], option, "/dev/full"], arpa, "")
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert "/dev/full: " in said and "No space left on device" in said
+    assert "hint: free some space there" in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     "args",
     [
