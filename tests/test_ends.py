@@ -39,6 +39,8 @@ def running(
     def before() -> None:
         if ignored is not None:
             signal.signal(ignored, signal.SIG_IGN)
+        # A command has to end in time whatever it inherits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
     process = subprocess.Popen(
         [*(COMMAND if not patient else [*COMMAND[:-1], PATIENT]), *map(str, args)],
