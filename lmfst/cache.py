@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from lmfst.errors import InputError
 from lmfst.temporary import clear_folder, new_file
 
+_SET_CACHE = "set LMFST_CACHE to a folder you may write"
 _SEAL = hashlib.sha256().digest_size
 
 
@@ -24,18 +26,35 @@ def cache_dir(sub: str = "") -> Path:
     path = cache_place(sub)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise InputError(
-            f"expected to write the cache folder {path}: {error}",
-            hint="set LMFST_CACHE to a folder you may write",
+            f"expected to write the cache folder {path}: {error}", hint=_SET_CACHE
         ) from error
     clear_folder(path)
     return path
 
 
 def cache_place(sub: str = "") -> Path:
-    """Where the folder of `cache_dir` is, whether it exists or not."""
-    return _base() / sub if sub else _base()
+    """Where the folder of `cache_dir` is, whether it exists or not.
+
+    InputError if that is below the user's home folder and there is none.
+    """
+    try:
+        base = _base()
+    except RuntimeError as error:
+        raise InputError(
+            f"expected a home folder, for the cache folder below it: {error}", hint=_SET_CACHE
+        ) from error
+    return base / sub if sub else base
+
+
+def once(sub: str, kept: str = "kept") -> str:
+    """For announcements: that work is done once, and where what it gives is kept; nothing where
+    there is no such place."""
+    try:
+        return f" (once; {kept} in {cache_place(sub)})"
+    except InputError:
+        return ""
 
 
 def _base() -> Path:
@@ -88,6 +107,13 @@ def atomic_write(path: str | Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_hint(error: Exception) -> str:
+    """How to mend it that a file can't be written."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space there, or name a file on another disk"
+    return "name a file in a folder you own"
 
 
 def _umask() -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from lmfst import __version__
 from lmfst.announce import Announced
-from lmfst.cache import atomic_write, cache_dir, cache_place, sealed, unsealed
+from lmfst.cache import atomic_write, cache_dir, once, sealed, unsealed
 from lmfst.errors import InputError
 
 FORMAT = 2
@@ -38,7 +38,7 @@ def remembered(
         kept = unsealed((cache_dir("checks") / key).read_bytes())
     if kept is not None:
         return json.loads(kept)["verdict"]
-    with Announced(f"{doing or check} (once; the verdict is kept in {cache_place('checks')})"):
+    with Announced((doing or check) + once("checks", "the verdict is kept")):
         verdict = find()
     with suppress(OSError, InputError):
         data = json.dumps({"asked": asked, "verdict": verdict}).encode()

@@ -39,6 +39,8 @@ def running(
     def before() -> None:
         if ignored is not None:
             signal.signal(ignored, signal.SIG_IGN)
+        # A command has to end in time whatever it inherits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
     process = subprocess.Popen(
         [*(COMMAND if not patient else [*COMMAND[:-1], PATIENT]), *map(str, args)],
@@ -160,6 +162,16 @@ def test_a_full_disk_is_an_error(args: list[str], arpa: Path) -> None:
     done = closed(args, arpa, ">/dev/full")
     assert done.returncode == 1
     assert done.stderr.decode() == "lmfst: error: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("option", ["-o", "--meta"])
+def test_the_file_on_a_full_disk_is_named(option: str, arpa: Path) -> None:
+    done = closed([*CLOSED[3], option, "/dev/full"], arpa, "")
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert "/dev/full: " in said and "No space left on device" in said
+    assert "hint: free some space there" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from lmfst.cache import atomic_write, cache_dir
 from lmfst.errors import BudgetError, GrammarError, InputError
 from lmfst.grammar import CompiledModule, compile_file, to_fst
 from lmfst.grammar import runner as runner_module
+from lmfst.verdicts import remembered
 
 
 @pytest.fixture
@@ -391,6 +392,20 @@ def test_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMFST_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match="cache folder"):
         cache_dir("x")
+
+
+def test_where_there_is_no_home_folder_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where HOME isn't set and the system doesn't know the user.
+    monkeypatch.setenv("LMFST_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(InputError, match=r"home folder(.|\n)*LMFST_CACHE"):
+        cache_dir("x")
+    path = tmp_path / "g.grm"
+    path.write_text('export r = "a";')
+    module = compile_file(path)
+    assert module.exports == ["r"]
+    assert remembered("check", ["a"], lambda: 5) == 5
 
 
 def test_atomic_write(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from lmfst.errors import ModelError
-from lmfst.lm.unpack import intact, made_folder
+from lmfst.lm import default
+from lmfst.lm.unpack import intact, made_folder, remove_older
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FILES = {"config.json": b"{}", "model.safetensors": b"weights " * 100, "tokenizer.json": b"[]"}
@@ -168,6 +169,45 @@ def test_what_a_killed_process_leaves_is_cleared_at_the_next_start(
     out, err = after.communicate(timeout=60)
     assert after.returncode == 0, err.decode()
     assert models(tmp_path) == [Path(out.decode().strip())] and intact(models(tmp_path)[0])
+
+
+def test_what_earlier_versions_made_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dequantise(source: Path, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+
+    (tmp_path / "small.gguf").write_bytes(b"weights ")
+    monkeypatch.setenv("LMFST_CACHE", str(tmp_path))
+    monkeypatch.setattr(default, "dequantise", dequantise)
+    monkeypatch.setattr(default, "packaged_gguf", lambda: tmp_path / "small.gguf")
+    home = default.default_model_dir(lambda note: None)
+    begin, _, version = home.name.rpartition("-")
+    # Of two earlier formats, a later one, another file, and another model.
+    names = [f"{begin}-1", f"{begin}-2", f"{begin}-{int(version) + 1}", "smollm2-135m-9-2", "x-8-2"]
+    for name in names:
+        (home.parent / name).mkdir()
+        (home.parent / name / "model.safetensors").write_bytes(b"wei")
+    said: list[str] = []
+    assert default.default_model_dir(said.append) == home
+    assert {p.name for p in home.parent.iterdir()} == {".lock", home.name, *names[2:]}
+    assert [note.split(",")[0] for note in said] == [
+        f"removed {home.parent / name}" for name in names[:2]
+    ]
+    assert default.default_model_dir(said.append) == home and len(said) == 2
+
+
+def test_older_models_stay_where_they_can_not_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lmfst.lm.unpack.shutil.rmtree", read_only)
+    (tmp_path / "old").mkdir()
+    said: list[str] = []
+    remove_older([tmp_path / "old"], said.append)
+    assert {p.name for p in tmp_path.iterdir()} == {".lock", "old"} and not said
 
 
 def test_two_processes_at_once(tmp_path: Path) -> None:

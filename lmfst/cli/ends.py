@@ -45,6 +45,7 @@ class Stops:
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
         if hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, self._give_up)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
             signal.setitimer(signal.ITIMER_REAL, GRACE)
         raise Stopped
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lmfst.cache import atomic_write
+from lmfst.cache import atomic_write, write_hint
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import BudgetError, FstError, InputError, UsageError
 from lmfst.fst import EPS, Fst, from_openfst, to_openfst
@@ -102,7 +102,7 @@ def _write(path: str, data: bytes) -> None:
     except OSError as error:
         raise InputError(
             f"{path}: can't be written: {error.strerror or error}",
-            hint="name a file in a folder you own",
+            hint=write_hint(error),
         ) from None
 
 

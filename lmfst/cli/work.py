@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from lmfst.accuracy import Tally
-from lmfst.cache import atomic_write
+from lmfst.cache import atomic_write, write_hint
 from lmfst.cli.options import grammar_options
 from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents, require_files
@@ -218,7 +218,7 @@ def _write_meta(path: str, facts: dict[str, Any]) -> None:
     except OSError as error:
         raise InputError(
             f"{path}: --meta can't be written: {error.strerror or error}",
-            hint="name a file in a folder you own",
+            hint=write_hint(error),
         ) from None
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmfst.announce import Announced
-from lmfst.cache import atomic_write, cache_dir, cache_place
+from lmfst.cache import atomic_write, cache_dir, once, write_hint
 from lmfst.errors import GrammarError, InputError, UsageError
 from lmfst.grammar.container import Entry, unpack
 from lmfst.grammar.paths import Finder
@@ -180,7 +180,7 @@ def compile_file(
         "max_states": max_states,
         "max_memory": max_memory,
     }
-    kept = f" (once; kept in {cache_place('grammars')})" if cache else ""
+    kept = once("grammars") if cache else ""
     with Announced(f"compiling the grammar {shown}{kept}"):
         data = run_job(job, timeout=min(timeout, LONGEST), warn=warn)
     unpacked = unpack(data)
@@ -266,5 +266,5 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise InputError(
             f"{path} can't be written: {error.strerror or error}",
-            hint="write to a folder that exists and that you may write",
+            hint=write_hint(error),
         ) from error

@@ -16,12 +16,13 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self, cast
 
+from lmfst.cache import write_hint
 from lmfst.errors import InputError, UsageError
 from lmfst.io.stdout import Stdout
 from lmfst.temporary import new_file
@@ -38,7 +39,7 @@ def open_rows(
 
     escaped: columns whose text is one line with escapes of its own already.
     A path that ends in .gz is compressed. Raises UsageError for an unknown format, InputError for a
-    place that can't be written to.
+    place that can't be written to, there and then or later (a full disk).
     """
     if fmt not in ("tsv", "jsonl"):
         raise UsageError(f"expected the format tsv or jsonl, found {fmt!r}")
@@ -141,25 +142,41 @@ class _File:
         self._stream = raw if self._packer is None else cast(IO[bytes], self._packer)
 
     def write(self, line: bytes) -> None:
-        self._stream.write(line)
+        with self._named():
+            self._stream.write(line)
 
     def flush(self) -> None:
         # Nobody reads a temporary file, and flushing spoils compression.
         if self._temporary is None:
-            self._stream.flush()
+            with self._named():
+                self._stream.flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """An error of the system, but for a reader that has gone, says which file it is about."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: can't be written: {error.strerror or error}",
+                hint=write_hint(error),
+            ) from error
 
     def close(self) -> None:
         if self._raw.closed:
             return
         try:
-            if self._packer is not None:
-                self._packer.close()
-            self._raw.flush()
-            if self._temporary is not None:
-                os.fsync(self._raw.fileno())
-            self._raw.close()
-            if self._temporary is not None:
-                os.replace(self._temporary, self._path)
+            with self._named():
+                if self._packer is not None:
+                    self._packer.close()
+                self._raw.flush()
+                if self._temporary is not None:
+                    os.fsync(self._raw.fileno())
+                self._raw.close()
+                if self._temporary is not None:
+                    os.replace(self._temporary, self._path)
         except BaseException:
             self.discard()
             raise
@@ -188,7 +205,7 @@ def _place(path: str) -> _File:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"{path}: expected a place to write to: {reason}",
-            hint="name a file in a folder you own",
+            hint=write_hint(error),
         ) from None
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from lmfst.cache import cache_dir
 from lmfst.defaults import MODEL as DEFAULT_MODEL
 from lmfst.errors import ModelError
-from lmfst.lm.unpack import digest, made_folder
+from lmfst.lm.unpack import digest, made_folder, remove_older
 
 _FORMAT = 3
 BOS = "<|endoftext|>"
@@ -50,8 +50,9 @@ def packaged_gguf() -> Path:
 def default_model_dir(note: Callable[[str], None]) -> Path:
     """The folder of the dequantised default model, made on first use.
 
-    A folder with a file that doesn't match its checksum is made again, with a note. ModelError if
-    the package is missing or the cache can't be written.
+    A folder with a file that doesn't match its checksum is made again, and those that earlier
+    versions of lmfst made of the same file are removed, with a note. ModelError if the package is
+    missing or the cache can't be written.
     """
     source = packaged_gguf()
 
@@ -60,9 +61,11 @@ def default_model_dir(note: Callable[[str], None]) -> Path:
         facts = {"source": source.name, "source_sha256": digest(source)}
         return facts | {"bos": BOS, "eos": list(EOS)}
 
-    stamp = f"{source.stat().st_size}-{_FORMAT}"
-    home = cache_dir("models") / f"{DEFAULT_MODEL}-{stamp}"
-    return made_folder(home, source.name, make, note)
+    begin = f"{DEFAULT_MODEL}-{source.stat().st_size}-"
+    home = made_folder(cache_dir("models") / f"{begin}{_FORMAT}", source.name, make, note)
+    older = [home.with_name(f"{begin}{earlier}") for earlier in range(1, _FORMAT)]
+    remove_older([folder for folder in older if folder.is_dir()], note)
+    return home
 
 
 def dequantise(source: Path, target: Path) -> None:

@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,21 @@ def made_folder(home: Path, source: str, make: Make, note: Note) -> Path:
             hint="free some space there, or set LMFST_CACHE to a folder that has it",
         ) from error
     return home
+
+
+def remove_older(folders: Sequence[Path], note: Note) -> None:
+    """Remove folders, of one place, that nothing will read again; note: told of each.
+
+    They stay where they can't be removed, and where there are no locks.
+    """
+    if not folders:
+        return
+    with suppress(OSError), _alone(folders[0].parent, note) as locked:
+        for folder in folders if locked else ():
+            if folder.is_dir():  # no other process has removed it meanwhile
+                # Under its own name, so that after a kill the next start goes on with it.
+                shutil.rmtree(folder)
+                note(f"removed {folder}, which an earlier version of lmfst made")
 
 
 def _make(home: Path, source: str, make: Make, note: Note) -> None:
