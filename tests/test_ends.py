@@ -37,8 +37,9 @@ def running(
     patient: it gives a reader all the time that a test can need."""
 
     def before() -> None:
-        if ignored is not None:
-            signal.signal(ignored, signal.SIG_IGN)
+        # Whatever the tests were started with, such as nohup.
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
         # A command has to end in time whatever it inherits.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 

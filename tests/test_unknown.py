@@ -320,7 +320,9 @@ def test_zeros_of_pruning_are_explained_as_before() -> None:
     texts = map("".join, itertools.product("ab", repeat=5))
     found = beam.score([bytes(beam.transduce(text)) for text in texts], given="target")
     lost = sum(one.logp == -math.inf for one in found)
-    assert len(warnings) == lost > 0 and all("(raise --beam or lower" in w for w in warnings)
+    zeros = [said for said in warnings if "logp is -inf" in said]
+    assert len(zeros) == lost > 0 and all("(raise --beam or lower" in w for w in zeros)
+    assert len(warnings) == lost + 1 and "lack more than 0.1 nats" in warnings[-1]
 
 
 def test_the_next_symbol_after_one_that_can_not_be() -> None:
