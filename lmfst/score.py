@@ -293,6 +293,7 @@ class TransducedLM:
         given: Given = "source",
         batch: int = defaults.BATCH_DOCUMENTS,
         unknown: Unknown = "auto",
+        tally: Tally | None = None,
     ) -> Iterator[Scored]:
         """Score documents in batches that share LM calls; yields them in input order.
 
@@ -301,7 +302,7 @@ class TransducedLM:
         of -inf with a warning, raise an "error", "skip" the document with a warning, or sum over
         what they may be by the codes for bases and residues, "any", with an error for those that
         mean nothing (`lmfst.unknown`). "auto": an error in biological sequences in target form,
-        else a report.
+        else a report. tally: where the documents are counted (default: one of this call's own).
         """
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
@@ -309,7 +310,7 @@ class TransducedLM:
             batch = max(1, batch // self.policy.replicates)
         waiting: list[tuple[Document, Pattern]] = []
         size = first = 0
-        tally = Tally()
+        tally = Tally() if tally is None else tally
         for document in documents:
             target = self._target_or_none(document, given, unknown)
             if target is None:
@@ -328,10 +329,10 @@ class TransducedLM:
         self, batch: list[tuple[Document, Pattern]], given: Given, first: int, tally: Tally
     ) -> Iterator[Scored]:
         for scored in self._score_batch(batch, given, first):
-            self.add_to(tally, scored)
+            self._add_to(tally, scored)
             yield scored
 
-    def add_to(self, tally: Tally, scored: Scored) -> None:
+    def _add_to(self, tally: Tally, scored: Scored) -> None:
         """Count a record of this model."""
         if scored.missing is not None:
             limit = self.policy.limit(scored.passes, len(scored.target) + 1)

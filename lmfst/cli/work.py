@@ -193,8 +193,9 @@ def convert(
             given=cast(Any, given),
             batch=batch,
             unknown=cast(Any, unknown),
+            tally=tally,
         )
-        for rows in levels.rows(_counted(found, model, tally, progress)):
+        for rows in levels.rows(_counted(found, progress)):
             for row in rows:
                 writer.write(row)
             writer.flush()
@@ -202,12 +203,9 @@ def convert(
         _write_meta(meta, {**settings.facts(model), **tally.facts()})
 
 
-def _counted(
-    records: Iterable[Scored], model: TransducedLM, tally: Tally, progress: Progress
-) -> Iterator[Scored]:
+def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:
     """The records, counted as they come."""
     for scored in records:
-        model.add_to(tally, scored)
         progress.done(len(scored.target))
         yield scored
 
