@@ -32,7 +32,9 @@ Warn = Callable[[str], None]
 
 UNSURE = 0.3
 """Standard deviation of a replicate, relative to the mean, above which a standard error to first
-order is not to be trusted."""
+order is not to be trusted, unless replicates are many."""
+ENOUGH = 16
+"""Replicates of equal weight whose mean may be trusted however much they vary."""
 
 
 class Estimator:
@@ -132,7 +134,8 @@ def unsure(log_replicates: Floats | None) -> bool:
     if log_replicates is None or len(log_replicates) < 2 or log_replicates.max() == -math.inf:
         return False
     share = np.exp(log_replicates - log_replicates.max())
-    return bool(share.std(ddof=1) > UNSURE * share.mean())
+    varies = share.std(ddof=1) > UNSURE * share.mean()
+    return bool(varies and effective_number(log_replicates) < ENOUGH)
 
 
 def stderr_of_difference(one: Floats | None, other: Floats | None) -> float | None:

@@ -86,6 +86,7 @@ def test_few_replicates_that_hold_the_weight_are_noticed(short: LM) -> None:
     assert effective_number(np.log([1e-9, 1.0, 1e-9, 1e-9])) == pytest.approx(1)
     assert not unsure(np.log([1.0, 1.1, 0.9]))
     assert unsure(np.log([1.0, 9.0, 0.1]))
+    assert not unsure(np.log([1.0, 2.0] * 20)) and unsure(np.log([1.0, 2.0] * 4))
     assert not unsure(np.zeros(1)) and not unsure(None)
     assert not unsure(np.full(3, -math.inf))
     for particles, few in ((1, True), (10**6, False)):
