@@ -52,14 +52,13 @@ class Continuation:
     ) -> None:
         self._text, self._vocab, self._encode = text, vocab, encode
         self._next: dict[Place, tuple[int, Place]] = {}
-        self._lay(BEGIN, len(text))
+        self._lay(BEGIN, encode(text) if canonical is None else canonical, len(text))
         self._boundaries = sorted({position for position, _ in self._next})
         self.is_canonical = canonical is not None and self.tokens() == list(canonical)
 
-    def _lay(self, begin: Place, end: int) -> None:
-        """Note the tokens of the text from a place to an end."""
-        place = begin
-        for token in self._encode(self._text[begin[0] : end]) or ():
+    def _lay(self, place: Place, tokens: Sequence[int] | None, end: int) -> None:
+        """Note tokens of the text from a place on, as far as they spell it and not past an end."""
+        for token in tokens or ():
             after = self.after(place, token)
             if after is None or after == place or after[0] > end:
                 return
@@ -80,7 +79,7 @@ class Continuation:
         if place not in self._next and 0 <= position < len(self._text):
             at = int(np.searchsorted(self._boundaries, position, side="right"))
             end = self._boundaries[at] if at < len(self._boundaries) else len(self._text)
-            self._lay(place, end)
+            self._lay(place, self._encode(self._text[position:end]), end)
         return self._next.get(place)
 
     def tokens(self) -> list[int]:

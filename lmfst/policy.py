@@ -163,16 +163,15 @@ class Beam(Policy):
         return "size" if last.crowded > last.missing / 2 else "threshold"
 
     def advice(self, tally: Tally) -> str:
-        options = {"size": f"--beam {4 * self.size}", "threshold": self._lower_threshold}
+        options = {
+            "size": f"--beam {4 * self.size}",
+            "threshold": f"--threshold {self.threshold / 10:.2g}",
+        }
         return (
             f"{sum(tally.above.values())} of {tally.documents} documents lack more than "
             f"{WORTH_A_WARNING} nats, by estimate (column missing; {tally.worst:.2g} at worst): "
             f"try {' or '.join(options[limit] for limit in sorted(tally.above))}"
         )
-
-    @property
-    def _lower_threshold(self) -> str:
-        return f"--threshold {self.threshold / 10:.2g}"
 
 
 @dataclass(frozen=True)

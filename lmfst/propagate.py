@@ -58,10 +58,9 @@ class Job:
     wanted: positions 0 .. N at which the distribution of the next symbol is asked for. source: the
     canonical tokens of a source text, if one is known; they are kept (`lmfst.trunk`). lookahead:
     evaluate rows ahead, which the result doesn't depend on; it needs a source. random: the random
-    numbers in [0, 1) of a policy that
-    samples, by offset and wave, which knows neither source nor lookahead. future: what a guide
-    expects, if sampling has one. impossible: says whether no token can ever produce the symbol at a
-    position; asked where nothing is left of a prefix.
+    numbers in [0, 1) of a policy that samples, by offset and wave, which knows neither source nor
+    lookahead. future: what a guide expects, if sampling has one. impossible: says whether no token
+    can ever produce the symbol at a position; asked where nothing is left of a prefix.
     """
 
     target: Pattern

@@ -1,7 +1,7 @@
 """The policies that packaged models are best used with.
 
 Where many sources give one output, as the codons of a protein do, a beam can't hold what they weigh
-together: under the model of DNA it is 19 nats short for a protein of 30 residues. Sampling with the
+together: under the model of DNA it is 16 nats short for a protein of 30 residues. Sampling with the
 guide that comes with the model is made for that.
 """
 
