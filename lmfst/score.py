@@ -408,6 +408,8 @@ class TransducedLM:
         symbol = (*as_written(target), END)[at]
         name = self.target.units.name(symbol)
         reason = "no token sequence of the model produces it there"
+        if self.lm.vocab.hint:
+            reason += f"; {self.lm.vocab.hint}"
         if self._impossible(target, at):
             reason = f"the model can't produce {name!r}"
         elif found.estimated:

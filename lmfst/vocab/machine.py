@@ -31,6 +31,8 @@ class Vocab:
     unmapped: id -> why it spells nothing, for ids that are neither EOS nor declared special.
     names: printable token names [size], for messages.
     digest: sha256 (hex) of all of the above.
+    hint: which texts no tokens spell, and what to do about it, for messages; "" if there is nothing
+        to say.
     """
 
     size: int
@@ -41,6 +43,7 @@ class Vocab:
     unmapped: Mapping[int, str] = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     digest: str = field(init=False)
+    hint: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         self._check()
