@@ -62,6 +62,12 @@ class Specials(StrEnum):
     error = "error"
 
 
+class PrefixSpace(StrEnum):
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
 class DType(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -141,6 +147,15 @@ SpecialTokens = Annotated[
         "--specials",
         help="Special tokens: drop takes them out of the support, text reads them as their text, "
         "error refuses models that have any.",
+        rich_help_panel=_MODEL,
+    ),
+]
+PrefixSpaceOption = Annotated[
+    PrefixSpace,
+    typer.Option(
+        "--prefix-space",
+        help="Whether a space at the very start of what the model writes is its own, put before "
+        "every text, or the text's; auto: the tokenizer's rule.",
         rich_help_panel=_MODEL,
     ),
 ]

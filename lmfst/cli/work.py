@@ -29,6 +29,7 @@ LOAD_OPTIONS = (
     "revision",
     "bos",
     "specials",
+    "prefix_space",
     "dtype",
     "device",
     "compiled",

@@ -15,9 +15,11 @@ from lmfst.errors import ModelError, UsageError
 from lmfst.lm.base import LM
 from lmfst.lm.ends import begin_token, end_tokens
 from lmfst.lm.files import PACKAGED, model_files
+from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.resources import resource_dir
-from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
+from lmfst.vocab import Vocab, read_tokenizer, vocab_from_symbols
+from lmfst.vocab.prefix import PREFIX_SPACE, PrefixSpace
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +38,7 @@ def load_lm(
     *,
     bos: str = "auto",
     specials: str = "drop",
+    prefix_space: str = "auto",
     dtype: str = "float32",
     device: str = "cpu",
     revision: str | None = None,
@@ -50,10 +53,11 @@ def load_lm(
     """Load a language model.
 
     bos: "auto" (the model's own begin token, see `lmfst.lm.ends`), "none", or a token. specials:
-    what special tokens are, see `lmfst.vocab`. context: read the last so many tokens only, see
-    `lmfst.lm.truncated`. threads: processor threads of torch in this process, for whatever uses it
-    (None: as they are). compiled: see `lmfst.lm.compiled`. tree: evaluate contexts as token trees
-    where the model can.
+    what special tokens are, see `lmfst.vocab`. prefix_space: whether a space at the very start is
+    the model's own and none of the text's: "auto", "yes" or "no", see `lmfst.vocab.prefix`.
+    context: read the last so many tokens only, see `lmfst.lm.truncated`. threads: processor threads
+    of torch in this process, for whatever uses it (None: as they are). compiled: see
+    `lmfst.lm.compiled`. tree: evaluate contexts as token trees where the model can.
     warn, note: called with warnings and progress notes.
 
     Raises ModelError if it can't be loaded, UsageError for a setting outside its range.
@@ -62,6 +66,10 @@ def load_lm(
         raise UsageError(f"--specials must be one of {', '.join(SPECIALS)}, not {specials!r}")
     if dtype not in DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    if prefix_space not in PREFIX_SPACE:
+        raise UsageError(
+            f"--prefix-space must be one of {', '.join(PREFIX_SPACE)}, not {prefix_space!r}"
+        )
     if threads is not None:
         _set_threads(threads)
     kind = cast(Specials, specials)
@@ -72,6 +80,8 @@ def load_lm(
                 "reads",
                 hint="leave --context out: sums under n-gram models are exact with --exact",
             )
+        if prefix_space != "auto":
+            raise UsageError("--prefix-space is for transformers models: n-gram models have none")
         return _load_arpa(name, bos=bos, specials=kind, warn=warn)
     prepare_library()
     from lmfst.lm.compiled import compile_layers
@@ -88,20 +98,34 @@ def load_lm(
         model = load_model(files, config, dtype).to(place).eval()
         rows = _matching_rows(model, tokenizer, name, warn)
         ends = end_tokens(files, tokenizer, model, rows)
+        known = known_of_files(files, tokenizer)
         begin = begin_token(files, tokenizer, bos, rows, warn)
     if compiled:
         note("compiling the model's layers")
         compile_layers(model)
-    vocab = vocab_from_tokenizer(tokenizer, size=rows, eos=ends, specials=kind, warn=warn)
-    _refuse_specials(kind, vocab, name)
+    reading = read_tokenizer(
+        tokenizer,
+        size=rows,
+        eos=ends,
+        specials=kind,
+        prefix_space=cast(PrefixSpace, prefix_space),
+        known=known,
+        warn=warn,
+    )
+    _refuse_specials(kind, reading.vocab, name)
+    facts = {
+        "model": name,
+        "revision": files.commit or revision,
+        "prefix_space": "yes" if reading.prefixed else "no",
+    }
     lm = TransformersLM(
         model,
-        vocab,
+        reading.vocab,
         bos=begin,
         batch_tokens=batch_tokens,
-        tokenizer=tokenizer,
+        encode=reading.encode,
         tree=tree,
-        facts={"model": name, "revision": files.commit or revision},
+        facts=facts,
         warn=warn,
     )
     if context is None:

@@ -102,7 +102,7 @@ class Vocab:
         return f"{self.names[i]!r} spells nothing ({self.unmapped.get(i, 'not in this state')})"
 
     @cached_property
-    def _last_state(self) -> int:
+    def last_state(self) -> int:
         """The state that a machine stays in: the one most tokens lead to from state 0."""
         after = self.next_state[0]
         ids = [i for i, data in enumerate(self.token_bytes[0]) if data]
@@ -114,7 +114,7 @@ class Vocab:
     def duplicates(self) -> dict[bytes, list[int]]:
         """Byte strings that several ids spell, and those ids, as they are after a first token."""
         groups: dict[bytes, list[int]] = {}
-        for i, data in enumerate(self.token_bytes[self._last_state]):
+        for i, data in enumerate(self.token_bytes[self.last_state]):
             if data is not None:
                 groups.setdefault(data, []).append(i)
         return {data: ids for data, ids in groups.items() if len(ids) > 1}
