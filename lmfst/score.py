@@ -380,7 +380,9 @@ class TransducedLM:
         scored = []
         for (document, target), result in zip(batch, found, strict=True):
             self._warn_of_zero(document, target, result)
-            scored.append(Scored.of(document.id, as_written(target), result, self.target.units))
+            written = as_written(target)
+            units = self.target.units
+            scored.append(Scored.of(document.id, written, result, units, document.extra))
         return scored
 
     def _add_canonical(self, texts: Sequence[bytes | None], found: Sequence[Propagated]) -> None:

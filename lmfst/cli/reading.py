@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,10 +12,25 @@ from lmfst.errors import InputError
 from lmfst.io import Document, read_documents
 
 
-def documents(paths: Sequence[str], doc: str, terminal: Terminal) -> Iterator[Document]:
+@dataclass(frozen=True)
+class Reading:
+    """How files are read: see `lmfst.io.read_documents`."""
+
+    doc: str = "auto"
+    text_column: str | None = None
+    id_column: str | None = None
+
+
+def documents(paths: Sequence[str], reading: Reading, terminal: Terminal) -> Iterator[Document]:
     """The documents of several files; ids carry the file's name where there are several."""
     for path in paths:
-        for document in read_documents(path, doc=cast(Any, doc), warn=terminal.warn):
+        for document in read_documents(
+            path,
+            doc=cast(Any, reading.doc),
+            text_column=reading.text_column,
+            id_column=reading.id_column,
+            warn=terminal.warn,
+        ):
             if len(paths) > 1:
                 yield replace(document, id=f"{path}:{document.id}")
             else:
