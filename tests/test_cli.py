@@ -588,7 +588,7 @@ def test_apply(own_cache: Path, swap: Path, only_ab: Path) -> None:
     done = call("apply", "--to", "wswords", "--invert", input=b"  [NOSEP]To[SEP]be\n")
     assert done.out == b"  To be\n"
     done = call("apply", "--to", only_ab, input=b"ab\nac\n")
-    assert done.code == 1 and done.out == b"ab\n" and "<stdin>:2" in done.err
+    assert done.code == 1 and done.out == b"ab\n\n" and "<stdin>:2" in done.err
 
 
 def test_apply_all(ambiguous: Path) -> None:

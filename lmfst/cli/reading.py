@@ -10,6 +10,7 @@ from typing import Any, cast
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError
 from lmfst.io import Document, read_documents
+from lmfst.io.documents import Header
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,20 @@ class Reading:
     id_column: str | None = None
 
 
-def documents(paths: Sequence[str], reading: Reading, terminal: Terminal) -> Iterator[Document]:
-    """The documents of several files; ids carry the file's name where there are several."""
+def documents(
+    paths: Sequence[str], reading: Reading, terminal: Terminal, header: Header | None = None
+) -> Iterator[Document]:
+    """The documents of several files; ids carry the file's name where there are several.
+
+    header: is told the columns of each table.
+    """
     for path in paths:
         for document in read_documents(
             path,
             doc=cast(Any, reading.doc),
             text_column=reading.text_column,
             id_column=reading.id_column,
+            header=header,
             warn=terminal.warn,
         ):
             if len(paths) > 1:

@@ -32,6 +32,7 @@ Form = Literal["line", "file", "jsonl", "csv", "tsv", "fasta"]
 """What a document is in its file."""
 DocMode = Literal["auto", "line", "file", "jsonl", "csv", "tsv", "fasta"]
 Warn = Callable[[str], None]
+Header = Callable[[Form, list[str]], None]
 
 STDIN = "-"
 _SUFFIXES: dict[Form, tuple[str, ...]] = {
@@ -64,10 +65,12 @@ class Document:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns, or keys, of text and id that were asked for. None: the usual ones."""
+    """The columns, or keys, of text and id that were asked for; None: the usual ones. header: who
+    is told the columns of a table."""
 
     text: str | None = None
     id: str | None = None
+    header: Header | None = None
 
 
 def _default_warn(message: str) -> None:
@@ -80,6 +83,7 @@ def read_documents(
     doc: DocMode = "auto",
     text_column: str | None = None,
     id_column: str | None = None,
+    header: Header | None = None,
     warn: Warn = _default_warn,
 ) -> Iterator[Document]:
     """The documents of the file `path`, or of the standard input for `-`.
@@ -88,9 +92,9 @@ def read_documents(
     its `id` or else the line's number), "csv" or "tsv" (a row each, see `lmfst.io.tables`; id: the
     column `id` or else the row's number), "fasta" (see `lmfst.io.fasta`), or "auto": by the file's
     suffix, else lines. text_column, id_column: the column or key of text and id; None: `text`, and
-    `id` if there is one. Gzip data are recognised and unpacked. `warn` takes one message each for
-    an empty file, CR and CRLF line ends, a byte-order mark, and lines that look like a table, JSON
-    lines or FASTA.
+    `id` if there is one. header: is called with the columns of a table, before its rows. Gzip data
+    are recognised and unpacked. `warn` takes one message each for an empty file, CR and CRLF line
+    ends, a byte-order mark, and lines that look like a table, JSON lines or FASTA.
 
     Raises UsageError for an unknown `doc`, and for columns where there are none, at once, and
     InputError while iterating for a file that can't be read, damaged gzip data, UTF-16, JSON lines
@@ -101,8 +105,8 @@ def read_documents(
     if doc not in _READERS:
         known = f"auto, {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]}"
         raise UsageError(f"expected doc to be {known}, found {doc!r}")
-    columns = _Columns(text_column, id_column)
-    if columns != _Columns() and doc not in ("jsonl", "csv", "tsv"):
+    columns = _Columns(text_column, id_column, header)
+    if (text_column, id_column) != (None, None) and doc not in ("jsonl", "csv", "tsv"):
         raise UsageError(
             f"{path}: --text-column and --id-column are those of tables and JSON lines, and a "
             f"document is a {doc}",
@@ -133,7 +137,10 @@ def _read(path: str, reader: _Reader, columns: _Columns, warn: Warn) -> Iterator
     except OSError as error:
         raise InputError(f"{name}: reading failed: {error.strerror or error}") from None
     if not found:
-        warn(f"{name}: the file is empty; there are no documents in it")
+        what = (
+            "there are no rows after the header" if reader in (_csv, _tsv) else "the file is empty"
+        )
+        warn(f"{name}: {what}; there are no documents in it")
 
 
 def _lines(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
@@ -179,6 +186,8 @@ def _table(
     lines = ended(numbered(stream, name, warn), name, warn, is_text=False)
     names, rows = tables.rows(lines, name, kind, warn)
     text, key = tables.chosen(names, columns.text, columns.id, name)
+    if columns.header is not None:
+        columns.header(kind, names)
     others = [column for column in names if column not in (text, key)]
     for row in rows:
         fields = row.fields

@@ -70,8 +70,8 @@ def ended(
         else:
             if is_text and (bare or returns > 1):
                 warn(
-                    f"{name}:1: carriage returns (CR) without line feeds are taken as text; if they "
-                    f"end lines, use: {MEND}"
+                    f"{name}:1: carriage returns (CR) without line feeds are taken as text; if "
+                    f"they end lines, use: {MEND}"
                 )
             yield number, line
 

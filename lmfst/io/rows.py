@@ -37,7 +37,7 @@ RowFormat = Literal["tsv", "jsonl"]
 PASSED = "input_"
 """What comes before the name of a column that is passed on where lmfst has one of that name."""
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def open_rows(
@@ -113,7 +113,7 @@ class RowWriter:
             self._put("\t".join([*map(self._text, self._columns, values), *beside]))
         else:
             record = {name: _json(v) for name, v in zip(self._columns, values, strict=True)}
-            beside_it = {self._passed[name]: _exact(value) for name, value in passed.items()}
+            beside_it = {self._passed[name]: exact(value) for name, value in passed.items()}
             self._put(_dumps(record | beside_it))
 
     def _pass(self, passed: Mapping[str, object]) -> None:
@@ -140,7 +140,7 @@ class RowWriter:
         if not self._begun:
             self._begun = True
             names = [*self._columns, *self._passed.values()]
-            self._put("\t".join(name.translate(_ESCAPES) for name in names))
+            self._put("\t".join(name.translate(ESCAPES) for name in names))
 
     def _text(self, column: str, value: object) -> str:
         if column in self._escaped and isinstance(value, str):
@@ -279,14 +279,14 @@ def _field(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value.translate(_ESCAPES)
+        return value.translate(ESCAPES)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, numbers.Integral):
         return str(int(value))
     if isinstance(value, numbers.Real):
         return _float(float(value))
-    return _dumps(_json(value)).translate(_ESCAPES)
+    return _dumps(_json(value)).translate(ESCAPES)
 
 
 def _float(value: float) -> str:
@@ -310,21 +310,21 @@ def _json(value: object) -> object:
     raise TypeError(f"expected text, a number, a list or a mapping, found {type(value).__name__}")
 
 
-def _exact(value: object) -> object:
+def exact(value: object) -> object:
     """A value as it was read, of JSON or of a table: no digit of a number goes."""
     if isinstance(value, float):
         return value if math.isfinite(value) else _float(value)
     if isinstance(value, dict):
-        return {key: _exact(item) for key, item in value.items()}
-    return [_exact(item) for item in value] if isinstance(value, list) else value
+        return {key: exact(item) for key, item in value.items()}
+    return [exact(item) for item in value] if isinstance(value, list) else value
 
 
 def _passed_field(value: object) -> str:
     """One TSV field of what is passed on."""
-    value = _exact(value)
+    value = exact(value)
     if value is None:
         return ""
-    return (value if isinstance(value, str) else _dumps(value)).translate(_ESCAPES)
+    return (value if isinstance(value, str) else _dumps(value)).translate(ESCAPES)
 
 
 def _dumps(value: object) -> str:

@@ -92,7 +92,8 @@ class _Decoded:
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
-        for self.number, line in self._lines:
+        for number, line in self._lines:
+            self.number = number
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
