@@ -136,8 +136,9 @@ class BestPaths:
                         changed = True
             if not changed:
                 return found
+        does = "writes" if self._inverse else "reads"
         raise FstError(
-            "there is no best path: a cycle that reads nothing has a negative weight",
+            f"there is no best path: a cycle that {does} nothing has a negative weight",
             hint="give the cycle weights of at least 0",
         )
 

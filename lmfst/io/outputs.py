@@ -66,6 +66,7 @@ class OutputWriter:
         self._columns = list(columns)
         self._rename(columns)
         self._row([*self._names.values(), *self._own])
+        self._out.flush()
 
     def write(self, document: Document, outputs: Sequence[Output]) -> None:
         """Write the outputs of a document: one, but under `every`.
