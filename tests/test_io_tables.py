@@ -61,6 +61,10 @@ def test_columns_by_name_and_by_default(tmp_path: Path) -> None:
     ]
     found, _ = read(path)
     assert [(d.id, d.text) for d in found] == [("1", b"T"), ("2", b"T2")] and warnings == []
+    unnamed, _ = read(made(tmp_path, ",text\n0,a\n"))
+    assert [(d.id, d.text, d.extra) for d in unnamed] == [("1", b"a", {"": "0"})]
+    unnamed, _ = read(made(tmp_path, ",text\n0,a\n"), id_column="")
+    assert [(d.id, d.text, d.extra) for d in unnamed] == [("0", b"a", {})]
     one, _ = read(made(tmp_path, "text\na\n\nb\n"))
     assert [(d.id, d.text) for d in one] == [("1", b"a"), ("2", b""), ("3", b"b")]
 
@@ -72,6 +76,7 @@ def test_columns_by_name_and_by_default(tmp_path: Path) -> None:
         ("text,b\n1,2\n", {"id_column": "i"}, r"a column 'i', the columns are 'text', 'b'\n.*--id"),
         ("text;b\n1;2\n", {}, r"'text;b'\n.*fields seem to be separated by ';'"),
         ("", {}, "x.csv: expected a header line"),
+        ("\ntext,b\n1,2\n", {}, "x.csv:1: expected a header line .* found an empty line"),
         ("text,b\n1,2\n1,2,3\n", {}, "x.csv:3: expected 2 fields, as in the header, found 3"),
         ("text,b\n1\n", {}, "x.csv:2: expected 2 fields, as in the header, found 1"),
         ("text,b,text\n1,2,3\n", {}, "x.csv:1: .*columns 1 and 3 are both called 'text'"),

@@ -192,7 +192,7 @@ def _table(
     for row in rows:
         fields = row.fields
         yield Document(
-            tables.shown(fields[key]) if key else str(row.number),
+            str(row.number) if key is None else tables.shown(fields[key]),
             fields[text].encode("utf-8", "surrogateescape"),
             f"{name}:{row.line}",
             form=kind,
@@ -245,7 +245,7 @@ def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Docu
         fail("a JSON object", str(error))
     if not isinstance(record, dict):
         fail("a JSON object", type(record).__name__)
-    text, key = record.get(text_key), record.get(id_key, None if columns.id else number)
+    text, key = record.get(text_key), record.get(id_key, number if columns.id is None else None)
     if not isinstance(text, str):
         keys = ", ".join(map(repr, record)) or "none"
         fail(

@@ -55,9 +55,12 @@ def ended(
     of a single one, or of those in a first line that LF ends.
     """
     for number, line in lines:
+        if number > 1:
+            yield number, line
+            continue
         returns = line.removesuffix(b"\n").removesuffix(b"\r").count(b"\r")
         bare = not line.endswith(b"\n")
-        if number > 1 or not (returns or (bare and b"\r" in line)):
+        if not (returns or (bare and b"\r" in line)):
             yield number, line
         elif bare and (not is_text or line.count(b"\r") > 1):
             warn(
@@ -85,7 +88,9 @@ def likeness(first: bytes, second: bytes) -> str:
     for mark, doc in (("\t", "tsv"), (",", "csv")):
         names = _header(first, mark)
         if names and _fits(second, mark, len(names)):
-            shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            shown = ", ".join(name or "''" for name in names[:8]) + (
+                ", …" if len(names) > 8 else ""
+            )
             return (
                 f"the header of a table ({shown}); if it is one, use --doc {doc} --text-column NAME"
             )

@@ -58,8 +58,8 @@ class OutputWriter:
         if self._columns is not None:
             if list(columns) != self._columns:
                 raise UsageError(
-                    f"files with different columns can't be one table: {', '.join(columns)} after "
-                    f"{', '.join(self._columns)}",
+                    f"files with different columns can't be one table: {_listed(columns)} after "
+                    f"{_listed(self._columns)}",
                     hint="apply them one by one",
                 )
             return
@@ -154,3 +154,7 @@ class OutputWriter:
         for name, new in self._names.items():
             if name != new:
                 self._warn(f"column {name!r} of the input is called {new!r} in the output")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

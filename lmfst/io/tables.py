@@ -56,12 +56,20 @@ def rows(lines: Lines, name: str, kind: Kind, warn: Warn) -> tuple[list[str], It
             f"{name}: expected a header line with the names of columns, the file is empty",
             hint="the first line of a table names its columns, such as text",
         )
+    if columns in ([], [""]):
+        raise InputError(
+            f"{name}:1: expected a header line with the names of columns, found an empty line",
+            hint="the header must be the first line",
+        )
     _check_columns(columns, name, kind)
     return columns, _rows(found, columns, name, kind, warn)
 
 
-def chosen(columns: Sequence[str], text: str | None, id: str | None, name: str) -> tuple[str, str]:
-    """The columns of text and id (empty: none). None: the usual ones, where there are such.
+def chosen(
+    columns: Sequence[str], text: str | None, id: str | None, name: str
+) -> tuple[str, str | None]:
+    """The columns of text and id (None: there is none). text, id: those asked for; None: the usual
+    ones, where there are such.
 
     InputError, with the columns that there are, for one that isn't there.
     """
@@ -75,7 +83,8 @@ def chosen(columns: Sequence[str], text: str | None, id: str | None, name: str) 
         raise InputError(
             f"{name}: expected a column {wanted!r}, the columns are {shown}", hint=hint
         )
-    return TEXT if text is None else text, (ID if ID in columns else "") if id is None else id
+    usual = ID if ID in columns else None
+    return TEXT if text is None else text, usual if id is None else id
 
 
 def shown(text: str) -> str:
