@@ -74,7 +74,8 @@ def test_columns_by_name_and_by_default(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n", {}, r"x.csv: expected a column 'text', the columns are 'a', 'b'\n.*--text"),
         ("text,b\n1,2\n", {"id_column": "i"}, r"a column 'i', the columns are 'text', 'b'\n.*--id"),
-        ("text;b\n1;2\n", {}, r"'text;b'\n.*fields seem to be separated by ';'"),
+        ("text;b\n1;2\n", {}, r"'text;b'\n.*fields seem to be separated by ';': save the"),
+        ("text\tb\n1\t2\n", {}, r"fields seem to be separated by '\\t': use --doc tsv"),
         ("", {}, "x.csv: expected a header line"),
         ("\ntext,b\n1,2\n", {}, "x.csv:1: expected a header line .* found an empty line"),
         ("text,b\n1,2\n1,2,3\n", {}, "x.csv:3: expected 2 fields, as in the header, found 3"),
@@ -234,6 +235,7 @@ def test_mixed_line_ends_in_fasta(tmp_path: Path) -> None:
     [
         (b'id,text\n1,"a, b"\n', "--doc csv --text-column NAME"),
         (b',sentence\r\n0,"a\r\nb"\r\n', "--doc csv --text-column NAME"),
+        (b"item;text\n1;a\n", "save it with commas and use --doc csv --text-column NAME"),
         (b"item\ttext\n1\ta\n", "--doc tsv --text-column NAME"),
         (b'{"text": "a"}\n{"text": "b"}\n', "--doc jsonl"),
         (b">sp|P01308\nMALWMRLLPL\n", "--doc fasta"),

@@ -85,14 +85,16 @@ def likeness(first: bytes, second: bytes) -> str:
         return "an object of JSON lines; if it is one, use --doc jsonl"
     if first[:1] == b">" and first[1:2].strip() and _RESIDUES.fullmatch(second):
         return "a FASTA header; if it is one, use --doc fasta"
-    for mark, doc in (("\t", "tsv"), (",", "csv")):
+    for mark, doc in (("\t", "tsv"), (",", "csv"), (";", "csv")):
         names = _header(first, mark)
         if names and _fits(second, mark, len(names)):
             shown = ", ".join(name or "''" for name in names[:8]) + (
                 ", …" if len(names) > 8 else ""
             )
+            save = "save it with commas and " if mark == ";" else ""
             return (
-                f"the header of a table ({shown}); if it is one, use --doc {doc} --text-column NAME"
+                f"the header of a table ({shown}); if it is one, {save}use --doc {doc} "
+                "--text-column NAME"
             )
     return ""
 
@@ -115,13 +117,13 @@ def _header(line: bytes, mark: str) -> list[str]:
 def _fits(line: bytes, mark: str, size: int) -> bool:
     """Whether a line has as many fields as the header, or begins a field of several lines."""
     text = line.decode("utf-8", "replace").rstrip("\r\n")
-    return len(_fields(text, mark)) == size or (mark == "," and text.count('"') % 2 == 1)
+    return len(_fields(text, mark)) == size or (mark != "\t" and text.count('"') % 2 == 1)
 
 
 def _fields(text: str, mark: str) -> list[str]:
     if mark == "\t":
         return text.split(mark)
     try:
-        return next(csv.reader([text]), [])
+        return next(csv.reader([text], delimiter=mark), [])
     except csv.Error:
         return []

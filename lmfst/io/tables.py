@@ -26,6 +26,9 @@ TEXT, ID = "text", "id"
 LONGEST_FIELD = 2**31 - 1
 """Characters of a CSV field."""
 
+_SEPARATED = {",": "use --doc csv", "\t": "use --doc tsv"} | dict.fromkeys(
+    ";|", "save the table with commas for --doc csv, or with tabs for --doc tsv"
+)
 _ESCAPE = re.compile(r"\\[tnr\\]")
 _PLAIN = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 _ENCODING = ("utf-8", "surrogateescape")
@@ -79,7 +82,7 @@ def chosen(
             continue
         hint = f"name one with {option}"
         if len(columns) == 1 and (other := re.search(r"[;\t|,]", columns[0])):
-            hint = f"fields seem to be separated by {other[0]!r}: --doc csv reads commas, tsv tabs"
+            hint = f"fields seem to be separated by {other[0]!r}: {_SEPARATED[other[0]]}"
         raise InputError(
             f"{name}: expected a column {wanted!r}, the columns are {shown}", hint=hint
         )
