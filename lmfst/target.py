@@ -80,9 +80,12 @@ def load_fst(
     include: Sequence[str | Path] = (),
     max_states: int | None = None,
     timeout: float | None = None,
+    weights: bool = False,
     warn: Warn = lambda message: None,
 ) -> Fst:
     """The FST that `to` names, unchecked. Arguments and errors as in `load_target`.
+
+    weights: whether it keeps weights, if there are any.
 
     `bytes` gives the identity; `chars` has no FST, which is a UsageError.
     """
@@ -96,16 +99,16 @@ def load_fst(
     # Keys may end in .fst, too: farcreate makes them of file names.
     archive, key = _suffixed(to, ARCHIVE)
     if archive is not None:
-        return read_far(archive, key, warn=warn)
+        return read_far(archive, key, weights=weights, warn=warn)
     if to.endswith(OPENFST):
-        return read_fst(to, warn=warn)
+        return read_fst(to, weights=weights, warn=warn)
     from lmfst.grammar import compile_file
 
     path, rule = grammar_of(to)
     limits: dict[str, Any] = {"max_states": max_states, "timeout": timeout}
     given = {name: value for name, value in limits.items() if value is not None}
     module = compile_file(path, rule=rule, include=include, warn=warn, **given)
-    return module.rule(rule).to_fst(warn)
+    return module.rule(rule).to_fst(warn, weights=weights)
 
 
 def grammar_of(to: str) -> tuple[Path, str | None]:
@@ -168,7 +171,8 @@ def fst_target(fst: Fst, name: str) -> Target:
         raise FstError(
             f"{name} is not functional: the input {show_bytes(bytes.fromhex(text))} has the "
             f"outputs {shown[0]!r} and {shown[1]!r}",
-            hint="make rewriting obligatory, or remove the ambiguity",
+            hint="make rewriting obligatory, or remove the ambiguity; without a model, "
+            "`lmfst apply` takes it with --all or --best",
         )
     return Target(name, Determinised(fst), Units.of(fst.symbols), fst)
 

@@ -47,6 +47,8 @@ def convert(
     partial: o.PartialOption = o.Partial.error,
     given: o.GivenOption = o.Given.source,
     doc: o.DocOption = o.Doc.auto,
+    text_column: o.TextColumn = None,
+    id_column: o.IdColumn = None,
     unknown: o.UnknownOption = o.Unknown.auto,
     level: o.LevelOption = o.Level.unit,
     bounds: o.Bounds = False,
@@ -58,12 +60,13 @@ def convert(
 ) -> None:
     """Text in, one row per target unit out: its log-probability given the units before it."""
     from lmfst.cli import work
+    from lmfst.cli.reading import Reading
 
     work.convert(
         work.Settings.of(command.params),
         files or ["-"],
         given=given.value,
-        doc=doc.value,
+        reading=Reading(doc.value, text_column, id_column),
         unknown=unknown.value,
         batch=batch,
         level=level.value,

@@ -28,6 +28,8 @@ class Doc(StrEnum):
     line = "line"
     file = "file"
     jsonl = "jsonl"
+    csv = "csv"
+    tsv = "tsv"
     fasta = "fasta"
 
 
@@ -335,7 +337,28 @@ GivenPrefix = Annotated[
 ]
 DocOption = Annotated[
     Doc,
-    typer.Option("--doc", help="What a document is; auto: JSONL or FASTA by suffix, else a line."),
+    typer.Option(
+        "--doc",
+        help="What a document is; auto: JSONL, CSV, TSV or FASTA by suffix, else a line. csv, tsv: "
+        "a row of a table with a header.",
+    ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help="Column of the text in tables, or its key in JSONL (default: text).",
+    ),
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--id-column",
+        metavar="NAME",
+        help="Column or key of the id (default: id if there is one, else the number of row or "
+        "line).",
+    ),
 ]
 UnknownOption = Annotated[
     Unknown,
