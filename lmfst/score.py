@@ -35,7 +35,7 @@ from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
 from lmfst.sampling import Sample
 from lmfst.sequential import END, Identity, Utf8, run
-from lmfst.target import Target, load_target, rejected_string, require_total, support_of
+from lmfst.target import Target, load_target, rejected_string, require_total, show_bytes, support_of
 from lmfst.units import parse_target_text
 from lmfst.unknown import Alphabet
 
@@ -378,8 +378,8 @@ class TransducedLM:
         known = [self._text_of(t, y) for t, (_, y) in zip(texts, batch, strict=True)]
         self._add_canonical(known, found)
         scored = []
-        for (document, target), result in zip(batch, found, strict=True):
-            self._warn_of_zero(document, target, result)
+        for (document, target), text, result in zip(batch, known, found, strict=True):
+            self._warn_of_zero(document, target, text, result)
             scored.append(Scored.of(document.id, as_written(target), result, self.target.units))
         return scored
 
@@ -394,24 +394,28 @@ class TransducedLM:
             if logp is not None:
                 result.canonical = logp
 
-    def _warn_of_zero(self, document: Document, target: Pattern, found: Propagated) -> None:
+    def _warn_of_zero(
+        self, document: Document, target: Pattern, text: bytes | None, found: Propagated
+    ) -> None:
         if found.log_prefix[-1] > -math.inf:
             return
-        at, reason = self._why_zero(target, found)
+        at, reason = self._why_zero(target, found, text)
         if at < len(target):
             reason += self._reader.options(target[at])
         self.warn(f"{document.origin}: logp is -inf from {reason}")
 
-    def _why_zero(self, target: Pattern, found: Propagated) -> tuple[int, str]:
-        """From which symbol on the probability of a target is zero, and why, as text."""
+    def _why_zero(
+        self, target: Pattern, found: Propagated, text: bytes | None = None
+    ) -> tuple[int, str]:
+        """From which symbol on the probability of a target is zero, and why, as text. text: the
+        source, if it is known."""
         at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
         symbol = (*as_written(target), END)[at]
         name = self.target.units.name(symbol)
         reason = "no token sequence of the model produces it there"
-        if self.lm.vocab.hint:
-            reason += f"; {self.lm.vocab.hint}"
+        reason += self._unspelled(text)
         if self._impossible(target, at):
-            reason = f"the model can't produce {name!r}"
+            reason = f"the model can't produce {name!r}{self._unspelled(text)}"
         elif found.estimated:
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf:
@@ -419,6 +423,20 @@ class TransducedLM:
                 "no hypothesis that was kept goes on with it (raise --beam or lower --threshold)"
             )
         return at, f"symbol {at} ({name}) on: {reason}"
+
+    def _unspelled(self, text: bytes | None) -> str:
+        """What the vocabulary says of texts that no tokens spell, and which part of this one it
+        is, as a clause of a message; empty if it says nothing."""
+        vocab = self.lm.vocab
+        if not vocab.hint:
+            return ""
+        length = None if text is None else vocab.spelled_length(text)
+        if text is None or length is None or length == len(text):
+            return f"; {vocab.hint}"
+        rest = text[length:]
+        blank = len(rest) - len(rest.lstrip())
+        part = rest[:blank] + b"".join(rest.split(maxsplit=1)[:1])
+        return f"; no token spells {show_bytes(part)}, from byte {length} on: {vocab.hint}"
 
     def _impossible(self, target: Pattern, at: int) -> bool:
         """Whether no token of the model can produce target[at], whatever stands before it."""

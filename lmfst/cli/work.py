@@ -35,6 +35,8 @@ LOAD_OPTIONS = (
     "batch_tokens",
     "context",
     "threads",
+    "separator",
+    "marks",
 )
 
 

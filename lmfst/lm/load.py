@@ -18,6 +18,7 @@ from lmfst.lm.files import PACKAGED, model_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.resources import resource_dir
 from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
+from lmfst.vocab.words import NO_MARKS, separator_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,8 @@ def load_lm(
     context: int | None = None,
     threads: int | None = None,
     compiled: bool = False,
+    separator: str | None = None,
+    marks: str = NO_MARKS,
     tree: bool = True,
     warn: Warn = lambda message: None,
     note: Warn = lambda message: None,
@@ -52,7 +55,8 @@ def load_lm(
     bos: "auto" (the model's own begin token, see `lmfst.lm.ends`), "none", or a token. specials:
     what special tokens are, see `lmfst.vocab`. context: read the last so many tokens only, see
     `lmfst.lm.truncated`. threads: processor threads of torch in this process, for whatever uses it
-    (None: as they are). compiled: see `lmfst.lm.compiled`. tree: evaluate contexts as token trees
+    (None: as they are). compiled: see `lmfst.lm.compiled`. separator, marks: what stands between
+    the tokens of an n-gram model, see `lmfst.vocab.words`. tree: evaluate contexts as token trees
     where the model can.
     warn, note: called with warnings and progress notes.
 
@@ -72,7 +76,13 @@ def load_lm(
                 "reads",
                 hint="leave --context out: sums under n-gram models are exact with --exact",
             )
-        return _load_arpa(name, bos=bos, specials=kind, warn=warn)
+        return _load_arpa(name, bos=bos, specials=kind, separator=separator, marks=marks, warn=warn)
+    if separator is not None or marks != NO_MARKS:
+        option = "--separator" if separator is not None else "--marks"
+        raise UsageError(
+            f"{option} is for n-gram models ({' or '.join(ARPA)}), not {name!r}",
+            hint=f"leave {option} out: the model's tokenizer says what stands between its tokens",
+        )
     prepare_library()
     from lmfst.lm.compiled import compile_layers
     from lmfst.lm.transformers import TransformersLM
@@ -125,20 +135,42 @@ def load_guide(name: str, *, warn: Warn) -> BackoffLM:
             f"--guide must be an n-gram model, not {name!r}",
             hint=f"give a {' or '.join(ARPA)} file, or {', '.join(PACKAGED)}",
         )
-    return _load_arpa(name, bos="auto", specials="drop", warn=warn)
+    return _load_arpa(name, bos="auto", specials="drop", warn=warn, sums=False)
 
 
-def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> BackoffLM:
+def _load_arpa(
+    name: str,
+    *,
+    bos: str,
+    specials: Specials,
+    warn: Warn,
+    separator: str | None = None,
+    marks: str = NO_MARKS,
+    sums: bool = True,
+) -> BackoffLM:
+    """sums: warn of probabilities that don't sum to 1."""
     from lmfst.lm.arpa import read_arpa
     from lmfst.lm.backoff import BackoffLM
+    from lmfst.lm.sums import warn_of_sums
 
     if bos not in ("auto", "none", "<s>"):
         raise UsageError(f"--bos of an n-gram model is auto, none or <s>, not {bos!r}")
-    model = read_arpa(name)
-    vocab = vocab_from_symbols(model.names, eos=model.eos_ids, specials=specials, warn=warn)
+    separator = separator_of(separator, marks)
+    model = read_arpa(name, warn=warn)
+    vocab = vocab_from_symbols(
+        model.names,
+        eos=model.eos_ids,
+        specials=specials,
+        separator=separator,
+        marks=marks,
+        warn=warn,
+    )
     _refuse_specials(specials, vocab, name)
+    if sums:
+        warn_of_sums(model, vocab, name, warn)
     begins = bos == "<s>" or (bos == "auto" and model.bos_id is not None)
-    return BackoffLM(model, vocab, bos=begins, facts={"model": name, "revision": None})
+    facts = {"model": name, "revision": None, "separator": separator, "marks": marks}
+    return BackoffLM(model, vocab, bos=begins, facts=facts)
 
 
 def _refuse_specials(specials: Specials, vocab: Vocab, name: str) -> None:
