@@ -126,7 +126,8 @@ def load_lm(
 def load_guide(name: str, *, warn: Warn) -> BackoffLM:
     """The n-gram model that a guide's name means: a file, or the one packaged with a model.
 
-    Raises as `load_lm` does, UsageError for another kind of model.
+    Raises as `load_lm` does, UsageError for another kind of model, ModelError where most tokens are
+    no single bytes.
     """
     if name in PACKAGED:
         name = str(resource_dir("data") / name / "markov5.arpa")
@@ -135,7 +136,18 @@ def load_guide(name: str, *, warn: Warn) -> BackoffLM:
             f"--guide must be an n-gram model, not {name!r}",
             hint=f"give a {' or '.join(ARPA)} file, or {', '.join(PACKAGED)}",
         )
-    return _load_arpa(name, bos="auto", specials="drop", warn=warn, sums=False)
+    lm = _load_arpa(name, bos="auto", specials="drop", warn=warn, sums=False)
+    texts = [text for text in lm.vocab.token_bytes[0] if text]
+    longer = [text for text in texts if len(text) > 1]
+    if 2 * len(longer) > len(texts):
+        shown = longer[0].decode("utf-8", "replace")
+        raise ModelError(
+            f"{name}: expected a guide over single bytes, found {len(longer)} of {len(texts)} "
+            f"tokens that are longer, such as {shown!r}",
+            hint="a guide is a model of letters, such as the A, C, G and T of DNA; a model of "
+            "words can be --model (with --separator ' '), but no guide",
+        )
+    return lm
 
 
 def _load_arpa(

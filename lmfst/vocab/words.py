@@ -52,8 +52,7 @@ def spaced(
     for i, text in enumerate(table):
         begun, continued, state = text, text, 1
         if text:
-            mark = NO_MARKS if i in literal else marks
-            begun, continued, state = _spelled(text, between, mark)
+            begun, continued, state = _spelled(text, between, marks, i in literal)
         first.append(begun)
         later.append(continued)
         after.append(state)
@@ -61,12 +60,14 @@ def spaced(
     return (first, later), (empty, after)
 
 
-def _spelled(text: bytes, between: bytes, mark: str) -> tuple[bytes, bytes, int]:
+def _spelled(text: bytes, between: bytes, mark: str, literal: bool) -> tuple[bytes, bytes, int]:
     """What a token spells in states 0 and 1, and the state after it."""
     sign = mark.encode()
     if mark == BEFORE:
+        if literal:
+            return text, text, 1
         return text.removeprefix(sign).replace(sign, between), text.replace(sign, between), 1
-    marked = len(text) > len(sign)
+    marked = len(text) > len(sign) and not literal
     if mark == INSIDE and marked and text.startswith(sign):
         return text, text[len(sign) :], 1
     if mark == JOINED and marked and text.endswith(sign):
