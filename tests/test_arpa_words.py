@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import lmfst
 from lmfst.cli import app
-from lmfst.errors import ModelError, UsageError
+from lmfst.errors import FstError, ModelError, UsageError
 from lmfst.lm.arpa import write_arpa
 from lmfst.lm.load import load_guide, load_lm
 from lmfst.lm.ngram import Entry, Gram, NgramTables
@@ -143,6 +143,23 @@ def test_options_that_do_not_fit(words: str, tmp_path: Path) -> None:
             assert done.exit_code == 2 and said in done.stderr
     with pytest.raises(UsageError, match="--marks must be"):
         vocab_from_symbols(["a", "</s>"], eos=[1], marks="##a")
+
+
+def test_a_transducer_that_reads_words_with_spaces_between_is_total(
+    words: str, tmp_path: Path
+) -> None:
+    """It rejects " the", "thecat" and "the  cat", which the model doesn't write either."""
+    grammar = tmp_path / "animals.grm"
+    grammar.write_text(
+        'word = ("the" : "x") | "cat" | "sat";\nexport RULE = (word (" " word)*)?;\n'
+    )
+    model = loaded(words, f"{grammar}:RULE", separator=" ")
+    assert model.logp("x cat sat") == pytest.approx(by_hand("the cat sat"), abs=1e-9)
+    with pytest.raises(FstError, match="not total: it rejects 'catcat'"):
+        loaded(words, f"{grammar}:RULE")
+    grammar.write_text('export RULE = ("the" | "cat") ((" the") | " sat")*;\n')
+    with pytest.raises(FstError, match="not total: it rejects the empty string"):
+        loaded(words, f"{grammar}:RULE", separator=" ")
 
 
 # Marks of pieces.
