@@ -80,6 +80,17 @@ def test_what_is_read_as_it_is_meant(tmp_path: Path) -> None:
         assert (model.rows(after) == -np.inf).all()
 
 
+def test_names_of_files(tmp_path: Path) -> None:
+    path = model_of_words(tmp_path / "m.arpa")
+    for name in ("M.ARPA", "m.Arpa.gz"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        assert load_lm(str(tmp_path / name)).vocab.size == 5
+    for name in ("m.lm", "m.arpa.bz2", "m"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        with pytest.raises(ModelError, match=r"is a file: expected a model folder.*\.arpa"):
+            load_lm(str(tmp_path / name))
+
+
 # Sums.
 
 

@@ -69,7 +69,7 @@ def load_lm(
     if threads is not None:
         _set_threads(threads)
     kind = cast(Specials, specials)
-    if name.endswith(ARPA):
+    if name.lower().endswith(ARPA):
         if context is not None:
             raise UsageError(
                 "--context is for transformers models; an n-gram model's order says how much it "
@@ -131,7 +131,7 @@ def load_guide(name: str, *, warn: Warn) -> BackoffLM:
     """
     if name in PACKAGED:
         name = str(resource_dir("data") / name / "markov5.arpa")
-    elif not name.endswith(ARPA):
+    elif not name.lower().endswith(ARPA):
         raise UsageError(
             f"--guide must be an n-gram model, not {name!r}",
             hint=f"give a {' or '.join(ARPA)} file, or {', '.join(PACKAGED)}",
