@@ -35,7 +35,7 @@ from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
 from lmfst.sampling import Sample
 from lmfst.sequential import END, Identity, Utf8, run
-from lmfst.target import Target, load_target, rejected_string, require_total, show_bytes, support_of
+from lmfst.target import Target, load_target, rejected_string, require_total, support_of
 from lmfst.units import parse_target_text
 from lmfst.unknown import Alphabet
 
@@ -412,10 +412,10 @@ class TransducedLM:
         at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
         symbol = (*as_written(target), END)[at]
         name = self.target.units.name(symbol)
-        reason = "no token sequence of the model produces it there"
-        reason += self._unspelled(text)
+        unspelled = self.lm.vocab.unspelled(text)
+        reason = f"no token sequence of the model produces it there{unspelled}"
         if self._impossible(target, at):
-            reason = f"the model can't produce {name!r}{self._unspelled(text)}"
+            reason = f"the model can't produce {name!r}{unspelled}"
         elif found.estimated:
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf:
@@ -423,20 +423,6 @@ class TransducedLM:
                 "no hypothesis that was kept goes on with it (raise --beam or lower --threshold)"
             )
         return at, f"symbol {at} ({name}) on: {reason}"
-
-    def _unspelled(self, text: bytes | None) -> str:
-        """What the vocabulary says of texts that no tokens spell, and which part of this one it
-        is, as a clause of a message; empty if it says nothing."""
-        vocab = self.lm.vocab
-        if not vocab.hint:
-            return ""
-        length = None if text is None else vocab.spelled_length(text)
-        if text is None or length is None or length == len(text):
-            return f"; {vocab.hint}"
-        rest = text[length:]
-        blank = len(rest) - len(rest.lstrip())
-        part = rest[:blank] + b"".join(rest.split(maxsplit=1)[:1])
-        return f"; no token spells {show_bytes(part)}, from byte {length} on: {vocab.hint}"
 
     def _impossible(self, target: Pattern, at: int) -> bool:
         """Whether no token of the model can produce target[at], whatever stands before it."""

@@ -153,6 +153,20 @@ class Vocab:
         """How many bytes the longest prefix of `data` has that a token sequence spells exactly."""
         return max(self._paths(data)) // len(self.token_bytes)
 
+    def unspelled(self, text: bytes | None) -> str:
+        """The hint as a clause of a message, "" if there is none; with the first part of `text`
+        that no tokens spell, if the text is known and they don't spell it."""
+        if not self.hint:
+            return ""
+        length = None if text is None else self.spelled_length(text)
+        if text is None or length is None or length == len(text):
+            return f"; {self.hint}"
+        rest = text[length:]
+        blank = len(rest) - len(rest.lstrip())
+        part = rest[:blank] + b"".join(rest.split(maxsplit=1)[:1])
+        shown = repr(part.decode("utf-8", "backslashreplace"))
+        return f"; no token spells {shown}, from byte {length} on: {self.hint}"
+
     def _paths(self, data: bytes) -> dict[int, tuple[int, int, int]]:
         """Shortest token sequences to every (position, decoder state) that can be reached:
         position * states + state -> (tokens so far, cell before, token id)."""

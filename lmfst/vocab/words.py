@@ -83,7 +83,8 @@ def hint_of(table: Table, separator: str, marks: str, unknown: Sequence[str]) ->
     """
     if separator or marks != NO_MARKS:
         between = f"{separator!r} between them" if separator else "nothing between them"
-        hint = f"the model writes words of its vocabulary, {between}, and other text never"
+        what = "words" if marks == NO_MARKS else "words and pieces of words"
+        hint = f"the model writes {what} of its vocabulary, {between}, and other text never"
         if unknown:
             hint += f" ({unknown[0]}, which stands for other words, is outside the support)"
         return hint
