@@ -388,8 +388,8 @@ class TransducedLM:
         known = [self._text_of(t, y) for t, (_, y) in zip(texts, batch, strict=True)]
         self._add_canonical(known, found)
         scored = []
-        for (document, target), result in zip(batch, found, strict=True):
-            self._warn_of_zero(document, target, result)
+        for (document, target), text, result in zip(batch, known, found, strict=True):
+            self._warn_of_zero(document, target, text, result)
             written = as_written(target)
             units = self.target.units
             scored.append(Scored.of(document.id, written, result, units, document.extra))
@@ -406,24 +406,28 @@ class TransducedLM:
             if logp is not None:
                 result.canonical = logp
 
-    def _warn_of_zero(self, document: Document, target: Pattern, found: Propagated) -> None:
+    def _warn_of_zero(
+        self, document: Document, target: Pattern, text: bytes | None, found: Propagated
+    ) -> None:
         if found.log_prefix[-1] > -math.inf:
             return
-        at, reason = self._why_zero(target, found)
+        at, reason = self._why_zero(target, found, text)
         if at < len(target):
             reason += self._reader.options(target[at])
         self.warn(f"{document.origin}: logp is -inf from {reason}")
 
-    def _why_zero(self, target: Pattern, found: Propagated) -> tuple[int, str]:
-        """From which symbol on the probability of a target is zero, and why, as text."""
+    def _why_zero(
+        self, target: Pattern, found: Propagated, text: bytes | None = None
+    ) -> tuple[int, str]:
+        """From which symbol on the probability of a target is zero, and why, as text. text: the
+        source, if it is known."""
         at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
         symbol = (*as_written(target), END)[at]
         name = self.target.units.name(symbol)
-        reason = "no token sequence of the model produces it there"
-        if self.lm.vocab.hint:
-            reason += f"; {self.lm.vocab.hint}"
+        unspelled = self.lm.vocab.unspelled(text)
+        reason = f"no token sequence of the model produces it there{unspelled}"
         if self._impossible(target, at):
-            reason = f"the model can't produce '{name}'"
+            reason = f"the model can't produce '{name}'{unspelled}"
         elif found.estimated:
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf:

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from lmfst.errors import FstError, UsageError
 from lmfst.fst import Fst, identity_bytes, read_far, read_fst
-from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_witness
+from lmfst.fst.check import (
+    Decoder,
+    epsilon_output_cycle_witness,
+    functional_witness,
+    rejected_of_decoder,
+    rejected_witness,
+)
 from lmfst.resources import resource_dir
 from lmfst.sequential import Determinised, Identity, Sequential, Utf8
 from lmfst.units import Units
@@ -221,24 +227,43 @@ def rejected_string(target: Target, vocab: Vocab, support: NDArray[np.bool_]) ->
     """A shortest string that tokens in the support spell and the target rejects, or None."""
     if target.fst is None:
         return None
-    spelled = {
-        text
-        for texts in vocab.token_bytes
-        for token, text in enumerate(texts)
-        if text and support[token] and token not in vocab.eos
-    }
-    return rejected_by(target.fst, spelled)
+    decoder = [
+        {
+            (text, after[token])
+            for token, text in enumerate(texts)
+            if text is not None and support[token] and token not in vocab.eos
+        }
+        for texts, after in zip(vocab.token_bytes, vocab.next_state, strict=True)
+    ]
+    witness = rejected_by(target.fst, {text for moves in decoder for text, _ in moves if text})
+    if witness is None or len(decoder) == 1:
+        return witness
+    # That was a string of what tokens spell in any state; words with spaces between are fewer.
+    return _rejected_of(target.fst, decoder)
 
 
 def rejected_by(fst: Fst, spelled: set[bytes]) -> bytes | None:
     """`lmfst.fst.check.rejected_witness`, with its verdict on a large FST kept."""
+    return _rejected(fst, spelled, lambda: rejected_witness(fst, spelled))
 
-    def find() -> str | None:
-        witness = rejected_witness(fst, spelled)
+
+def _rejected_of(fst: Fst, decoder: Decoder) -> bytes | None:
+    """`lmfst.fst.check.rejected_of_decoder`, with its verdict on a large FST kept."""
+    moves = {
+        f"{state} {after} ".encode() + text
+        for state, found in enumerate(decoder)
+        for text, after in found
+    }
+    return _rejected(fst, moves, lambda: rejected_of_decoder(fst, decoder))
+
+
+def _rejected(fst: Fst, about: set[bytes], find: Callable[[], bytes | None]) -> bytes | None:
+    def as_json() -> str | None:
+        witness = find()
         return None if witness is None else witness.hex()
 
-    about = [digest_of(spelled)] if fst.n_arcs >= WORTHWHILE_ARCS else []
-    verdict = _kept(fst, "rejected", about, find)
+    digests = [digest_of(about)] if fst.n_arcs >= WORTHWHILE_ARCS else []
+    verdict = _kept(fst, "rejected", digests, as_json)
     return None if verdict is None else bytes.fromhex(verdict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lmfst import defaults
+from lmfst.errors import UsageError
 
 
 class Level(StrEnum):
@@ -74,6 +76,23 @@ class DType(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+_ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
+
+
+def _unescaped(text: str | None) -> str | None:
+    """A text without its escapes; UsageError for a backslash that begins none."""
+
+    def character(found: re.Match[str]) -> str:
+        if found[0] not in _ESCAPES:
+            raise UsageError(
+                f"--separator {text!r}: expected the escapes {' '.join(_ESCAPES)}, found "
+                f"{found[0]!r}"
+            )
+        return _ESCAPES[found[0]]
+
+    return None if text is None else re.sub(r"\\.?", character, text, flags=re.DOTALL)
 
 
 _MODEL, _POLICY, _OUTPUT, _GRAMMAR = "Model", "Policy", "Output", "Grammar"
@@ -191,6 +210,27 @@ Context = Annotated[
         metavar="N",
         help="Read the model's last N tokens only: a model of its own, whose sums can be exact "
         "(--exact), since hypotheses with equal last tokens add up.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        "--separator",
+        metavar="TEXT",
+        help="What stands between the tokens of an n-gram model of words, such as ' '; "
+        "\\t is a tab, \\n a line end (default: a space with --marks, else nothing).",
+        callback=_unescaped,
+        rich_help_panel=_MODEL,
+    ),
+]
+Marks = Annotated[
+    str,
+    typer.Option(
+        "--marks",
+        metavar="none|▁|##|@@",
+        help="How an n-gram model's tokens that are pieces of words are told: ▁ stands for the "
+        "separator, ## continues a word, @@ is continued by the next token.",
         rich_help_panel=_MODEL,
     ),
 ]

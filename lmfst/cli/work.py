@@ -36,6 +36,8 @@ LOAD_OPTIONS = (
     "batch_tokens",
     "context",
     "threads",
+    "separator",
+    "marks",
 )
 
 

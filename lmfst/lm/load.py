@@ -20,6 +20,7 @@ from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare
 from lmfst.resources import resource_dir
 from lmfst.vocab import Vocab, read_tokenizer, vocab_from_symbols
 from lmfst.vocab.prefix import PREFIX_SPACE, PrefixSpace
+from lmfst.vocab.words import NO_MARKS, separator_of
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,8 @@ def load_lm(
     context: int | None = None,
     threads: int | None = None,
     compiled: bool = False,
+    separator: str | None = None,
+    marks: str = NO_MARKS,
     tree: bool = True,
     warn: Warn = lambda message: None,
     note: Warn = lambda message: None,
@@ -57,7 +60,8 @@ def load_lm(
     the model's own and none of the text's: "auto", "yes" or "no", see `lmfst.vocab.prefix`.
     context: read the last so many tokens only, see `lmfst.lm.truncated`. threads: processor threads
     of torch in this process, for whatever uses it (None: as they are). compiled: see
-    `lmfst.lm.compiled`. tree: evaluate contexts as token trees where the model can.
+    `lmfst.lm.compiled`. separator, marks: what stands between the tokens of an n-gram model, see
+    `lmfst.vocab.words`. tree: evaluate contexts as token trees where the model can.
     warn, note: called with warnings and progress notes.
 
     Raises ModelError if it can't be loaded, UsageError for a setting outside its range.
@@ -73,7 +77,7 @@ def load_lm(
     if threads is not None:
         _set_threads(threads)
     kind = cast(Specials, specials)
-    if name.endswith(ARPA):
+    if name.lower().endswith(ARPA):
         if context is not None:
             raise UsageError(
                 "--context is for transformers models; an n-gram model's order says how much it "
@@ -82,7 +86,13 @@ def load_lm(
             )
         if prefix_space != "auto":
             raise UsageError("--prefix-space is for transformers models: n-gram models have none")
-        return _load_arpa(name, bos=bos, specials=kind, warn=warn)
+        return _load_arpa(name, bos=bos, specials=kind, separator=separator, marks=marks, warn=warn)
+    if separator is not None or marks != NO_MARKS:
+        option = "--separator" if separator is not None else "--marks"
+        raise UsageError(
+            f"{option} is for n-gram models ({' or '.join(ARPA)}), not {name!r}",
+            hint=f"leave {option} out: the model's tokenizer says what stands between its tokens",
+        )
     prepare_library()
     from lmfst.lm.compiled import compile_layers
     from lmfst.lm.transformers import TransformersLM
@@ -140,29 +150,63 @@ def load_lm(
 def load_guide(name: str, *, warn: Warn) -> BackoffLM:
     """The n-gram model that a guide's name means: a file, or the one packaged with a model.
 
-    Raises as `load_lm` does, UsageError for another kind of model.
+    Raises as `load_lm` does, UsageError for another kind of model, ModelError where most tokens are
+    no single bytes.
     """
     if name in PACKAGED:
         name = str(resource_dir("data") / name / "markov5.arpa")
-    elif not name.endswith(ARPA):
+    elif not name.lower().endswith(ARPA):
         raise UsageError(
             f"--guide must be an n-gram model, not {name!r}",
             hint=f"give a {' or '.join(ARPA)} file, or {', '.join(PACKAGED)}",
         )
-    return _load_arpa(name, bos="auto", specials="drop", warn=warn)
+    lm = _load_arpa(name, bos="auto", specials="drop", warn=warn, sums=False)
+    texts = [text for text in lm.vocab.token_bytes[0] if text]
+    longer = [text for text in texts if len(text) > 1]
+    if 2 * len(longer) > len(texts):
+        shown = longer[0].decode("utf-8", "replace")
+        raise ModelError(
+            f"{name}: expected a guide over single bytes, found {len(longer)} of {len(texts)} "
+            f"tokens that are longer, such as {shown!r}",
+            hint="a guide is a model of letters, such as the A, C, G and T of DNA; a model of "
+            "words can be --model (with --separator ' '), but no guide",
+        )
+    return lm
 
 
-def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> BackoffLM:
+def _load_arpa(
+    name: str,
+    *,
+    bos: str,
+    specials: Specials,
+    warn: Warn,
+    separator: str | None = None,
+    marks: str = NO_MARKS,
+    sums: bool = True,
+) -> BackoffLM:
+    """sums: warn of probabilities that don't sum to 1."""
     from lmfst.lm.arpa import read_arpa
     from lmfst.lm.backoff import BackoffLM
+    from lmfst.lm.sums import warn_of_sums
 
     if bos not in ("auto", "none", "<s>"):
         raise UsageError(f"--bos of an n-gram model is auto, none or <s>, not {bos!r}")
-    model = read_arpa(name)
-    vocab = vocab_from_symbols(model.names, eos=model.eos_ids, specials=specials, warn=warn)
+    separator = separator_of(separator, marks)
+    model = read_arpa(name, warn=warn)
+    vocab = vocab_from_symbols(
+        model.names,
+        eos=model.eos_ids,
+        specials=specials,
+        separator=separator,
+        marks=marks,
+        warn=warn,
+    )
     _refuse_specials(specials, vocab, name)
+    if sums:
+        warn_of_sums(model, vocab, name, warn)
     begins = bos == "<s>" or (bos == "auto" and model.bos_id is not None)
-    return BackoffLM(model, vocab, bos=begins, facts={"model": name, "revision": None})
+    facts = {"model": name, "revision": None, "separator": separator, "marks": marks}
+    return BackoffLM(model, vocab, bos=begins, facts=facts)
 
 
 def _refuse_specials(specials: Specials, vocab: Vocab, name: str) -> None:

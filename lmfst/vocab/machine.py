@@ -138,14 +138,7 @@ class Vocab:
         O(len(data) · states).
         """
         width = len(self.token_bytes)
-        # best[position * width + state] = (tokens so far, cell before, token id)
-        best: dict[int, tuple[int, int, int]] = {0: (0, -1, -1)}
-        for position in range(len(data) + 1):
-            self._relax_empty(best, position * width)
-            for state in range(width):
-                cell = position * width + state
-                if cell in best:
-                    self._relax_spelling(best, data, cell)
+        best = self._paths(data)
         ends = [c for c in range(len(data) * width, (len(data) + 1) * width) if c in best]
         if not ends:
             return None
@@ -155,6 +148,37 @@ class Vocab:
             ids.append(token)
             cell = before
         return ids[::-1]
+
+    def spelled_length(self, data: bytes) -> int:
+        """How many bytes the longest prefix of `data` has that a token sequence spells exactly."""
+        return max(self._paths(data)) // len(self.token_bytes)
+
+    def unspelled(self, text: bytes | None) -> str:
+        """The hint as a clause of a message, "" if there is none; with the first part of `text`
+        that no tokens spell, if the text is known and they don't spell it."""
+        if not self.hint:
+            return ""
+        length = None if text is None else self.spelled_length(text)
+        if text is None or length is None or length == len(text):
+            return f"; {self.hint}"
+        rest = text[length:]
+        blank = len(rest) - len(rest.lstrip())
+        part = rest[:blank] + b"".join(rest.split(maxsplit=1)[:1])
+        shown = repr(part.decode("utf-8", "backslashreplace"))
+        return f"; no token spells {shown}, from byte {length} on: {self.hint}"
+
+    def _paths(self, data: bytes) -> dict[int, tuple[int, int, int]]:
+        """Shortest token sequences to every (position, decoder state) that can be reached:
+        position * states + state -> (tokens so far, cell before, token id)."""
+        width = len(self.token_bytes)
+        best: dict[int, tuple[int, int, int]] = {0: (0, -1, -1)}
+        for position in range(len(data) + 1):
+            self._relax_empty(best, position * width)
+            for state in range(width):
+                cell = position * width + state
+                if cell in best:
+                    self._relax_spelling(best, data, cell)
+        return best
 
     def _relax_spelling(
         self, best: dict[int, tuple[int, int, int]], data: bytes, cell: int

@@ -30,6 +30,7 @@ from lmfst.vocab.prefix import (
     without_prefix,
 )
 from lmfst.vocab.stages import Strip
+from lmfst.vocab.words import NO_MARKS, hint_of, separator_of, spaced
 
 Warn = Callable[[str], None]
 Specials = Literal["drop", "text", "error"]
@@ -37,7 +38,8 @@ Specials = Literal["drop", "text", "error"]
 NO_TOKEN = "no token with this id"
 UNKNOWABLE = "\ufffd"
 """Stands in decoded text for what is no text."""
-SYMBOL_SPECIALS = ("<s>", "</s>", "<unk>")
+UNKNOWN_SYMBOLS = ("<unk>", "<UNK>")
+SYMBOL_SPECIALS = ("<s>", "</s>", *UNKNOWN_SYMBOLS)
 
 _BYTE_SYMBOL = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -51,36 +53,49 @@ def vocab_from_symbols(
     *,
     eos: Sequence[int],
     specials: Specials = "drop",
+    separator: str | None = None,
+    marks: str = NO_MARKS,
     warn: Warn = _warn,
 ) -> Vocab:
     """The vocabulary of a model whose tokens are their own text, such as an n-gram model's.
 
     names: the token of each id; it spells its own UTF-8 bytes (lone surrogates U+DC80..U+DCFF stand
     for bytes that were not UTF-8 in the file), and `<0xNN>` spells the byte NN. specials: whether
-    `<s>`, `</s>` and `<unk>` spell nothing ("drop", "error") or their names ("text"); an EOS id
-    spells nothing. Raises ModelError for an EOS id out of range.
+    `<s>`, `</s>`, `<unk>` and `<UNK>` spell nothing ("drop", "error") or their names ("text"); an
+    EOS id spells nothing. separator: the text between neighbouring tokens, which are words then
+    (None: a space with marks, else nothing). marks: "none", "▁", "##" or "@@", see
+    `lmfst.vocab.words`.
+
+    Raises ModelError for an EOS id out of range, UsageError for other specials or marks.
     """
     _check_specials(specials)
+    separator = separator_of(separator, marks)
     controls = {i for i, name in enumerate(names) if name in SYMBOL_SPECIALS} - set(eos)
     hidden = set() if specials == "text" else controls
     ended = set(eos)
     table: list[bytes | None] = []
+    single = set()
     for i, name in enumerate(names):
         match = _BYTE_SYMBOL.fullmatch(name)
+        if match:
+            single.add(i)
         if i in ended or i in hidden:
             table.append(None)
         elif match:
             table.append(bytes([int(match[1], 16)]))
         else:
             table.append(name.encode("utf-8", "surrogateescape"))
+    token_bytes, next_state = spaced(table, single, separator, marks)
+    unknown = [names[i] for i in sorted(hidden) if names[i] in UNKNOWN_SYMBOLS]
     vocab = Vocab(
         size=len(names),
-        token_bytes=(table,),
-        next_state=([0] * len(names),),
+        token_bytes=token_bytes,
+        next_state=next_state,
         specials=frozenset(controls),
         eos=tuple(dict.fromkeys(eos)),
         unmapped={},
         names=tuple(names),
+        hint=hint_of(table, separator, marks, unknown),
     )
     _warn_if_endless(vocab, warn)
     return vocab
