@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -308,14 +308,29 @@ class TransducedLM:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
         if isinstance(self.policy, Sample):
             batch = max(1, batch // self.policy.replicates)
+        tally = Tally() if tally is None else tally
+        try:
+            yield from self._in_batches(documents, given, batch, unknown, tally)
+        finally:
+            # After an error, too, which names symbols as they were read.
+            self._warn_of_folded(given, tally)
+        self._warn_of_missing(tally)
+
+    def _in_batches(
+        self,
+        documents: Iterable[Document],
+        given: Given,
+        batch: int,
+        unknown: Unknown,
+        tally: Tally,
+    ) -> Iterator[Scored]:
         waiting: list[tuple[Document, Pattern]] = []
         size = first = 0
-        tally = Tally() if tally is None else tally
         for document in documents:
-            target = self._target_or_none(document, given, unknown)
-            if target is None:
+            read = self._read_or_none(document, given, unknown, tally)
+            if read is None:
                 continue
-            waiting.append((document, target))
+            waiting.append(read)
             size += len(waiting[-1][1])
             if len(waiting) == batch or size >= defaults.BATCH_SYMBOLS:
                 yield from self._tallied(waiting, given, first, tally)
@@ -323,7 +338,6 @@ class TransducedLM:
                 waiting, size = [], 0
         if waiting:
             yield from self._tallied(waiting, given, first, tally)
-        self._warn_of_missing(tally)
 
     def _tallied(
         self, batch: list[tuple[Document, Pattern]], given: Given, first: int, tally: Tally
@@ -340,18 +354,24 @@ class TransducedLM:
         elif scored.log_replicates is not None and unsure(scored.log_replicates):
             tally.add_unsure(effective_number(scored.log_replicates))
 
-    def _target_or_none(self, document: Document, given: Given, unknown: Unknown) -> Pattern | None:
-        """A document's target; None if it is skipped."""
+    def _read_or_none(
+        self, document: Document, given: Given, unknown: Unknown, tally: Tally
+    ) -> tuple[Document, Pattern] | None:
+        """A document, with its text as it was read, and its target; None if it is skipped."""
         try:
-            return self._reader.target(document, given, unknown)
+            read = self.reader.read(document, given, unknown)
         except InputError as error:
             if unknown != "skip":
                 raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
             self.warn(f"{document.origin}: skipped: {error.message}")
             return None
+        if read.folded:
+            tally.add_folded(read.folded, document.origin)
+        return replace(document, text=read.text), read.target
 
     @cached_property
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
+        """How texts are read."""
         return Reader(self.target, Alphabet(self.target, self.lexicons.alphabet))
 
     def _score_batch(
@@ -379,7 +399,7 @@ class TransducedLM:
         self._add_canonical(known, found)
         scored = []
         for (document, target), result in zip(batch, found, strict=True):
-            self._warn_of_zero(document, target, result)
+            self._warn_of_zero(document, target, result, given)
             scored.append(Scored.of(document.id, as_written(target), result, self.target.units))
         return scored
 
@@ -394,12 +414,16 @@ class TransducedLM:
             if logp is not None:
                 result.canonical = logp
 
-    def _warn_of_zero(self, document: Document, target: Pattern, found: Propagated) -> None:
+    def _warn_of_zero(
+        self, document: Document, target: Pattern, found: Propagated, given: Given
+    ) -> None:
         if found.log_prefix[-1] > -math.inf:
             return
         at, reason = self._why_zero(target, found)
         if at < len(target):
-            reason += self._reader.options(target[at])
+            reason += self.reader.options(target[at])
+        if given == "source" and self._impossible(target, at):
+            reason += self.reader.meant_as_target(document.text)
         self.warn(f"{document.origin}: logp is -inf from {reason}")
 
     def _why_zero(self, target: Pattern, found: Propagated) -> tuple[int, str]:
@@ -422,7 +446,12 @@ class TransducedLM:
 
     def _impossible(self, target: Pattern, at: int) -> bool:
         """Whether no token of the model can produce target[at], whatever stands before it."""
-        return at < len(target) and not self._reader.producible(target[at])
+        return at < len(target) and not self.reader.producible(target[at])
+
+    def _warn_of_folded(self, given: Given, tally: Tally) -> None:
+        """One warning for all documents that were read in the other case."""
+        if tally.folded:
+            self.warn(self.reader.folding(given, tally))
 
     def _warn_of_missing(self, tally: Tally) -> None:
         """One warning for all documents that lack more than they should, or vary more."""
