@@ -419,15 +419,18 @@ class TransducedLM:
     ) -> None:
         if found.log_prefix[-1] > -math.inf:
             return
-        at, reason = self._why_zero(target, found)
+        at, reason = self._why_zero(target, found, whole=True)
         if at < len(target):
             reason += self.reader.options(target[at])
         if given == "source" and self._impossible(target, at):
             reason += self.reader.meant_as_target(document.text)
         self.warn(f"{document.origin}: logp is -inf from {reason}")
 
-    def _why_zero(self, target: Pattern, found: Propagated) -> tuple[int, str]:
-        """From which symbol on the probability of a target is zero, and why, as text."""
+    def _why_zero(
+        self, target: Pattern, found: Propagated, *, whole: bool = False
+    ) -> tuple[int, str]:
+        """From which symbol on the probability of a target is zero, and why, as text. whole:
+        whether the target ends there."""
         at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
         symbol = (*as_written(target), END)[at]
         name = self.target.units.name(symbol)
@@ -436,6 +439,8 @@ class TransducedLM:
             reason += f"; {self.lm.vocab.hint}"
         if self._impossible(target, at):
             reason = f"the model can't produce {name!r}"
+        elif whole and self._unspelled(target):
+            pass
         elif found.estimated:
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf:
@@ -443,6 +448,11 @@ class TransducedLM:
                 "no hypothesis that was kept goes on with it (raise --beam or lower --threshold)"
             )
         return at, f"symbol {at} ({name}) on: {reason}"
+
+    def _unspelled(self, target: Pattern) -> bool:
+        """Whether a target has one source text, which no tokens spell: no pruning is to blame."""
+        text = self._text_of(None, target)
+        return text is not None and self.lm.vocab.encode_any(text) is None
 
     def _impossible(self, target: Pattern, at: int) -> bool:
         """Whether no token of the model can produce target[at], whatever stands before it."""

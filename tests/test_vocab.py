@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -26,7 +27,11 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from lmfst.errors import InputError, ModelError, UsageError
+from lmfst.policy import Beam, Exact, Tolerance
+from lmfst.score import TransducedLM
+from lmfst.target import load_target
 from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
+from tests.oracle import TableLM
 
 LINES = [
     "The cat sat on the mat, didn't it? Yes: it 's sat.",
@@ -567,6 +572,30 @@ def test_encode_any_spells_what_was_decoded(name: str) -> None:
         found = machine.encode_any(data)
         assert found is not None and len(found) <= 3
         assert machine.decode(found) == data
+
+
+def test_tokenizers_that_put_spaces_between_tokens_say_so() -> None:
+    said = {name for name in TOKENIZERS if "puts a space" in vocab(name).hint}
+    assert said == {"word-piece", "word-piece-cleanup", "no-decoder"}
+    made = word_level(["▁a", "▁b", "<unk>"], decoders.Metaspace())
+    assert "puts a space" in vocab_from_tokenizer(made, size=2, eos=[], warn=str).hint
+
+
+@pytest.mark.parametrize("policy", [Exact(), Beam(size=1), Tolerance()])
+@pytest.mark.parametrize("to", ["bytes", "chars"])
+def test_spaces_of_the_tokenizer_are_named_where_a_text_lacks_them(to: str, policy: Any) -> None:
+    made = word_level(["日", "本", "語", "##s", "<unk>"], decoders.WordPiece(prefix="##"))
+    machine = vocab_from_tokenizer(made, size=6, eos=[5], warn=str)
+    lm = TableLM(machine, order=2, depth=6, seed=1, merges=True)
+    warnings: list[str] = []
+    model = TransducedLM(lm, load_target(to), policy, warn=warnings.append)
+    together, apart = model.score(["日本語", "日 本 語s"])
+    assert together.logp == -math.inf and apart.logp > -math.inf
+    said = next(message for message in warnings if "-inf" in message)
+    assert "the tokenizer puts a space before every token but the continuations" in said
+    assert "raise --beam" not in said
+    model.score(["日é"])
+    assert "can't produce" in warnings[-1] and "puts a space" not in warnings[-1]
 
 
 def test_encode_any_of_what_no_token_spells() -> None:

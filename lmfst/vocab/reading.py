@@ -17,6 +17,7 @@ from typing import Any, Literal
 from lmfst.errors import ModelError, UsageError
 from lmfst.vocab.chain import read_chain
 from lmfst.vocab.machine import Vocab
+from lmfst.vocab.spaces import spaces_hint
 
 Warn = Callable[[str], None]
 Specials = Literal["drop", "text", "error"]
@@ -111,6 +112,7 @@ def vocab_from_tokenizer(
         eos=ended,
         unmapped=unmapped,
         names=tuple(f"<id {i}>" if token is None else token for i, token in enumerate(tokens)),
+        hint=spaces_hint(token_bytes),
     )
     _report(vocab, chain.failed, tokenizer, backend, warn)
     if chain.checkable:
