@@ -85,10 +85,11 @@ class Reader:
 
     def meant_as_target(self, text: bytes) -> str:
         """What to do about a text in source form that looks like one in target form, in brackets;
-        empty where it doesn't, or where the function leaves it as it is."""
-        if not self.is_target(text):
+        empty where it doesn't: few of its letters are what the model doesn't write."""
+        unwritten = sum(not self._alphabet.writes(byte) for byte in text)
+        if 2 * unwritten <= len(text) or not self.is_target(text):
             return ""
-        return f" (--given target if the text is one of what {self._target.name} writes)"
+        return f" (--given target, if the text is {self._target.name} already)"
 
     def source(self, text: bytes, read: Callable[[bytes], Pattern]) -> Read:
         """A text in source form as the function `read` reads it.
@@ -153,8 +154,8 @@ class Reader:
 
 def _given_target(target: Target) -> str:
     return (
-        f"the text is one of what {target.name} writes: if it is meant so, add --given target; "
-        "otherwise extend the transducer to accept it, or remove it"
+        f"add --given target, if the text is {target.name} already (it can be read so); otherwise "
+        "extend the transducer to accept it, or remove it"
     )
 
 

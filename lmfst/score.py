@@ -35,7 +35,14 @@ from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
 from lmfst.sampling import Sample
 from lmfst.sequential import END, Identity, Utf8, run
-from lmfst.target import Target, load_target, rejected_string, require_total, support_of
+from lmfst.target import (
+    Target,
+    load_target,
+    refuse_as_model,
+    rejected_string,
+    require_total,
+    support_of,
+)
 from lmfst.units import parse_target_text
 from lmfst.unknown import Alphabet
 
@@ -508,6 +515,8 @@ def load(
         if policy not in POLICIES:
             raise UsageError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
         policy = POLICIES[policy]()
+    if isinstance(model, str):
+        refuse_as_model(model)
     lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model
     target = to if isinstance(to, Target) else load_target(to, warn=warn)
     if policy is None and isinstance(model, str) and options.get("context") is None:

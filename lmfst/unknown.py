@@ -55,6 +55,10 @@ class Alphabet:
             return known and self._bytes.issuperset(machine.source((symbol,)))
         return self._outputs is None or symbol in self._outputs
 
+    def writes(self, byte: int) -> bool:
+        """Whether the model writes a byte."""
+        return byte in self._bytes
+
     @cached_property
     def _outputs(self) -> frozenset[int] | None:
         """The symbols on the paths of an FST that read these bytes; None if there is no FST."""

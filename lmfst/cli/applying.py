@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
+from lmfst.cli.mistakes import require_documents
 from lmfst.cli.progress import Progress
-from lmfst.cli.reading import documents, require_files
+from lmfst.cli.reading import documents
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError
 from lmfst.fst import Fst, apply_all
@@ -30,7 +31,7 @@ def apply(
     terminal: Terminal,
 ) -> None:
     """Write the output of every document as a line, or all outputs as lines `id TAB output`."""
-    require_files(paths)
+    require_documents(paths)
     out = Stdout()
     outputs = _relation(to, grammar, terminal, invert=invert, every=every, limit=limit)
     with Progress(terminal, to_stdout=True) as progress:
