@@ -12,7 +12,7 @@ import typer
 from lmfst.errors import InputError
 
 _GRAMMARS = (".grm", ".fst", ".far")
-_SHOWN = 60
+_SHOWN = 200
 """Characters of an argument that a message shows."""
 _MODELS = (".arpa", ".arpa.gz", ".gguf", ".safetensors")
 
@@ -55,11 +55,11 @@ def require_documents(paths: Sequence[str]) -> None:
             )
         if not is_file(path):
             shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
-            raise InputError(
-                f"there is no file {shown}",
-                hint="give an existing file, or - for stdin; a text comes by a pipe: "
-                f"printf '%s\\n' {shlex.quote(shown)} | lmfst …",
-            )
+            hint = "give an existing file, or - for stdin"
+            if path.split() != [path] or not {*"./"} & {*path}:
+                text = shlex.quote(shown)
+                hint += f"; a text comes by a pipe: printf '%s\\n' {text} | lmfst …"
+            raise InputError(f"there is no file {shown}", hint=hint)
 
 
 def is_file(text: str) -> bool:
