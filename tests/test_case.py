@@ -142,6 +142,12 @@ def test_one_warning_even_if_an_error_follows() -> None:
     assert said.startswith("3 letters of 2 documents")
 
 
+def test_over_a_domain() -> None:
+    lm = bases("amino", Exact(), tokens=[b"A", b"C", b"G", b"T", b"!"], partial="condition")
+    one, other = lm.score_documents([document("MK"), document("mK")], given="target")
+    assert one.logp == other.logp > -math.inf
+
+
 def test_estimates(tmp_path: Path) -> None:
     policy = Sample(particles=3, replicates=4, seed=5, gap=False)
     lm = bases("amino", policy)

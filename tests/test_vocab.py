@@ -31,7 +31,7 @@ from lmfst.policy import Beam, Exact, Tolerance
 from lmfst.score import TransducedLM
 from lmfst.target import load_target
 from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
-from tests.oracle import TableLM
+from tests.oracle import TableLM, strings
 
 LINES = [
     "The cat sat on the mat, didn't it? Yes: it 's sat.",
@@ -596,6 +596,22 @@ def test_spaces_of_the_tokenizer_are_named_where_a_text_lacks_them(to: str, poli
     assert "raise --beam" not in said
     model.score(["日é"])
     assert "can't produce" in warnings[-1] and "puts a space" not in warnings[-1]
+
+
+def test_a_target_that_deletes_the_spaces_of_the_tokenizer(tmp_path: Path) -> None:
+    grammar = tmp_path / "joined.grm"
+    rule = 'CDRewrite[" " : "", "", "", b.kBytes*]'
+    grammar.write_text(f"import 'byte.grm' as b;\nexport JOINED = {rule};\n")
+    made = word_level(["日", "本", "語", "##s", "<unk>"], decoders.WordPiece(prefix="##"))
+    lm = TableLM(
+        vocab_from_tokenizer(made, size=6, eos=[5], warn=str), order=2, depth=5, seed=1, merges=True
+    )
+    model = TransducedLM(lm, load_target(str(grammar)), Exact(), warn=str)
+    (found,) = model.score(["日本語"])
+    wanted = "日本語".encode()
+    expected = math.fsum(p for t, p in strings(lm).items() if t.replace(b" ", b"") == wanted)
+    assert expected > 0
+    assert math.exp(found.logp) == pytest.approx(expected, abs=1e-12)
 
 
 def test_encode_any_of_what_no_token_spells() -> None:
