@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from lmfst.accuracy import Tally
-from lmfst.case import changed
+from lmfst.case import Case, changed
 from lmfst.errors import InputError
 from lmfst.io import Document
 from lmfst.pattern import OneOf, Pattern, Place
@@ -55,7 +55,8 @@ class Reader:
                 found = found._replace(target=self._alphabet.opened(found.target))
         sequence = given == "target" and document.is_sequence
         if unknown in ("error", "skip", "any") or (unknown == "auto" and sequence):
-            self._require_producible(found.target)
+            case = self._case(given).kind if found.folded else ""
+            self._require_producible(found.target, case)
         return found
 
     def producible(self, place: Place) -> bool:
@@ -75,13 +76,16 @@ class Reader:
         """How many letters were read in the other case, where, in which, and why."""
         several, letters = tally.folded_documents > 1, tally.folded > 1
         where = f"{tally.folded_documents} documents, the first of them " if several else ""
-        case = self._alphabet.written if given == "source" else self._alphabet.case
+        case = self._case(given)
         what = "the model" if given == "source" else f"the model under {self._target.name}"
         return (
             f"{tally.folded} letter{'s' if letters else ''} of {where}{tally.folded_first} "
             f"{'are' if letters else 'is'} read in {case.kind} case, the only one in which {what} "
             "writes letters"
         )
+
+    def _case(self, given: Given) -> Case:
+        return self._alphabet.written if given == "source" else self._alphabet.case
 
     def meant_as_target(self, text: bytes) -> str:
         """What to do about a text in source form that looks like one in target form, in brackets;
@@ -136,7 +140,10 @@ class Reader:
         """A text in target form."""
         return Read(text, *self._alphabet.parsed(text))
 
-    def _require_producible(self, target: Pattern) -> None:
+    def _require_producible(self, target: Pattern, case: str) -> None:
+        """InputError for a symbol that can't be produced. case: that in which letters of the other
+        one were read; "" if there were none."""
+        read = f" (letters are read in {case} case)" if case else ""
         for at, place in enumerate(target):
             if self.producible(place):
                 continue
@@ -146,7 +153,7 @@ class Reader:
             if place in self._alphabet.codes:
                 hint = f"--unknown any sums over what {name!r} may be; or {hint}"
             raise InputError(
-                f"position {at + 1} is {name!r}, which the model can't produce: expected "
+                f"position {at + 1} is {name!r}{read}, which the model can't produce: expected "
                 f"{self._alphabet.names()}",
                 hint=hint,
             )

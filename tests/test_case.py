@@ -60,7 +60,9 @@ def test_bases_that_are_not_known_in_lower_case(to: str, given: str) -> None:
 def test_residues_are_folded_one_by_one(text: str) -> None:
     lm = bases("amino", Exact())
     assert scored(lm, text).logp == scored(lm, text.upper()).logp > -math.inf
-    with pytest.raises(InputError, match="position 2 is 'X'"):
+    with pytest.raises(
+        InputError, match=r"position 2 is 'X' \(letters are read in upper case\), which"
+    ):
         scored(lm, "Mx*", "auto")
     with pytest.raises(InputError, match="position 3 is 'O'"):
         scored(lm, "mko", "any")
