@@ -77,7 +77,8 @@ class Tally:
     by the limit that they met ("size": the number of hypotheses, "threshold", or "effort": the
     number of rows). thresholds: how many documents were finished at each one. rows: of the last
     pass of every document. passes: in all. unsure: estimates of whose replicates few hold most of
-    the weight; least_effective: how many, at worst.
+    the weight; least_effective: how many, at worst. folded: letters that were read in the other
+    case (`lmfst.case`), in so many folded_documents, the first of which is folded_first.
     """
 
     documents: int = 0
@@ -89,6 +90,15 @@ class Tally:
     passes: int = 0
     unsure: int = 0
     least_effective: float = math.inf
+    folded: int = 0
+    folded_documents: int = 0
+    folded_first: str = ""
+
+    def add_folded(self, letters: int, origin: str) -> None:
+        """A document with letters that were read in the other case."""
+        self.folded += letters
+        self.folded_documents += 1
+        self.folded_first = self.folded_first or origin
 
     def add_unsure(self, effective: float) -> None:
         """An estimate whose replicates weigh as much as `effective` equal ones."""
@@ -107,10 +117,12 @@ class Tally:
         self.passes += len(passes)
 
     def facts(self) -> dict[str, Any]:
-        """For provenance; JSON-ready. Nothing of estimates by sampling."""
+        """For provenance; JSON-ready. Of estimates by sampling only what was folded."""
+        folded = {"letters": self.folded, "documents": self.folded_documents}
+        found: dict[str, Any] = {"folded": folded} if self.folded else {}
         if not self.documents:
-            return {}
-        facts = {
+            return found
+        facts: dict[str, Any] = {
             "documents": self.documents,
             "missing": self.missing if math.isfinite(self.missing) else "inf",
             "above_tolerance": sum(self.above.values()),
@@ -119,4 +131,4 @@ class Tally:
             "rows": self.rows,
             "passes": self.passes,
         }
-        return {"accuracy": facts}
+        return {"accuracy": facts, **found}

@@ -13,14 +13,17 @@ import copy
 import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
+from lmfst.accuracy import Tally
 from lmfst.errors import InputError, UsageError
 from lmfst.lm.remembering import RememberingLM
+from lmfst.pattern import first_string
 from lmfst.score import TransducedLM, as_bytes
 from lmfst.sequential import END, emit
-from lmfst.units import END_NAME, parse_target_text
+from lmfst.units import END_NAME
 
 Warn = Callable[[str], None]
 Unit = tuple[str, float]
@@ -51,7 +54,7 @@ def following(
     """
     if given not in ("source", "target"):
         raise UsageError(f"--given must be source or target, not {given!r}")
-    y = emitted(model, prefix) if given == "source" else written(model, prefix)
+    y = symbols_of(model, prefix, given, warn)
     if model.target.units.marks:
         if top < 1:
             raise UsageError(
@@ -66,9 +69,16 @@ def following(
     ]
 
 
-def written(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:
-    """The symbols of a text in target form."""
-    return parse_target_text(as_bytes(text), model.target.machine.symbols)
+def symbols_of(model: TransducedLM, text: str | bytes, given: str, warn: Warn) -> tuple[int, ...]:
+    """The symbols of a prefix in either form, with a warning of letters in the other case."""
+    data, reader = as_bytes(text), model.reader
+    source = given == "source"
+    read = reader.source(data, partial(emitted, model)) if source else reader.written(data)
+    if read.folded:
+        tally = Tally()
+        tally.add_folded(read.folded, "the prefix")
+        warn(reader.folding("source" if source else "target", tally))
+    return first_string(read.target)
 
 
 def emitted(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:

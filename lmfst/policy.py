@@ -133,7 +133,11 @@ class Beam(Policy):
         if self.size < 1:
             raise UsageError(f"--beam must be at least 1, not {self.size}")
         if not 0 <= self.threshold < 1:
-            raise UsageError(f"--threshold must be at least 0 and below 1, not {self.threshold}")
+            size = f"--beam {self.threshold:g}" if self.threshold > 1 else ""
+            raise UsageError(
+                f"--threshold must be at least 0 and below 1, not {self.threshold}",
+                hint=size and f"it is a share of the heaviest hypothesis; to keep so many: {size}",
+            )
 
     def spend(self, used: int, more: int) -> int:
         """A beam bounds the rows of an offset itself; no budget is needed."""

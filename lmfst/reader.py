@@ -1,25 +1,37 @@
 """Documents as target strings: read by the function, or written in target form.
 
+Letters in a case that the model doesn't write are read as those that it writes (`lmfst.case`).
 Symbols that the model can't produce are left as they are, refused, or read as what they stand for
 (`lmfst.unknown`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, NamedTuple
 
+from lmfst.accuracy import Tally
+from lmfst.case import Case, changed
 from lmfst.errors import InputError
 from lmfst.io import Document
 from lmfst.pattern import OneOf, Pattern, Place
 from lmfst.sequential import run
 from lmfst.target import Target
-from lmfst.units import parse_target_text
 from lmfst.unknown import Alphabet
 
 Given = Literal["source", "target"]
 Unknown = Literal["auto", "report", "error", "skip", "any"]
 """See `lmfst.score.TransducedLM.score_documents`."""
+
+
+class Read(NamedTuple):
+    """A document as it was read: its text, of which so many letters were in the other case, and its
+    target."""
+
+    text: bytes
+    target: Pattern
+    folded: int
 
 
 class Reader:
@@ -28,24 +40,30 @@ class Reader:
     def __init__(self, target: Target, alphabet: Alphabet) -> None:
         self._target, self._alphabet = target, alphabet
 
-    def target(self, document: Document, given: Given, unknown: Unknown) -> Pattern:
+    def read(self, document: Document, given: Given, unknown: Unknown) -> Read:
         """A document's target.
 
         Raises InputError where the function rejects it, for text that names no symbol, and for
         symbols that can't be produced if these are no matter of `unknown`.
         """
+        text = _bytes(document.text)
         if given == "source":
-            found = self._of_source(_bytes(document.text), unknown)
+            found = self.source(text, partial(self._run, unknown=unknown))
         else:
-            found = self._of_target(document, unknown)
+            found = self.written(text)
+            if unknown == "any":
+                found = found._replace(target=self._alphabet.opened(found.target))
         sequence = given == "target" and document.is_sequence
         if unknown in ("error", "skip", "any") or (unknown == "auto" and sequence):
-            self._require_producible(found)
+            case = self._case(given).kind if found.folded else ""
+            self._require_producible(found.target, case)
         return found
 
     def producible(self, place: Place) -> bool:
         """Whether the model can produce anything that may stand at a place."""
-        return isinstance(place, OneOf) or place in self._alphabet
+        if isinstance(place, OneOf):
+            return any(symbol in self._alphabet for symbol in place)
+        return place in self._alphabet
 
     def options(self, place: Place) -> str:
         """What to do about a symbol that can't be produced, in brackets; empty if it means no
@@ -54,34 +72,88 @@ class Reader:
             return ""
         return " (--unknown any sums over what it may be, --unknown skip leaves it out)"
 
-    def _of_source(self, text: bytes, unknown: Unknown) -> Pattern:
-        if unknown == "any":
-            return self._alphabet.read(text)
-        return run(self._target.machine, text)
+    def folding(self, given: Given, tally: Tally) -> str:
+        """How many letters were read in the other case, where, in which, and why."""
+        several, letters = tally.folded_documents > 1, tally.folded > 1
+        where = f"{tally.folded_documents} documents, the first of them " if several else ""
+        case = self._case(given)
+        what = "the model" if given == "source" else f"the model under {self._target.name}"
+        return (
+            f"{tally.folded} letter{'s' if letters else ''} of {where}{tally.folded_first} "
+            f"{'are' if letters else 'is'} read in {case.kind} case, the only one in which {what} "
+            "writes letters"
+        )
 
-    def _of_target(self, document: Document, unknown: Unknown) -> Pattern:
-        symbols = self._target.machine.symbols
-        target = parse_target_text(_bytes(document.text), symbols)
-        if document.is_sequence and (unknowns := self._unknowns(target)):
-            upper = parse_target_text(_bytes(document.text.upper()), symbols)
-            if self._unknowns(upper) < unknowns:
-                target = upper
-        return self._alphabet.opened(target) if unknown == "any" else target
+    def _case(self, given: Given) -> Case:
+        return self._alphabet.written if given == "source" else self._alphabet.case
 
-    def _unknowns(self, target: Sequence[int]) -> int:
-        """How many of a target's symbols can't be produced."""
-        return sum(symbol not in self._alphabet for symbol in target)
+    def meant_as_target(self, text: bytes) -> str:
+        """What to do about a text in source form that looks like one in target form, in brackets;
+        empty where it doesn't: few of its letters are what the model doesn't write."""
+        unwritten = sum(not self._alphabet.writes(byte) for byte in text)
+        if 2 * unwritten <= len(text) or not self.is_target(text):
+            return ""
+        return f" (--given target, if the text is {self._target.name} already)"
 
-    def _require_producible(self, target: Pattern) -> None:
+    def source(self, text: bytes, read: Callable[[bytes], Pattern]) -> Read:
+        """A text in source form as the function `read` reads it.
+
+        Letters are left as they are where it makes the same of them in either case, or something
+        that can be produced.
+        """
+        folded = self._alphabet.written.text(text)
+        if folded == text:
+            return Read(text, read(text), 0)
+        try:
+            found: Pattern | None = read(text)
+        except InputError:
+            found = None
+        if found is not None and all(map(self.producible, found)):
+            return Read(text, found, 0)
+        other = read(folded)
+        if other == found:
+            return Read(text, other, 0)
+        return Read(folded, other, changed(text, folded))
+
+    def _run(self, text: bytes, unknown: Unknown) -> Pattern:
+        try:
+            if unknown == "any":
+                return self._alphabet.read(text)
+            return run(self._target.machine, text)
+        except InputError as error:
+            if self.is_target(text):
+                raise InputError(error.message, hint=_given_target(self._target)) from None
+            raise
+
+    def is_target(self, text: bytes) -> bool:
+        """Whether a text can be read as a string of the target that the model can produce, by
+        another function than bytes and characters."""
+        if self._target.fst is None or not text.strip():
+            return False
+        try:
+            symbols, _ = self._alphabet.parsed(text.strip())
+        except InputError:
+            return False
+        return all(s in self._alphabet or s in self._alphabet.codes for s in symbols)
+
+    def written(self, text: bytes) -> Read:
+        """A text in target form."""
+        return Read(text, *self._alphabet.parsed(text))
+
+    def _require_producible(self, target: Pattern, case: str) -> None:
+        """InputError for a symbol that can't be produced. case: that in which letters of the other
+        one were read; "" if there were none."""
+        read = f" (letters are read in {case} case)" if case else ""
         for at, place in enumerate(target):
-            if isinstance(place, OneOf) or place in self._alphabet:
+            if self.producible(place):
                 continue
-            name = self._target.units.name(place)
+            written = place.written if isinstance(place, OneOf) else place
+            name = self._target.units.name(written)
             hint = "mend it, or use --unknown skip or report"
             if place in self._alphabet.codes:
                 hint = f"--unknown any sums over what {name!r} may be; or {hint}"
             raise InputError(
-                f"position {at + 1} is {name!r}, which the model can't produce: expected "
+                f"position {at + 1} is {name!r}{read}, which the model can't produce: expected "
                 f"{self._alphabet.names()}",
                 hint=hint,
             )
@@ -99,6 +171,13 @@ def encoding_fault(document: Document) -> str:
             "another encoding, convert it: iconv -f WINDOWS-1252 -t UTF-8)"
         )
     return ""
+
+
+def _given_target(target: Target) -> str:
+    return (
+        f"add --given target, if the text is {target.name} already (it can be read so); otherwise "
+        "extend the transducer to accept it, or remove it"
+    )
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -35,7 +35,14 @@ from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
 from lmfst.sampling import Sample
 from lmfst.sequential import END, Identity, Utf8, run
-from lmfst.target import Target, load_target, rejected_string, require_total, support_of
+from lmfst.target import (
+    Target,
+    load_target,
+    refuse_as_model,
+    rejected_string,
+    require_total,
+    support_of,
+)
 from lmfst.units import parse_target_text
 from lmfst.unknown import Alphabet
 
@@ -309,14 +316,29 @@ class TransducedLM:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
         if isinstance(self.policy, Sample):
             batch = max(1, batch // self.policy.replicates)
+        tally = Tally() if tally is None else tally
+        try:
+            yield from self._in_batches(documents, given, batch, unknown, tally)
+        finally:
+            # After an error, too, which names symbols as they were read.
+            self._warn_of_folded(given, tally)
+        self._warn_of_missing(tally)
+
+    def _in_batches(
+        self,
+        documents: Iterable[Document],
+        given: Given,
+        batch: int,
+        unknown: Unknown,
+        tally: Tally,
+    ) -> Iterator[Scored]:
         waiting: list[tuple[Document, Pattern]] = []
         size = first = 0
-        tally = Tally() if tally is None else tally
         for document in documents:
-            target = self._target_or_none(document, given, unknown)
-            if target is None:
+            read = self._read_or_none(document, given, unknown, tally)
+            if read is None:
                 continue
-            waiting.append((document, target))
+            waiting.append(read)
             size += len(waiting[-1][1])
             if len(waiting) == batch or size >= defaults.BATCH_SYMBOLS:
                 yield from self._tallied(waiting, given, first, tally)
@@ -324,7 +346,6 @@ class TransducedLM:
                 waiting, size = [], 0
         if waiting:
             yield from self._tallied(waiting, given, first, tally)
-        self._warn_of_missing(tally)
 
     def _tallied(
         self, batch: list[tuple[Document, Pattern]], given: Given, first: int, tally: Tally
@@ -341,16 +362,21 @@ class TransducedLM:
         elif scored.log_replicates is not None and unsure(scored.log_replicates):
             tally.add_unsure(effective_number(scored.log_replicates))
 
-    def _target_or_none(self, document: Document, given: Given, unknown: Unknown) -> Pattern | None:
-        """A document's target; None if it is skipped."""
+    def _read_or_none(
+        self, document: Document, given: Given, unknown: Unknown, tally: Tally
+    ) -> tuple[Document, Pattern] | None:
+        """A document, with its text as it was read, and its target; None if it is skipped."""
         self._warn_of_encoding(document)
         try:
-            return self._reader.target(document, given, unknown)
+            read = self.reader.read(document, given, unknown)
         except InputError as error:
             if unknown != "skip":
                 raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
             self.warn(f"{document.origin}: skipped: {error.message}")
             return None
+        if read.folded:
+            tally.add_folded(read.folded, document.origin)
+        return replace(document, text=read.text), read.target
 
     def _warn_of_encoding(self, document: Document) -> None:
         """Say once that a text is no UTF-8, unless bytes are what is asked for."""
@@ -361,7 +387,8 @@ class TransducedLM:
             self.warn(fault)
 
     @cached_property
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
+        """How texts are read."""
         return Reader(self.target, Alphabet(self.target, self.lexicons.alphabet))
 
     def _score_batch(
@@ -389,7 +416,7 @@ class TransducedLM:
         self._add_canonical(known, found)
         scored = []
         for (document, target), text, result in zip(batch, known, found, strict=True):
-            self._warn_of_zero(document, target, text, result)
+            self._warn_of_zero(document, target, text, result, given)
             written = as_written(target)
             units = self.target.units
             scored.append(Scored.of(document.id, written, result, units, document.extra))
@@ -407,27 +434,37 @@ class TransducedLM:
                 result.canonical = logp
 
     def _warn_of_zero(
-        self, document: Document, target: Pattern, text: bytes | None, found: Propagated
+        self,
+        document: Document,
+        target: Pattern,
+        text: bytes | None,
+        found: Propagated,
+        given: Given,
     ) -> None:
         if found.log_prefix[-1] > -math.inf:
             return
-        at, reason = self._why_zero(target, found, text)
+        at, reason = self._why_zero(target, found, text, whole=True)
         if at < len(target):
-            reason += self._reader.options(target[at])
+            reason += self.reader.options(target[at])
+        if given == "source" and self._impossible(target, at):
+            reason += self.reader.meant_as_target(document.text)
         self.warn(f"{document.origin}: logp is -inf from {reason}")
 
     def _why_zero(
-        self, target: Pattern, found: Propagated, text: bytes | None = None
+        self, target: Pattern, found: Propagated, text: bytes | None = None, *, whole: bool = False
     ) -> tuple[int, str]:
         """From which symbol on the probability of a target is zero, and why, as text. text: the
-        source, if it is known."""
+        source, if it is known. whole: whether the target ends there."""
         at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
         symbol = (*as_written(target), END)[at]
         name = self.target.units.name(symbol)
-        unspelled = self.lm.vocab.unspelled(text)
+        impossible = self._impossible(target, at)
+        unspelled = self.lm.vocab.unspelled(text, bytewise=impossible)
         reason = f"no token sequence of the model produces it there{unspelled}"
-        if self._impossible(target, at):
+        if impossible:
             reason = f"the model can't produce '{name}'{unspelled}"
+        elif whole and self._unspelled(target):
+            pass
         elif found.estimated:
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf:
@@ -436,9 +473,19 @@ class TransducedLM:
             )
         return at, f"symbol {at} ({name}) on: {reason}"
 
+    def _unspelled(self, target: Pattern) -> bool:
+        """Whether a target has one source text, which no tokens spell: no pruning is to blame."""
+        text = self._text_of(None, target)
+        return text is not None and self.lm.vocab.encode_any(text) is None
+
     def _impossible(self, target: Pattern, at: int) -> bool:
         """Whether no token of the model can produce target[at], whatever stands before it."""
-        return at < len(target) and not self._reader.producible(target[at])
+        return at < len(target) and not self.reader.producible(target[at])
+
+    def _warn_of_folded(self, given: Given, tally: Tally) -> None:
+        """One warning for all documents that were read in the other case."""
+        if tally.folded:
+            self.warn(self.reader.folding(given, tally))
 
     def _warn_of_missing(self, tally: Tally) -> None:
         """One warning for all documents that lack more than they should, or vary more."""
@@ -485,6 +532,8 @@ def load(
         if policy not in POLICIES:
             raise UsageError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
         policy = POLICIES[policy]()
+    if isinstance(model, str):
+        refuse_as_model(model)
     lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model
     target = to if isinstance(to, Target) else load_target(to, warn=warn)
     if policy is None and isinstance(model, str) and options.get("context") is None:

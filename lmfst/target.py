@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfst import defaults
 from lmfst.errors import FstError, UsageError
-from lmfst.fst import Fst, identity_bytes, read_far, read_fst
+from lmfst.fst import EPS, Fst, identity_bytes, read_far, read_fst
 from lmfst.fst.check import (
     Decoder,
     epsilon_output_cycle_witness,
@@ -42,6 +43,11 @@ CHECKS = {
     "rejected": "checking that the transducer accepts every string that the model can spell",
 }
 """What is being done, by the name of the check."""
+MODELS = (defaults.MODEL, "dna")
+MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".gguf")
+"""What names models, for messages (`lmfst.lm.load`)."""
+BASES = frozenset(b"ACGTURYSWKMBDHVNXacgturyswkmbdhvnx*-. \n")
+"""What FSTs that read nucleic acids read."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ def load_fst(
             "the target chars is built in and has no FST",
             hint="name an FST, a grammar, or bytes",
         )
+    _require_existing(to)
     # Keys may end in .fst, too: farcreate makes them of file names.
     archive, key = _suffixed(to, ARCHIVE)
     if archive is not None:
@@ -133,6 +140,17 @@ def grammar_of(to: str) -> tuple[Path, str | None]:
     return known[name], (f"TABLE{short}" if short.isdecimal() else short) or None
 
 
+def _require_existing(to: str) -> None:
+    """FstError for a file that isn't there, and would be a shipped grammar without its suffix."""
+    for suffix in (GRAMMAR, OPENFST, ARCHIVE):
+        path, _ = _suffixed(to, suffix)
+        if path is not None and path.stem in shipped_grammars() and not path.exists():
+            raise FstError(
+                f"there is no file {path}",
+                hint=f"the grammar that comes with lmfst is named {path.stem}, without {suffix}",
+            )
+
+
 def _suffixed(to: str, suffix: str) -> tuple[Path | None, str | None]:
     """The file and what stands after a colon, for `FILE<suffix>` and `FILE<suffix>:WHAT`."""
     if to.endswith(suffix):
@@ -148,12 +166,29 @@ def shipped_grammars() -> dict[str, Path]:
 
 
 def _unknown(to: str, name: str, known: list[str]) -> UsageError:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name.lower(), known, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
+    if to in MODELS or to.endswith(MODEL_SUFFIXES) or Path(to).is_dir():
+        guess = f"models are named with --model: --model {to}; "
     return UsageError(
         f"{to!r} is no known target",
         hint=f"{guess}use {', '.join(known)}, or a path: FILE.fst, FILE.far[:KEY], FILE.grm[:RULE]",
     )
+
+
+def refuse_as_model(name: str) -> None:
+    """UsageError for the name of a target where that of a model is asked for, unless there is a
+    folder of that name."""
+    grammar = (
+        _suffixed(name, GRAMMAR)[0] is not None or name.partition(":")[0] in shipped_grammars()
+    )
+    machine = name.endswith(OPENFST) or _suffixed(name, ARCHIVE)[0] is not None
+    if (grammar or machine or name in BUILT_IN) and not Path(name).is_dir():
+        raise UsageError(
+            f"{name!r} names a target, not a model",
+            hint=f"targets are named with --to: --to {name}; --model takes {', '.join(MODELS)}, a "
+            "model folder or hub name, FILE.gguf or FILE.arpa",
+        )
 
 
 def short_name(to: str) -> str:
@@ -271,12 +306,25 @@ def require_total(target: Target, vocab: Vocab, support: NDArray[np.bool_]) -> N
     """FstError with a witness if the model can spell a string that the target rejects."""
     witness = rejected_string(target, vocab, support)
     if witness is not None:
+        hint = "extend the FST to accept every string, or normalise over its domain with --partial "
+        hint += "condition"
+        if reads_bases(target):
+            hint = (
+                f"{target.name} reads nucleic acids: add --model dna, or name another model that "
+            )
+            hint += "writes their letters only"
         raise FstError(
             f"{target.name} is not total: it rejects {show_bytes(witness)}, which the model's "
             "tokens can spell",
-            hint="extend the FST to accept every string, or normalise over its domain with "
-            "--partial condition",
+            hint=hint,
         )
+
+
+def reads_bases(target: Target) -> bool:
+    """Whether a target reads letters of nucleic acids and nothing else."""
+    fst = target.fst
+    read = set() if fst is None else {*fst.ilabel.tolist()} - {EPS}
+    return {*b"ACG"} <= {*bytes(read & {*range(256)}).upper()} and read <= BASES
 
 
 def show_bytes(data: bytes) -> str:

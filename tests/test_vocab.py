@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -26,7 +27,11 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from lmfst.errors import InputError, ModelError, UsageError
+from lmfst.policy import Beam, Exact, Tolerance
+from lmfst.score import TransducedLM
+from lmfst.target import load_target
 from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
+from tests.oracle import TableLM, strings
 
 LINES = [
     "The cat sat on the mat, didn't it? Yes: it 's sat.",
@@ -572,6 +577,46 @@ def test_encode_any_spells_what_was_decoded(name: str) -> None:
         found = machine.encode_any(data)
         assert found is not None and len(found) <= 3
         assert machine.decode(found) == data
+
+
+def test_tokenizers_that_put_spaces_between_tokens_say_so() -> None:
+    said = {name for name in TOKENIZERS if "puts a space" in vocab(name).spaces}
+    assert said == {"word-piece", "word-piece-cleanup", "no-decoder"}
+    made = word_level(["▁a", "▁b", "<unk>"], decoders.Metaspace())
+    assert "puts a space" in vocab_from_tokenizer(made, size=2, eos=[], warn=str).spaces
+
+
+@pytest.mark.parametrize("policy", [Exact(), Beam(size=1), Tolerance()])
+@pytest.mark.parametrize("to", ["bytes", "chars"])
+def test_spaces_of_the_tokenizer_are_named_where_a_text_lacks_them(to: str, policy: Any) -> None:
+    made = word_level(["日", "本", "語", "##s", "<unk>"], decoders.WordPiece(prefix="##"))
+    machine = vocab_from_tokenizer(made, size=6, eos=[5], warn=str)
+    lm = TableLM(machine, order=2, depth=6, seed=1, merges=True)
+    warnings: list[str] = []
+    model = TransducedLM(lm, load_target(to), policy, warn=warnings.append)
+    together, apart = model.score(["日本語", "日 本 語s"])
+    assert together.logp == -math.inf and apart.logp > -math.inf
+    said = next(message for message in warnings if "-inf" in message)
+    assert "the tokenizer puts a space before every token but the continuations" in said
+    assert "raise --beam" not in said
+    model.score(["日é"])
+    assert "can't produce" in warnings[-1] and "puts a space" not in warnings[-1]
+
+
+def test_a_target_that_deletes_the_spaces_of_the_tokenizer(tmp_path: Path) -> None:
+    grammar = tmp_path / "joined.grm"
+    rule = 'CDRewrite[" " : "", "", "", b.kBytes*]'
+    grammar.write_text(f"import 'byte.grm' as b;\nexport JOINED = {rule};\n")
+    made = word_level(["日", "本", "語", "##s", "<unk>"], decoders.WordPiece(prefix="##"))
+    lm = TableLM(
+        vocab_from_tokenizer(made, size=6, eos=[5], warn=str), order=2, depth=5, seed=1, merges=True
+    )
+    model = TransducedLM(lm, load_target(str(grammar)), Exact(), warn=str)
+    (found,) = model.score(["日本語"])
+    wanted = "日本語".encode()
+    expected = math.fsum(p for t, p in strings(lm).items() if t.replace(b" ", b"") == wanted)
+    assert expected > 0
+    assert math.exp(found.logp) == pytest.approx(expected, abs=1e-12)
 
 
 def test_encode_any_of_what_no_token_spells() -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from lmfst.cli.mistakes import require_documents
 from lmfst.cli.progress import Progress
-from lmfst.cli.reading import Reading, documents, require_files
+from lmfst.cli.reading import Reading, documents
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import BudgetError, InputError, LmfstError, UsageError
 from lmfst.fst import Fst, apply_all
@@ -80,7 +81,7 @@ def apply(
     A document that is rejected is said so, and the next one read; InputError at the end. strict: at
     the first one.
     """
-    require_files(paths)
+    require_documents(paths)
     outputs, weighted = _relation(to, grammar, terminal, choice)
     writer = OutputWriter(every=choice.every, weighted=weighted, warn=terminal.warn)
     rejections = Rejections(terminal, strict)

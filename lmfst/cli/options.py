@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lmfst import defaults
+from lmfst.cli.mistakes import beam_size, context_tokens
 from lmfst.errors import UsageError
 
 
@@ -208,6 +209,7 @@ Context = Annotated[
     typer.Option(
         "--context",
         metavar="N",
+        parser=context_tokens,
         help="Read the model's last N tokens only: a model of its own, whose sums can be exact "
         "(--exact), since hypotheses with equal last tokens add up.",
         rich_help_panel=_MODEL,
@@ -277,6 +279,7 @@ Beam = Annotated[
     typer.Option(
         "--beam",
         metavar="K",
+        parser=beam_size,
         help="Hypotheses kept at an offset; switches --tolerance off (default then: "
         f"{defaults.BEAM}).",
         rich_help_panel=_POLICY,

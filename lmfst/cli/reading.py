@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
+from lmfst.cli.mistakes import not_a_document
 from lmfst.cli.terminal import Terminal
-from lmfst.errors import InputError
 from lmfst.io import Document, read_documents
 from lmfst.io.documents import Header
 
@@ -30,6 +29,8 @@ def documents(
     header: is told the columns of each table.
     """
     for path in paths:
+        if said := not_a_document(path):
+            terminal.warn(said)
         for document in read_documents(
             path,
             doc=cast(Any, reading.doc),
@@ -42,12 +43,3 @@ def documents(
                 yield replace(document, id=f"{path}:{document.id}")
             else:
                 yield document
-
-
-def require_files(paths: Sequence[str]) -> None:
-    """Say that a file is missing before anything large is loaded for it."""
-    for path in paths:
-        if path != "-" and not Path(path).exists():
-            raise InputError(
-                f"there is no file {path}", hint="give an existing file, or - for stdin"
-            )

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from lmfst.accuracy import Tally
 from lmfst.cache import atomic_write, write_hint
+from lmfst.cli.mistakes import is_file, require_documents
 from lmfst.cli.options import grammar_options
 from lmfst.cli.progress import Progress
-from lmfst.cli.reading import Reading, documents, require_files
+from lmfst.cli.reading import Reading, documents
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError, UsageError
 from lmfst.io import open_rows
@@ -22,7 +23,7 @@ from lmfst.recommend import RECOMMENDED, recommended
 from lmfst.records import ESCAPED_COLUMNS, NEXT_COLUMNS, Scored, bits
 from lmfst.sampling import Sample
 from lmfst.score import TransducedLM
-from lmfst.target import load_target
+from lmfst.target import load_target, refuse_as_model
 
 SAMPLING_OPTIONS = ("particles", "replicates", "seed", "adaptive", "guide", "gap")
 LOAD_OPTIONS = (
@@ -132,6 +133,7 @@ class Settings:
         be estimated.
         """
         self.make_policy(RECOMMENDED.get(self.model) if strings else None)
+        refuse_as_model(self.model)
         target = load_target(self.to, warn=terminal.warn, **self.grammar)
         from lmfst.lm.load import load_lm
 
@@ -181,7 +183,7 @@ def convert(
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = Levels(level, bounds, versus)
     levels.require(settings.make_policy(RECOMMENDED.get(settings.model)))
-    require_files(paths)
+    require_documents(paths)
     model = settings.make_model(terminal, versus=versus is not None)
     levels.require(model.policy)
     if meta is not None:
@@ -247,6 +249,8 @@ def next_units(
             "--policy sample estimates probabilities of given strings, not of the next unit",
             hint="use --policy beam or --exact",
         )
+    if is_file(prefix):
+        terminal.warn(f"the prefix is {prefix!r} itself, not what the file of that name holds")
     model = settings.make_model(terminal, strings=False)
     with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
         found = following(model, prefix, given=given, top=top, warn=terminal.warn)

@@ -32,7 +32,8 @@ class Vocab:
     names: printable token names [size], for messages.
     digest: sha256 (hex) of all of the above.
     hint: which texts no tokens spell, and what to do about it, for messages; "" if there is nothing
-        to say.
+        to say. spaces: the same of texts that lack spaces, though every byte of theirs is spelled
+        somewhere.
     """
 
     size: int
@@ -44,6 +45,7 @@ class Vocab:
     names: tuple[str, ...] = field(repr=False)
     digest: str = field(init=False)
     hint: str = field(default="", repr=False)
+    spaces: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         self._check()
@@ -153,19 +155,21 @@ class Vocab:
         """How many bytes the longest prefix of `data` has that a token sequence spells exactly."""
         return max(self._paths(data)) // len(self.token_bytes)
 
-    def unspelled(self, text: bytes | None) -> str:
+    def unspelled(self, text: bytes | None, *, bytewise: bool) -> str:
         """The hint as a clause of a message, "" if there is none; with the first part of `text`
-        that no tokens spell, if the text is known and they don't spell it."""
-        if not self.hint:
+        that no tokens spell, if the text is known and they don't spell it. bytewise: whether there
+        is a byte that no token has."""
+        hint = self.hint or ("" if bytewise else self.spaces)
+        if not hint:
             return ""
         length = None if text is None else self.spelled_length(text)
         if text is None or length is None or length == len(text):
-            return f"; {self.hint}"
+            return f"; {hint}"
         rest = text[length:]
         blank = len(rest) - len(rest.lstrip())
         part = rest[:blank] + b"".join(rest.split(maxsplit=1)[:1])
         shown = repr(part.decode("utf-8", "backslashreplace"))
-        return f"; no token spells {shown}, from byte {length} on: {self.hint}"
+        return f"; no token spells {shown}, from byte {length} on: {hint}"
 
     def _paths(self, data: bytes) -> dict[int, tuple[int, int, int]]:
         """Shortest token sequences to every (position, decoder state) that can be reached:

@@ -29,6 +29,7 @@ from lmfst.vocab.prefix import (
     without_drop,
     without_prefix,
 )
+from lmfst.vocab.spaces import spaces_hint
 from lmfst.vocab.stages import Strip
 from lmfst.vocab.words import NO_MARKS, hint_of, separator_of, spaced
 
@@ -246,6 +247,7 @@ class _Reader:
             eos=self._ended,
             unmapped=self._unmapped | chain.failed,
             names=tuple(names),
+            spaces=spaces_hint(token_bytes),
         )
 
 
