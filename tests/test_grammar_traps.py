@@ -22,14 +22,85 @@ from lmfst.grammar import compile_file, to_fst
 from lmfst.target import shipped_grammars
 
 
-def test_unknown_escape_drops_the_backslash_and_warns(tmp_path: Path) -> None:
-    module = compile_text(r"""export r = "it\'s\q";""", tmp_path)
-    assert translate(module.rule("r"), "it'sq") == {"it'sq"}
+@pytest.mark.parametrize("text", [r"it\'s\q", r"\#a", r"\b\t\\\[", r"\é"])
+def test_unknown_escapes_keep_the_backslash_and_warn(text: str, tmp_path: Path) -> None:
+    """As pynini's own string compiler, whose reading is that of Thrax 1.3."""
+    module = compile_text(f'export r = "{text}";', tmp_path)
+    theirs = pynini.accep(text)
+    assert pynini.equivalent(module.rule("r").openfst, theirs)
+    unknown = [char for char in ("'", "q", "#", "b", "é") if f"\\{char}" in text]
     assert [w.split("rule r: ")[1][:16] for w in module.warnings] == [
-        r"\' is no escape ",
-        r"\q is no escape ",
+        f"\\{char} is no escape " for char in unknown
     ]
     assert module.warnings[0].startswith("g.grm:1:12: ")
+
+
+def test_unknown_escapes_in_names_of_symbols_keep_the_backslash(tmp_path: Path) -> None:
+    rule = compile_text(r'export r = "[x\q]" : "[\y]";', tmp_path).rule("r")
+    assert set(rule.labels.values()) == {r"x\q", r"\y"}
+
+
+def test_unknown_escapes_in_string_files(tmp_path: Path) -> None:
+    """pynini's reading, and the line in the warning, once for each escape."""
+    rows = 'a\t\\q\n\\q\tb\n\\#\tc\n\\"x\td\ne\\\tf\n'
+    module = compile_text("export r = StringFile['f.tsv'];", tmp_path, {"f.tsv": rows})
+    theirs = pynini.string_file(str(tmp_path / "f.tsv"))
+    for fst in (ours := module.rule("r").openfst.copy(), theirs):
+        fst.rmepsilon().arcsort("ilabel")
+    for text in ("a", r"\q", "#", r"\"x", "e\\", "q"):
+        found = apply(ours, list(text.encode()))
+        assert found == apply(theirs, list(text.encode())) and bool(found) == (text != "q")
+    assert [w.split("f.tsv:")[1][:16] for w in module.warnings] == [
+        "1: \\q is no esca",
+        '4: \\" is no esca',
+        "5: a backslash a",
+    ]
+
+
+def test_unknown_escapes_in_quoted_texts(tmp_path: Path) -> None:
+    module = compile_text(r"""export r = StringFst['\"\q'];""", tmp_path)
+    assert translate(module.rule("r"), r"\"\q") == {r"\"\q"}
+    assert len(module.warnings) == 2
+
+
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [(("\r", ""), "end in CR alone"), (("\n", BOM), "byte-order mark"), (("\r\n", ""), "")],
+)
+def test_line_ends_and_marks_of_editors(ends: tuple[str, str], said: str, tmp_path: Path) -> None:
+    end, mark = ends
+    files = {
+        "lib.grm": "# A library.\nexport b = 'f.tsv';\nexport d = \"z\";\n",
+        "f.tsv": "a\tb\nc\td\n",
+        "t.syms": "<eps> 0\nae 1\n",
+    }
+    text = (
+        "# All of it.\nimport 'lib.grm' as l;\ns = SymbolTable['t.syms'];\n"
+        'export r = StringFile[l.b] l.d;\nexport t = "ae".s;\n'
+    )
+    written = {name: mark + content.replace("\n", end) for name, content in files.items()}
+    module = compile_text(mark + text.replace("\n", end), tmp_path, written)
+    assert translate(module.rule("r"), "az") == {"bz"}
+    assert apply(module.rule("t").openfst, [1]) == {(1,)}
+    assert sorted(
+        next(name for name in ("g.grm", *files) if f"{name}: " in warning and said in warning)
+        for warning in module.warnings
+    ) == (sorted(["g.grm", *files]) if said else [])
+
+
+def test_errors_in_a_grammar_with_cr_line_ends_name_the_line(tmp_path: Path) -> None:
+    assert error_of("# A.\rexport r = x;\r", tmp_path).startswith("g.grm:2:12: rule r: x isn't")
+
+
+def test_utf16_is_named(tmp_path: Path) -> None:
+    text = 'export r = "a";'
+    assert "byte-order mark of UTF-16" in error_of(text.encode("utf-16"), tmp_path)
+    files = {"f": "a".encode("utf-16")}
+    error = error_of("export r = StringFile['f'];", tmp_path, files=files)
+    assert "f: expected UTF-8 text, found the byte-order mark of UTF-16" in error
 
 
 @pytest.mark.parametrize(

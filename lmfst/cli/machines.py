@@ -70,10 +70,10 @@ def compile_text_fst(
     name = "<stdin>" if source == "-" else source
     data = _bytes_of(source)
     tables = {
-        "isymbols": read_symbol_table(isymbols) if isymbols else None,
-        "osymbols": read_symbol_table(osymbols) if osymbols else None,
+        "isymbols": read_symbol_table(isymbols, warn=terminal.warn) if isymbols else None,
+        "osymbols": read_symbol_table(osymbols, warn=terminal.warn) if osymbols else None,
     }
-    obj = compile_text(data, name, acceptor=acceptor, **tables)
+    obj = compile_text(data, name, acceptor=acceptor, warn=terminal.warn, **tables)
     try:
         from_openfst(obj, name=output, warn=terminal.warn)
     except FstError as error:

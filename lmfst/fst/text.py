@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lmfst.errors import FstError
+from lmfst.fst.openfst import Warn, warn_default
+from lmfst.fst.plain import plain_text
 
 MAX_LABEL = 2**31 - 1
 
@@ -21,8 +23,11 @@ Table = dict[str, int]
 """Symbol → label."""
 
 
-def read_symbol_table(path: str | Path) -> Table:
-    """The symbol table in a text file. FstError, with the line, for anything else in it."""
+def read_symbol_table(path: str | Path, *, warn: Warn = warn_default) -> Table:
+    """The symbol table in a text file. FstError, with the line, for anything else in it.
+
+    warn: told of a byte-order mark and of line ends that are CR alone.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -32,7 +37,7 @@ def read_symbol_table(path: str | Path) -> Table:
         ) from error
     table: Table = {}
     names: dict[int, str] = {}
-    for at, fields in _fields(data, str(path)):
+    for at, fields in _fields(plain_text(data, str(path), warn), str(path)):
         if len(fields) != 2:
             _fail(str(path), at, "a symbol and its number", f"{len(fields)} fields")
         symbol, label = fields[0], _label(fields[1], None, str(path), at)
@@ -50,10 +55,12 @@ def compile_text(
     isymbols: Table | None = None,
     osymbols: Table | None = None,
     acceptor: bool = False,
+    warn: Warn = warn_default,
 ) -> Any:
     """The pywrapfst VectorFst (standard arcs) that the text describes, with its tables embedded.
 
-    name: what messages call the text. FstError, with the line, for a line that doesn't fit.
+    name: what messages call the text. warn: as in `read_symbol_table`. FstError, with the line, for
+    a line that doesn't fit.
     """
     import pywrapfst
 
@@ -69,7 +76,7 @@ def compile_text(
         return states[field]
 
     width = 3 if acceptor else 4
-    for at, fields in _fields(data, name):
+    for at, fields in _fields(plain_text(data, name, warn), name):
         source = state(fields[0], at)
         if len(states) == 1:
             fst.set_start(source)

@@ -185,7 +185,8 @@ def _mode(name: str, arguments: Arguments, index: int, context: Context) -> Mode
 
 def _symbol_table(arguments: Arguments, context: Context) -> Thing:
     _count("SymbolTable", arguments, 1, 1)
-    return symbol_table(context.find(as_text(arguments[0], "SymbolTable: argument 1")))
+    path = context.find(as_text(arguments[0], "SymbolTable: argument 1"))
+    return symbol_table(path, context.warn)
 
 
 def _load_fst(arguments: Arguments, context: Context) -> Thing:

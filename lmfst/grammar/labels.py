@@ -24,7 +24,7 @@ NUL = 256
 """Label 0 is epsilon, so byte 0 is written as label 256."""
 
 MAX_LABEL = 2**31 - 1
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\", '"': '"', "#": "#"}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\"}
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
 _SPECIAL = re.compile(r"[\[\]\\]")
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
@@ -137,15 +137,16 @@ def _unbalanced(bracket: str, text: str) -> RuleError:
 
 
 def _unescape(char: str, warn: Callable[[str], None]) -> str:
-    if not char:
-        raise RuleError("the string ends in a lone backslash", hint="write \\\\ for the character")
-    if char not in _ESCAPES:
-        warn(
-            f'\\{printable(char)} is no escape (they are \\n \\r \\t \\[ \\] \\\\ \\"); '
-            "the backslash is dropped"
-        )
-        return char
-    return _ESCAPES[char]
+    """What a backslash and `char` stand for; what is no escape stays both, as in Thrax 1.3."""
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    shown = f"\\{printable(char)}" if char else "a backslash at the end of a string"
+    warn(
+        f'{shown} is no escape (they are \\n \\r \\t \\[ \\] \\\\, and \\" in a double-quoted '
+        "string); the backslash is kept, as Thrax 1.3 does (1.2 dropped it): write \\\\ if it "
+        "is meant, and leave it out if not"
+    )
+    return f"\\{char}"
 
 
 def _characters(text: str, mode: str) -> list[int]:

@@ -15,6 +15,7 @@ from typing import Any
 from lmfst.errors import FstError
 from lmfst.fst.archive import SYMBOLS_KEY
 from lmfst.fst.layout import check_archive
+from lmfst.fst.plain import plain_text
 from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels, used_labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
@@ -24,12 +25,13 @@ Warn = Callable[[str], None]
 _BLANKS = re.compile(rb"[ \t]")
 
 
-def symbol_table(path: Path) -> Table:
+def symbol_table(path: Path, warn: Warn) -> Table:
     """SymbolTable['f']: a symbol table from OpenFst's text format."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        data = path.read_bytes()
     except OSError as error:
         raise RuleError(f"{path}: {error.strerror or error}") from error
+    lines = plain_text(data, str(path), warn, RuleError).split(b"\n")
     names: dict[int, str] = {}
     for number, line in enumerate(lines, 1):
         fields = [part for part in _BLANKS.split(line.rstrip(b"\r")) if part]
