@@ -35,7 +35,14 @@ from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
 from lmfst.sampling import Sample
 from lmfst.sequential import END, Identity, Utf8, run
-from lmfst.target import Target, load_target, rejected_string, require_total, support_of
+from lmfst.target import (
+    Target,
+    load_target,
+    reads_nul,
+    rejected_string,
+    require_total,
+    support_of,
+)
 from lmfst.units import parse_target_text
 from lmfst.unknown import Alphabet
 
@@ -104,7 +111,7 @@ class TransducedLM:
         self.lm, self.target = lm, target
         self.policy = Tolerance() if policy is None else policy
         self.warn = warn
-        support = support_of(target, lm.vocab, warn, drop_nul=partial == "error")
+        support = support_of(target, lm.vocab, drop_nul=partial == "error")
         name = f"{target.name} for {lm.describe().get('model', type(lm).__name__)}"
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support, name=name)
         self._normalise = Normaliser(np.flatnonzero(~support))
@@ -412,6 +419,8 @@ class TransducedLM:
             reason += f"; {self.lm.vocab.hint}"
         if self._impossible(target, at):
             reason = f"the model can't produce {name!r}"
+            if symbol == 0 and self.target.fst is not None and not reads_nul(self.target.fst):
+                reason = f"{self.target.name} reads no NUL (label 256), so tokens with NUL are out"
         elif found.estimated:
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf:

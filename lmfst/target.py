@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lmfst.errors import FstError, UsageError
 from lmfst.fst import Fst, identity_bytes, read_far, read_fst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_witness
+from lmfst.fst.shown import show_bytes, show_output
 from lmfst.resources import resource_dir
 from lmfst.sequential import Determinised, Identity, Sequential, Utf8
 from lmfst.units import Units
@@ -164,10 +165,10 @@ def fst_target(fst: Fst, name: str) -> Target:
     two = _kept(fst, "functional", [], lambda: _functional_verdict(fst))
     if two is not None:
         text, *outputs = two
-        shown = [" ".join(map(fst.symbols.name, out)) or "nothing" for out in outputs]
+        shown = [show_output(out, fst.symbols) for out in outputs]
         raise FstError(
             f"{name} is not functional: the input {show_bytes(bytes.fromhex(text))} has the "
-            f"outputs {shown[0]!r} and {shown[1]!r}",
+            f"outputs {shown[0]} and {shown[1]}",
             hint="make rewriting obligatory, or remove the ambiguity",
         )
     return Target(name, Determinised(fst), Units.of(fst.symbols), fst)
@@ -186,29 +187,25 @@ def _kept(fst: Fst, check: str, about: list[str], find: Callable[[], Any]) -> An
     return remembered(check, [fst.digest, *about], find, doing=CHECKS[check])
 
 
-def support_of(target: Target, vocab: Vocab, warn: Warn, *, drop_nul: bool) -> NDArray[np.bool_]:
+def reads_nul(fst: Fst) -> bool:
+    """Whether some arc reads the byte NUL, which OpenFst files have as label 256."""
+    return bool((fst.ilabel == 0).any())
+
+
+def support_of(target: Target, vocab: Vocab, *, drop_nul: bool) -> NDArray[np.bool_]:
     """Tokens in the support: bool [vocabulary].
 
-    OpenFst has no label for the byte NUL; an FST that doesn't use lmfst's label for it takes the
-    tokens that contain NUL out of the support, with a warning (if `drop_nul`).
+    OpenFst has no label for the byte NUL, so that "any byte" is 1..255 in most FSTs and grammars;
+    one that doesn't use lmfst's label for it takes the tokens that contain NUL out of the support
+    (if `drop_nul`). That isn't worth a warning: text has no NUL, and a text that has one is
+    rejected by name.
     """
     support = np.zeros(vocab.size, dtype=bool)
     for texts in vocab.token_bytes:
         support |= np.array([text is not None for text in texts])
-    fst = target.fst
-    if drop_nul and fst is not None and not (fst.ilabel == 0).any():
-        with_nul = {
-            t
-            for texts in vocab.token_bytes
-            for t, text in enumerate(texts)
-            if text and b"\0" in text
-        }
-        if with_nul:
-            support[sorted(with_nul)] = False
-            warn(
-                f"{target.name} has no arc that reads the byte NUL (label 256): {len(with_nul)} "
-                "tokens that contain it are left out of the support"
-            )
+    if drop_nul and target.fst is not None and not reads_nul(target.fst):
+        for texts in vocab.token_bytes:
+            support[[t for t, text in enumerate(texts) if text and b"\0" in text]] = False
     support[list(vocab.eos)] = True
     return support
 
@@ -248,8 +245,3 @@ def require_total(target: Target, vocab: Vocab, support: NDArray[np.bool_]) -> N
             hint="extend the FST to accept every string, or normalise over its domain with "
             "--partial condition",
         )
-
-
-def show_bytes(data: bytes) -> str:
-    """Bytes as a quoted string with \\xNN escapes, for messages."""
-    return ascii(data)[1:] if data else "the empty string"

@@ -12,9 +12,10 @@ from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError
 from lmfst.fst import Fst, apply_all
 from lmfst.fst.preimages import preimages
+from lmfst.fst.shown import show_bytes
 from lmfst.io import Document, Stdout
 from lmfst.sequential import run
-from lmfst.target import BUILT_IN, load_fst, load_target, show_bytes
+from lmfst.target import BUILT_IN, load_fst, load_target
 from lmfst.units import parse_target_text, target_text
 
 

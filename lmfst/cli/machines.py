@@ -12,9 +12,17 @@ from lmfst.cli.terminal import Terminal
 from lmfst.errors import BudgetError, FstError, InputError, UsageError
 from lmfst.fst import EPS, Fst, from_openfst, to_openfst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_string
+from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.io import Stdout
 from lmfst.sequential import Determinised
-from lmfst.target import GRAMMAR, grammar_of, load_fst, shipped_grammars, short_name, show_bytes
+from lmfst.target import (
+    GRAMMAR,
+    grammar_of,
+    load_fst,
+    reads_nul,
+    shipped_grammars,
+    short_name,
+)
 
 WALKED_STATES = 300
 """`info` walks the sequential form over all bytes up to this many states."""
@@ -170,7 +178,7 @@ def _judged(find: Callable[[], str]) -> str:
 
 
 def _names(fst: Fst) -> str:
-    names = [ascii(name)[1:-1] for name in fst.symbols.names.values()]
+    names = [escaped(name) for name in fst.symbols.names.values()]
     return " ".join([str(len(names)), *names[:8], *(["…"] if len(names) > 8 else [])])
 
 
@@ -179,13 +187,17 @@ def _functional(fst: Fst) -> str:
     if found is None:
         return "yes"
     text, *outputs = found
-    one, other = (" ".join(map(fst.symbols.name, out)) or "nothing" for out in outputs)
-    return f"no: {show_bytes(text)} has the outputs {one!r} and {other!r}"
+    one, other = (show_output(out, fst.symbols) for out in outputs)
+    return f"no: {show_bytes(text)} has the outputs {one} and {other}"
 
 
 def _total(fst: Fst) -> str:
     found = rejected_string(fst, bytes(range(256)))
-    return "yes" if found is None else f"no: rejects {show_bytes(found)}"
+    if found is None:
+        return "yes"
+    if not reads_nul(fst) and rejected_string(fst, bytes(range(1, 256))) is None:
+        return "yes, but for the byte NUL, which no arc reads (label 256)"
+    return f"no: rejects {show_bytes(found)}"
 
 
 def _walked(fst: Fst) -> str:
