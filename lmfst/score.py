@@ -19,7 +19,7 @@ from lmfst.accuracy import Tally
 from lmfst.canonical import canonical_logps
 from lmfst.errors import BudgetError, InputError, UsageError
 from lmfst.estimate import Estimator, effective_number, unsure
-from lmfst.fst import Fst
+from lmfst.fst import Fst, Mode
 from lmfst.fst.preimages import preimages
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
@@ -40,6 +40,7 @@ from lmfst.target import (
     load_target,
     reads_nul,
     rejected_string,
+    require_no_mode,
     require_total,
     support_of,
 )
@@ -463,6 +464,7 @@ def load(
     *,
     to: str | Fst | Target = "bytes",
     policy: str | Policy | None = None,
+    input_mode: Mode = "auto",
     warn: Warn = _default_warn,
     **options: Any,
 ) -> TransducedLM:
@@ -470,7 +472,8 @@ def load(
 
     model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars,
     an FST file, an `Fst` or a `Target`. policy: "beam", "exact", "sample", a `Policy`, or None: the
-    one that is recommended for model and target, else "beam".
+    one that is recommended for model and target, else "beam". input_mode: what the labels of an FST
+    file are where no symbol table says it, "byte", "utf8" or "auto".
     """
     from lmfst.lm.load import load_lm
 
@@ -479,7 +482,9 @@ def load(
             raise UsageError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
         policy = POLICIES[policy]()
     lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model
-    target = to if isinstance(to, Target) else load_target(to, warn=warn)
+    if isinstance(to, Target):
+        require_no_mode(to.name, input_mode)
+    target = to if isinstance(to, Target) else load_target(to, input_mode=input_mode, warn=warn)
     if policy is None and isinstance(model, str) and options.get("context") is None:
         policy = recommended(model, target.fst, bytes(lm.vocab.alphabet))
     return TransducedLM(lm, target, policy, warn=warn)

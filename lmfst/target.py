@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.errors import FstError, UsageError
-from lmfst.fst import Fst, identity_bytes, read_far, read_fst
+from lmfst.fst import Fst, Mode, identity_bytes, read_far, read_fst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_witness
 from lmfst.fst.shown import show_bytes, show_output
 from lmfst.resources import resource_dir
@@ -55,23 +55,36 @@ def load_target(
     include: Sequence[str | Path] = (),
     max_states: int | None = None,
     timeout: float | None = None,
+    input_mode: Mode = "auto",
     warn: Warn = lambda message: None,
 ) -> Target:
     """The target that `to` names: bytes, chars, FILE.fst, FILE.far[:KEY], FILE.grm[:RULE], or a
     shipped grammar.
 
     include, max_states, timeout: for grammars, see `lmfst.grammar.compile_file`; None: as there.
+    input_mode: for FST files, what labels are where no symbol table says it: "byte", "utf8" (code
+    points) or "auto", see `lmfst.fst.from_openfst`.
 
-    Raises UsageError for an unknown name, GrammarError for a grammar that doesn't compile,
+    Raises UsageError for an unknown name, or an `input_mode` for what isn't an FST file,
+    GrammarError for a grammar that doesn't compile,
     BudgetError beyond its limits, FstError for an FST that is empty, not functional or that emits
     output without end on one input.
     """
+    if isinstance(to, Fst) or to in BUILT_IN:
+        require_no_mode("FST" if isinstance(to, Fst) else to, input_mode)
     if isinstance(to, Fst):
         return fst_target(to, "FST")
     if to in BUILT_IN:
         machine = BUILT_IN[to]()
         return Target(to, machine, Units(machine.symbols))
-    fst = load_fst(to, include=include, max_states=max_states, timeout=timeout, warn=warn)
+    fst = load_fst(
+        to,
+        include=include,
+        max_states=max_states,
+        timeout=timeout,
+        input_mode=input_mode,
+        warn=warn,
+    )
     return fst_target(fst, short_name(to))
 
 
@@ -81,6 +94,7 @@ def load_fst(
     include: Sequence[str | Path] = (),
     max_states: int | None = None,
     timeout: float | None = None,
+    input_mode: Mode = "auto",
     warn: Warn = lambda message: None,
 ) -> Fst:
     """The FST that `to` names, unchecked. Arguments and errors as in `load_target`.
@@ -88,6 +102,7 @@ def load_fst(
     `bytes` gives the identity; `chars` has no FST, which is a UsageError.
     """
     if to == "bytes":
+        require_no_mode(to, input_mode)
         return identity_bytes()
     if to == "chars":
         raise UsageError(
@@ -97,16 +112,27 @@ def load_fst(
     # Keys may end in .fst, too: farcreate makes them of file names.
     archive, key = _suffixed(to, ARCHIVE)
     if archive is not None:
-        return read_far(archive, key, warn=warn)
+        return read_far(archive, key, mode=input_mode, warn=warn)
     if to.endswith(OPENFST):
-        return read_fst(to, warn=warn)
+        return read_fst(to, mode=input_mode, warn=warn)
     from lmfst.grammar import compile_file
 
     path, rule = grammar_of(to)
+    require_no_mode(to, input_mode)
     limits: dict[str, Any] = {"max_states": max_states, "timeout": timeout}
     given = {name: value for name, value in limits.items() if value is not None}
     module = compile_file(path, rule=rule, include=include, warn=warn, **given)
     return module.rule(rule).to_fst(warn)
+
+
+def require_no_mode(to: str, input_mode: Mode) -> None:
+    """UsageError for an input mode where the target says by itself what it reads."""
+    if input_mode != "auto":
+        raise UsageError(
+            f"--input-mode {input_mode} is for FST files (.fst, .far); {to} says by itself what it "
+            "reads",
+            hint='leave it out; in a grammar, "…".utf8 are code points and other strings bytes',
+        )
 
 
 def grammar_of(to: str) -> tuple[Path, str | None]:

@@ -10,7 +10,7 @@ from typing import Any
 from lmfst.cache import atomic_write, write_hint
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import BudgetError, FstError, InputError, UsageError
-from lmfst.fst import EPS, Fst, from_openfst, to_openfst
+from lmfst.fst import EPS, Fst, Mode, from_openfst, to_openfst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_string
 from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.io import Stdout
@@ -20,6 +20,7 @@ from lmfst.target import (
     grammar_of,
     load_fst,
     reads_nul,
+    require_no_mode,
     shipped_grammars,
     short_name,
 )
@@ -46,6 +47,7 @@ def compile_grammar(
     """Compile a grammar; write one rule as .fst, or all (or the one named) as .far."""
     from lmfst.grammar import compile_file
 
+    require_no_mode(source, grammar.pop("input_mode"))
     if not output.endswith((".fst", ".far")):
         raise UsageError(
             f"expected an output FILE.fst or FILE.far, got {output!r}",
@@ -66,10 +68,14 @@ def compile_text_fst(
     isymbols: str | None,
     osymbols: str | None,
     acceptor: bool,
+    mode: Mode,
     terminal: Terminal,
 ) -> None:
-    """Compile OpenFst text to an OpenFst file. A file that lmfst can't use gets a warning."""
-    from lmfst.fst.text import compile_text, read_symbol_table
+    """Compile OpenFst text to an OpenFst file. A file that lmfst can't use gets a warning.
+
+    mode: "byte" and "utf8" give a side without a symbol table one that says so.
+    """
+    from lmfst.fst.text import compile_text, name_labels, read_symbol_table
 
     if rule is not None:
         raise UsageError("--rule is for grammars; an FST in text format has none")
@@ -82,6 +88,7 @@ def compile_text_fst(
         "osymbols": read_symbol_table(osymbols, warn=terminal.warn) if osymbols else None,
     }
     obj = compile_text(data, name, acceptor=acceptor, warn=terminal.warn, **tables)
+    name_labels(obj, mode)
     try:
         from_openfst(obj, name=output, warn=terminal.warn)
     except FstError as error:

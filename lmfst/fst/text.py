@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lmfst.errors import FstError
-from lmfst.fst.openfst import Warn, warn_default
+from lmfst.fst.openfst import Mode, Warn, warn_default
 from lmfst.fst.plain import plain_text
+from lmfst.fst.symbols import Symbols
+from lmfst.fst.tables import BYTE_TABLE, LAST_CODE_POINT, NUL_LABEL, UTF8_TABLE, written_name
 
 MAX_LABEL = 2**31 - 1
 
@@ -97,6 +99,34 @@ def compile_text(
     fst.set_input_symbols(_table(isymbols, f"{name}: input symbols"))
     fst.set_output_symbols(_table(outputs, f"{name}: output symbols"))
     return fst
+
+
+def name_labels(obj: Any, mode: Mode) -> None:
+    """Give the sides of an OpenFst FST that have no symbol table one that says what labels are.
+
+    mode: `byte` or `utf8` (code points), by Thrax's tables; `auto` leaves the FST as it is.
+    """
+    for side in ("input", "output"):
+        if mode != "auto" and getattr(obj, f"{side}_symbols")() is None:
+            getattr(obj, f"set_{side}_symbols")(_alphabet(obj, mode))
+
+
+def _alphabet(obj: Any, mode: Mode) -> Any:
+    """The byte alphabet, or the code points in use, as a table that `from_openfst` reads so."""
+    import pywrapfst
+
+    table = pywrapfst.SymbolTable(BYTE_TABLE if mode == "byte" else UTF8_TABLE)
+    table.add_symbol("<epsilon>", 0)
+    labels = set(range(1, NUL_LABEL + 1))
+    if mode == "utf8":
+        arcs = [arc for state in obj.states() for arc in obj.arcs(state)]
+        labels = {arc.ilabel for arc in arcs} | {arc.olabel for arc in arcs}
+    symbols = Symbols("bytes" if mode == "byte" else "unicode")
+    for label in sorted(labels - {0}):
+        if label <= LAST_CODE_POINT:
+            symbol = label % NUL_LABEL if mode == "byte" else label
+            table.add_symbol(written_name(symbols, symbol), label)
+    return table
 
 
 def _fields(data: bytes, name: str) -> Iterator[tuple[int, list[str]]]:

@@ -68,7 +68,8 @@ class CompiledRule:
         """As `fst`, with a callback for warnings (dropped weights, unreachable symbols)."""
         from lmfst.fst import from_openfst
 
-        return from_openfst(self.openfst, name=self.name, names=self.labels, warn=warn)
+        # Where a rule has no symbol tables it is bytes (`lmfst.grammar.export`): no need to guess.
+        return from_openfst(self.openfst, name=self.name, names=self.labels, mode="byte", warn=warn)
 
 
 class CompiledModule:
