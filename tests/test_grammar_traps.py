@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import pytest
 from grammar_data.helpers import apply, byte_labels, compile_text, error_of, translate, value
 
 from lmfst.errors import BudgetError, GrammarError, UsageError
-from lmfst.grammar import compile_file, to_fst
+from lmfst.grammar import CompiledRule, compile_file, to_fst
 from lmfst.target import shipped_grammars
 
 
@@ -291,6 +293,95 @@ def test_closed_alphabets_of_many_states_are_accepted(tmp_path: Path) -> None:
     text = 'sigma = ("é" | "ü" | "a[x]b" | "q")*; export r = CDRewrite["é" : "ü", "", "", sigma];'
     module = compile_text(text, tmp_path)
     assert module.warnings == [] and translate(module.rule("r"), "éq") == {"üq"}
+
+
+def losses(rule: CompiledRule, members: list[str], text: str) -> list[str]:
+    """Strings of up to three members that a rule rejects, or whose outputs are others than those of
+    the same rule over an alphabet of single letters."""
+    letter = dict(zip(members, "ABCDEFG", strict=False))
+    back = {code: member for member, code in letter.items()}
+    kinds = re.findall(r"'(\w+)'", text) or ["ltr"]
+    sigma = pynini.union(*letter.values()).closure().optimize()
+    single = pynini.cdrewrite(
+        pynini.cross(letter[members[0]], letter[members[-1]]),
+        letter[members[-1]],
+        "",
+        sigma,
+        direction=kinds[0],
+    )
+    found = []
+    for size in range(4):
+        for word in itertools.product(members, repeat=size):
+            given = [ord(letter[member]) for member in word]
+            wanted = {
+                "".join(back[chr(label)] for label in output) for output in apply(single, given)
+            }
+            if translate(rule, "".join(word)) != wanted:
+                found.append("".join(word))
+    return found
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl", "sim"])
+@pytest.mark.parametrize(
+    ("members", "begins", "ends"),
+    [
+        (["o", "a", "ob"], ("o", "ob"), None),
+        (["t", "tʃ", "a"], ("t", "tʃ"), None),
+        (["b", "a", "cb"], None, ("b", "cb")),
+        (["ab", "abcab", "d"], ("ab", "abcab"), ("ab", "abcab")),
+        (["é", "a", "ü"], None, None),
+        (["ab", "ba", "x"], None, None),
+        (["aba", "b"], None, None),
+        (["a", "b", "c"], None, None),
+    ],
+)
+def test_members_of_an_alphabet_that_begin_or_end_each_other(
+    members: list[str],
+    begins: tuple[str, str] | None,
+    ends: tuple[str, str] | None,
+    direction: str,
+    tmp_path: Path,
+) -> None:
+    """The warning comes exactly where pynini's rule loses strings."""
+    sigma = " | ".join(f'"{member}"' for member in members)
+    arguments = f'"{members[0]}" : "{members[-1]}", "{members[-1]}", "", sigma, \'{direction}\''
+    text = f"sigma = ({sigma})*;\nexport r = CDRewrite[{arguments}];"
+    module = compile_text(text, tmp_path)
+    clash = begins if direction == "rtl" else ends
+    assert bool(losses(module.rule("r"), members, text)) == bool(clash)
+    assert len(module.warnings) == bool(clash)
+    if clash:
+        verb = "begins" if direction == "rtl" else "ends"
+        (warning,) = module.warnings
+        assert warning.startswith("g.grm:2:12: rule r: CDRewrite: in the alphabet sigma the member")
+        assert f"the member {clash[0]} {verb} the member {clash[1]}; with '{direction}'" in warning
+        assert ("isn't disturbed" in warning) == ((ends if direction == "rtl" else begins) is None)
+
+
+def test_an_alphabet_that_holds_its_members_one_by_one_is_fine(tmp_path: Path) -> None:
+    text = 'sigma = ("a" | "b" | "ab")*; export r = CDRewrite["a" : "b", "", "", sigma, \'rtl\'];'
+    assert compile_text(text, tmp_path).warnings == []
+
+
+def test_symbols_of_a_cascade_that_an_alphabet_lacks(tmp_path: Path) -> None:
+    text = """
+        small = ("a" | "b")*;
+        large = ("a" | "b" | "[SEP]")*;
+        mark = CDRewrite["" : "[SEP]", "a", "b", large];
+        rule = Optimize[CDRewrite["b" : "a", "", "", {}]];
+        export r = {};
+    """
+    for how in ("mark @ rule", "Compose[mark, rule]", "mark @ (rule @ rule)", "mark @ rule @ rule"):
+        module = compile_text(text.format("small", how), tmp_path)
+        (warning,) = module.warnings
+        assert "rule r: mark writes [SEP], which the alphabet σ* of " in warning
+        assert translate(module.rule("r"), "ab") == set()
+        assert compile_text(text.format("large", how), tmp_path).warnings == []
+    # What only filters has no alphabet of its own.
+    assert compile_text(text.format("small", "mark @ small"), tmp_path).warnings == []
+    text = 's = ("a" | "b")*; export r = LenientlyCompose["a" : "[SEP]", "a" : "b", s];'
+    (warning,) = compile_text(text, tmp_path).warnings
+    assert "writes [SEP], which the alphabet σ* of LenientlyCompose lacks" in warning
 
 
 def test_byte_and_utf8_strings_that_never_meet(tmp_path: Path) -> None:
