@@ -168,6 +168,8 @@ def shipped_grammars() -> dict[str, Path]:
 def _unknown(to: str, name: str, known: list[str]) -> UsageError:
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
+    if Path(to).is_file():
+        guess = "the suffix says what a file is; a text FST needs `lmfst compile F.txt -o F.fst`. "
     return UsageError(
         f"{to!r} is no known target",
         hint=f"{guess}use {', '.join(known)}, or a path: FILE.fst, FILE.far[:KEY], FILE.grm[:RULE]",

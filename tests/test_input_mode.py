@@ -109,6 +109,20 @@ def test_what_says_itself_what_it_reads_takes_no_mode(to: str, tmp_path: Path) -
         assert done.code == 2 and "--input-mode utf8 is for FST files" in done.err
 
 
+def test_a_mode_that_changes_nothing_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.fst"
+    call("compile", "-", "-o", path, "--input-mode", "utf8", input=b"0 1 233 233\n1\n")
+    done = call("apply", "--to", path, "--input-mode", "byte", input="é\n")
+    assert done.out.decode() == "é\n" and "--input-mode byte changes nothing" in done.err
+
+
+def test_a_file_of_another_kind_gets_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("0 1 97 97\n1\n")
+    done = call("apply", "--to", path, input="a\n")
+    assert done.code == 2 and "a text FST needs `lmfst compile F.txt -o F.fst`" in done.err
+
+
 @pytest.mark.parametrize(("mode", "text"), [("utf8", "é"), ("byte", b"\xe9")])
 def test_a_compiled_text_says_what_its_labels_are(
     mode: str, text: str | bytes, tmp_path: Path

@@ -60,12 +60,13 @@ class _Side:
 
     kind: bytes, unicode (code points), or symbols (of a table).
     names: names of the labels that the kind doesn't define by itself.
-    guessed: whether labels alone decided the kind.
+    guessed: whether labels alone decided the kind; from_table: whether a symbol table did.
     """
 
     kind: Literal["bytes", "unicode", "symbols"]
     names: Mapping[int, str]
     guessed: bool = False
+    from_table: bool = False
 
 
 def from_openfst(
@@ -102,6 +103,11 @@ def from_openfst(
     known = BOUNDARIES | {label: text for label, text in (names or {}).items() if label > NUL_LABEL}
     inputs, outputs = _sides(obj, raw.arcs, known, mode, name)
     fst = _read(raw, inputs, outputs, name, warn)
+    if mode != "auto" and inputs.from_table and outputs.from_table:
+        warn(
+            f"{name}: its symbol tables say what its labels are; --input-mode {mode} changes "
+            "nothing"
+        )
     if inputs.guessed or outputs.guessed:
         _judge_guess(fst, raw, inputs, outputs, name, warn)
     return fst
@@ -178,7 +184,8 @@ def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
     if weighted_arcs or weighted_finals:
         warn(
             f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states "
-            "have one); the language model alone gives the probabilities"
+            "have one); the language model alone gives the probabilities (`lmfst apply --best` "
+            "takes the path of least weight, `--all` shows all weights)"
         )
     return raw
 
@@ -242,7 +249,8 @@ def _table_side(table: Table | None, names: Mapping[int, str]) -> _Side | None:
     """What a symbol table says about its side; None if it only names generated symbols."""
     if table is None or table.alphabet == "generated":
         return None
-    return _Side(table.alphabet, table.names if table.alphabet == "symbols" else names)
+    own = table.names if table.alphabet == "symbols" else names
+    return _Side(table.alphabet, own, from_table=True)
 
 
 def _above(arcs: list[Arc], side: Literal[1, 2], names: Mapping[int, str]) -> bool:

@@ -66,10 +66,11 @@ class CompiledRule:
 
     def to_fst(self, warn: Warn = warn_default) -> Fst:
         """As `fst`, with a callback for warnings (dropped weights, unreachable symbols)."""
-        from lmfst.fst import from_openfst
+        from lmfst.fst import Mode, from_openfst
 
         # Where a rule has no symbol tables it is bytes (`lmfst.grammar.export`): no need to guess.
-        return from_openfst(self.openfst, name=self.name, names=self.labels, mode="byte", warn=warn)
+        mode: Mode = "byte" if self.openfst.input_symbols() is None else "auto"
+        return from_openfst(self.openfst, name=self.name, names=self.labels, mode=mode, warn=warn)
 
 
 class CompiledModule:
