@@ -205,6 +205,7 @@ SOUND = {
         pynini.cross("", "[MARK]"), BYTE, BYTE, (BYTE | "[MARK]").closure().optimize()
     ),
     "ASCII": pynini.cross("a", "b"),
+    "any one byte": BYTE,
 }
 
 

@@ -34,6 +34,9 @@ _RANGES = {
 }
 """State → (first byte, last byte, next state). State 0 is between two characters."""
 
+_CLASS = 64
+"""So many different bytes from 128 on that leave a state are a class, such as "any byte"."""
+
 MAX_MOVES = 2_000_000
 
 Edge = tuple[int, int, int]
@@ -45,10 +48,10 @@ def unusable_labels(fst: Fst, *, inputs: bool = True, outputs: bool = True) -> l
 
     inputs, outputs: which sides are taken as bytes, and looked at. Output symbols other than bytes
     count as nothing. Not every unusable arc speaks against bytes: "any byte" holds 0xFF, and a
-    continuation byte after a letter. So all count if none is usable in the whole FST. Else those
-    count that begin characters at a state where others do so usably, if the byte is usable
-    nowhere, or rewritten there. An empty list also where it would take more than `MAX_MOVES` steps
-    to know.
+    continuation byte after a letter. So all count if none is usable in the whole FST, but for whole
+    classes of bytes. Else those count that begin characters at a state where others do so usably,
+    if the byte is usable nowhere, or rewritten there. An empty list also where it would take more
+    than `MAX_MOVES` steps to know.
     """
     fst = fst.trim()
     outputs = outputs and fst.symbols.kind == "bytes"
@@ -71,7 +74,8 @@ def unusable_labels(fst: Fst, *, inputs: bool = True, outputs: bool = True) -> l
         rewritten = high_in & (written < _SILENT) & (written != read)
         doubtful = first & ~usable & among[src] & (nowhere | rewritten)
     else:
-        doubtful = high
+        pairs = np.unique(np.stack([src[high], byte[high]], axis=1), axis=0)
+        doubtful = high & (np.bincount(pairs[:, 0], minlength=fst.n_states)[src] < _CLASS)
     return sorted({*byte[doubtful].tolist()})
 
 
