@@ -161,8 +161,11 @@ def test_unknown_modes_are_bytes(tmp_path: Path) -> None:
 def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     module = compile_text(b'export r = "a\xff\xc3" : "\xe9";', tmp_path)
     assert apply(module.rule("r").openfst, list(b"a\xff\xc3")) == {(0xE9,)}
+    assert ["(\\xff)" in module.warnings[0], "[0xE9]" in module.warnings[1]] == [True, True]
+    assert all("is the file in another encoding" in warning for warning in module.warnings)
     module = compile_text("export r = StringFile['f'];", tmp_path, {"f": b"\xff\tb\n"})
     assert apply(module.rule("r").openfst, [0xFF]) == {(0x62,)}
+    assert len(module.warnings) == 1 and "f:1: a string holds bytes" in module.warnings[0]
     error = error_of(b'export r = "\xff".utf8;', tmp_path)
     assert "no UTF-8: \\xff" in error and "g.grm:1:12" in error
 
@@ -188,7 +191,8 @@ def test_messages_can_be_printed(tmp_path: Path) -> None:
     error = error_of(b"export r = StringFile['\xff'] \"\xff\";", tmp_path)
     assert "'\\xff' wasn't found" in error and error.encode()
     module = compile_text(b'export r = "\\\xff";', tmp_path)
-    assert "\\\\xff is no escape" in module.warnings[0] and module.warnings[0].encode()
+    assert "no UTF-8 (\\xff)" in module.warnings[0] and module.warnings[0].encode()
+    assert "\\\\xff is no escape" in module.warnings[1] and module.warnings[1].encode()
 
 
 @pytest.mark.parametrize(

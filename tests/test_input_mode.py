@@ -92,6 +92,11 @@ def test_the_api_takes_the_mode(latin: Path, tmp_path: Path) -> None:
     assert run(target.machine, "é".encode()) == (ord("e"),)
     path = tmp_path / "m.arpa"
     path.write_text(ARPA)
+    letters = tmp_path / "letters.fst"
+    pynini.union(*map(points, "abcé")).closure().optimize().write(str(letters))
+    model = lmfst.load(str(path), to=str(letters), policy="exact", input_mode="utf8")
+    plain_model = lmfst.load(str(path), to="chars", policy="exact")
+    assert model.logp("éab") == pytest.approx(plain_model.logp("éab"))
     for to in ("bytes", identity_bytes(), target):
         with pytest.raises(UsageError, match="--input-mode byte is for FST files"):
             lmfst.load(str(path), to=to, input_mode="byte")
