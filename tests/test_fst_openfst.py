@@ -273,6 +273,7 @@ def test_weights_are_ignored_with_one_warning(arc_type: str) -> None:
     fst = from_openfst(obj, name="w.fst", warn=heard.append)
     assert len(heard) == 1
     assert "w.fst: weights are ignored (1 arcs and 1 final states have one)" in heard[0]
+    assert "`lmfst apply --best`" in heard[0] and "`--all`" in heard[0]
     assert [len(apply_all(fst, data)) for data in (b"a", b"ab", b"b", b"c")] == [1, 1, 1, 0]
 
 
