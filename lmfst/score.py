@@ -19,7 +19,7 @@ from lmfst.accuracy import Tally
 from lmfst.canonical import canonical_logps
 from lmfst.errors import BudgetError, InputError, UsageError
 from lmfst.estimate import Estimator, effective_number, unsure
-from lmfst.fst import Fst
+from lmfst.fst import Fst, Mode
 from lmfst.fst.preimages import preimages
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
@@ -38,8 +38,10 @@ from lmfst.sequential import END, Identity, Utf8, run
 from lmfst.target import (
     Target,
     load_target,
+    reads_nul,
     refuse_as_model,
     rejected_string,
+    require_no_mode,
     require_total,
     support_of,
 )
@@ -111,7 +113,7 @@ class TransducedLM:
         self.lm, self.target = lm, target
         self.policy = Tolerance() if policy is None else policy
         self.warn = warn
-        support = support_of(target, lm.vocab, warn, drop_nul=partial == "error")
+        support = support_of(target, lm.vocab, drop_nul=partial == "error")
         name = f"{target.name} for {lm.describe().get('model', type(lm).__name__)}"
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support, name=name)
         self._normalise = Normaliser(np.flatnonzero(~support))
@@ -463,6 +465,8 @@ class TransducedLM:
         reason = f"no token sequence of the model produces it there{unspelled}"
         if impossible:
             reason = f"the model can't produce '{name}'{unspelled}"
+            if symbol == 0 and self.target.fst is not None and not reads_nul(self.target.fst):
+                reason = f"{self.target.name} reads no NUL (label 256), so tokens with NUL are out"
         elif whole and self._unspelled(target):
             pass
         elif found.estimated:
@@ -517,6 +521,7 @@ def load(
     *,
     to: str | Fst | Target = "bytes",
     policy: str | Policy | None = None,
+    input_mode: Mode = "auto",
     warn: Warn = _default_warn,
     **options: Any,
 ) -> TransducedLM:
@@ -524,7 +529,8 @@ def load(
 
     model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars,
     an FST file, an `Fst` or a `Target`. policy: "beam", "exact", "sample", a `Policy`, or None: the
-    one that is recommended for model and target, else "beam".
+    one that is recommended for model and target, else "beam". input_mode: what the labels of an FST
+    file are where no symbol table says it, "byte", "utf8" or "auto".
     """
     from lmfst.lm.load import load_lm
 
@@ -535,7 +541,9 @@ def load(
     if isinstance(model, str):
         refuse_as_model(model)
     lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model
-    target = to if isinstance(to, Target) else load_target(to, warn=warn)
+    if isinstance(to, Target):
+        require_no_mode(to.name, input_mode)
+    target = to if isinstance(to, Target) else load_target(to, input_mode=input_mode, warn=warn)
     if policy is None and isinstance(model, str) and options.get("context") is None:
         policy = recommended(model, target.fst, bytes(lm.vocab.alphabet))
     return TransducedLM(lm, target, policy, warn=warn)

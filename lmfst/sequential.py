@@ -22,6 +22,7 @@ from typing import Protocol
 
 from lmfst.errors import BudgetError, FstError, InputError
 from lmfst.fst import EPS, Fst, Symbols, identity_bytes
+from lmfst.fst.shown import show_output
 
 END = -1
 """The target symbol of the end of the string, written as ⊥. It never occurs on an arc."""
@@ -79,10 +80,13 @@ def run(machine: Sequential, data: bytes) -> Output:
     """
     state, out, read = emit(machine, data)
     if read < len(data):
+        nul = data[read] == 0
+        shown = "the byte NUL" if nul else f"byte {data[read]:#04x}"
+        reads = "read NUL (label 256, as label 0 is epsilon)" if nul else "accept this input"
         raise InputError(
             f"the transducer accepts no string that begins with the first {read + 1} bytes of "
-            f"the text (byte {data[read]:#04x} at offset {read})",
-            hint="extend the transducer to accept this input, or remove it from the text",
+            f"the text ({shown} at offset {read})",
+            hint=f"extend the transducer to {reads}, or remove it from the text",
         )
     last = machine.final(state)
     if last is None:
@@ -303,10 +307,10 @@ class Determinised:
 
 
 def _not_functional(symbols: Symbols, one: Sequence[int], other: Sequence[int]) -> FstError:
-    shown = [" ".join(map(symbols.name, out)) or "nothing" for out in (one, other)]
+    shown = [show_output(out, symbols) for out in (one, other)]
     return FstError(
-        f"the transducer is not functional: one input has two outputs, ending in {shown[0]!r} and "
-        f"in {shown[1]!r}",
+        f"the transducer is not functional: one input has two outputs, ending in {shown[0]} and "
+        f"in {shown[1]}",
         hint="make rewriting obligatory, or remove the ambiguity with priorities",
     )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lmfst import defaults
 from lmfst.errors import FstError, UsageError
-from lmfst.fst import EPS, Fst, identity_bytes, read_far, read_fst
+from lmfst.fst import EPS, Fst, Mode, identity_bytes, read_far, read_fst
 from lmfst.fst.check import (
     Decoder,
     epsilon_output_cycle_witness,
@@ -28,6 +28,7 @@ from lmfst.fst.check import (
     rejected_of_decoder,
     rejected_witness,
 )
+from lmfst.fst.shown import show_bytes, show_output
 from lmfst.resources import resource_dir
 from lmfst.sequential import Determinised, Identity, Sequential, Utf8
 from lmfst.units import Units
@@ -66,23 +67,36 @@ def load_target(
     include: Sequence[str | Path] = (),
     max_states: int | None = None,
     timeout: float | None = None,
+    input_mode: Mode = "auto",
     warn: Warn = lambda message: None,
 ) -> Target:
     """The target that `to` names: bytes, chars, FILE.fst, FILE.far[:KEY], FILE.grm[:RULE], or a
     shipped grammar.
 
     include, max_states, timeout: for grammars, see `lmfst.grammar.compile_file`; None: as there.
+    input_mode: for FST files, what labels are where no symbol table says it: "byte", "utf8" (code
+    points) or "auto", see `lmfst.fst.from_openfst`.
 
-    Raises UsageError for an unknown name, GrammarError for a grammar that doesn't compile,
+    Raises UsageError for an unknown name, or an `input_mode` for what isn't an FST file,
+    GrammarError for a grammar that doesn't compile,
     BudgetError beyond its limits, FstError for an FST that is empty, not functional or that emits
     output without end on one input.
     """
+    if isinstance(to, Fst) or to in BUILT_IN:
+        require_no_mode("FST" if isinstance(to, Fst) else to, input_mode)
     if isinstance(to, Fst):
         return fst_target(to, "FST")
     if to in BUILT_IN:
         machine = BUILT_IN[to]()
         return Target(to, machine, Units(machine.symbols))
-    fst = load_fst(to, include=include, max_states=max_states, timeout=timeout, warn=warn)
+    fst = load_fst(
+        to,
+        include=include,
+        max_states=max_states,
+        timeout=timeout,
+        input_mode=input_mode,
+        warn=warn,
+    )
     return fst_target(fst, short_name(to))
 
 
@@ -92,6 +106,7 @@ def load_fst(
     include: Sequence[str | Path] = (),
     max_states: int | None = None,
     timeout: float | None = None,
+    input_mode: Mode = "auto",
     weights: bool = False,
     warn: Warn = lambda message: None,
 ) -> Fst:
@@ -102,6 +117,7 @@ def load_fst(
     `bytes` gives the identity; `chars` has no FST, which is a UsageError.
     """
     if to == "bytes":
+        require_no_mode(to, input_mode)
         return identity_bytes()
     if to == "chars":
         raise UsageError(
@@ -112,16 +128,27 @@ def load_fst(
     # Keys may end in .fst, too: farcreate makes them of file names.
     archive, key = _suffixed(to, ARCHIVE)
     if archive is not None:
-        return read_far(archive, key, weights=weights, warn=warn)
+        return read_far(archive, key, mode=input_mode, weights=weights, warn=warn)
     if to.endswith(OPENFST):
-        return read_fst(to, weights=weights, warn=warn)
+        return read_fst(to, mode=input_mode, weights=weights, warn=warn)
     from lmfst.grammar import compile_file
 
     path, rule = grammar_of(to)
+    require_no_mode(to, input_mode)
     limits: dict[str, Any] = {"max_states": max_states, "timeout": timeout}
     given = {name: value for name, value in limits.items() if value is not None}
     module = compile_file(path, rule=rule, include=include, warn=warn, **given)
     return module.rule(rule).to_fst(warn, weights=weights)
+
+
+def require_no_mode(to: str, input_mode: Mode) -> None:
+    """UsageError for an input mode where the target says by itself what it reads."""
+    if input_mode != "auto":
+        raise UsageError(
+            f"--input-mode {input_mode} is for FST files (.fst, .far); {to} says by itself what it "
+            "reads",
+            hint='leave it out; in a grammar, "…".utf8 are code points and other strings bytes',
+        )
 
 
 def grammar_of(to: str) -> tuple[Path, str | None]:
@@ -170,6 +197,8 @@ def _unknown(to: str, name: str, known: list[str]) -> UsageError:
     guess = f"did you mean {near[0]}? " if near else ""
     if to in MODELS or to.endswith(MODEL_SUFFIXES) or Path(to).is_dir():
         guess = f"models are named with --model: --model {to}; "
+    elif Path(to).is_file():
+        guess = "the suffix says what a file is; a text FST needs `lmfst compile F.txt -o F.fst`. "
     return UsageError(
         f"{to!r} is no known target",
         hint=f"{guess}use {', '.join(known)}, or a path: FILE.fst, FILE.far[:KEY], FILE.grm[:RULE]",
@@ -208,10 +237,10 @@ def fst_target(fst: Fst, name: str) -> Target:
     two = _kept(fst, "functional", [], lambda: _functional_verdict(fst))
     if two is not None:
         text, *outputs = two
-        shown = [" ".join(map(fst.symbols.name, out)) or "nothing" for out in outputs]
+        shown = [show_output(out, fst.symbols) for out in outputs]
         raise FstError(
             f"{name} is not functional: the input {show_bytes(bytes.fromhex(text))} has the "
-            f"outputs {shown[0]!r} and {shown[1]!r}",
+            f"outputs {shown[0]} and {shown[1]}",
             hint="make rewriting obligatory, or remove the ambiguity; without a model, "
             "`lmfst apply` takes it with --all or --best",
         )
@@ -231,29 +260,25 @@ def _kept(fst: Fst, check: str, about: list[str], find: Callable[[], Any]) -> An
     return remembered(check, [fst.digest, *about], find, doing=CHECKS[check])
 
 
-def support_of(target: Target, vocab: Vocab, warn: Warn, *, drop_nul: bool) -> NDArray[np.bool_]:
+def reads_nul(fst: Fst) -> bool:
+    """Whether some arc reads the byte NUL, which OpenFst files have as label 256."""
+    return bool((fst.ilabel == 0).any())
+
+
+def support_of(target: Target, vocab: Vocab, *, drop_nul: bool) -> NDArray[np.bool_]:
     """Tokens in the support: bool [vocabulary].
 
-    OpenFst has no label for the byte NUL; an FST that doesn't use lmfst's label for it takes the
-    tokens that contain NUL out of the support, with a warning (if `drop_nul`).
+    OpenFst has no label for the byte NUL, so that "any byte" is 1..255 in most FSTs and grammars;
+    one that doesn't use lmfst's label for it takes the tokens that contain NUL out of the support
+    (if `drop_nul`). That isn't worth a warning: text has no NUL, and a text that has one is
+    rejected by name.
     """
     support = np.zeros(vocab.size, dtype=bool)
     for texts in vocab.token_bytes:
         support |= np.array([text is not None for text in texts])
-    fst = target.fst
-    if drop_nul and fst is not None and not (fst.ilabel == 0).any():
-        with_nul = {
-            t
-            for texts in vocab.token_bytes
-            for t, text in enumerate(texts)
-            if text and b"\0" in text
-        }
-        if with_nul:
-            support[sorted(with_nul)] = False
-            warn(
-                f"{target.name} has no arc that reads the byte NUL (label 256): {len(with_nul)} "
-                "tokens that contain it are left out of the support"
-            )
+    if drop_nul and target.fst is not None and not reads_nul(target.fst):
+        for texts in vocab.token_bytes:
+            support[[t for t, text in enumerate(texts) if text and b"\0" in text]] = False
     support[list(vocab.eos)] = True
     return support
 
@@ -325,8 +350,3 @@ def reads_bases(target: Target) -> bool:
     fst = target.fst
     read = set() if fst is None else {*fst.ilabel.tolist()} - {EPS}
     return {*b"ACG"} <= {*bytes(read & {*range(256)}).upper()} and read <= BASES
-
-
-def show_bytes(data: bytes) -> str:
-    """Bytes as a quoted string with \\xNN escapes, for messages."""
-    return ascii(data)[1:] if data else "the empty string"

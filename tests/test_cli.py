@@ -538,11 +538,11 @@ def test_weights_and_unknown_symbols_of_fsts(arpa: Path, tmp_path: Path) -> None
     assert call("compile", text, "-o", tmp_path / "w.fst").code == 0
     done = call("convert", "--model", arpa, "--to", tmp_path / "w.fst", input=b"a\n")
     assert done.code == 0 and "weights are ignored" in done.err
-    text.write_text("0 0 97 700\n0\n")
+    text.write_text("0 0 97 1200000\n0\n")
     made = call("compile", text, "-o", tmp_path / "u.fst")
-    assert made.code == 0 and "unknown output label 700" in made.err
+    assert made.code == 0 and "unknown output label 1200000" in made.err
     done = call("convert", "--model", arpa, "--to", tmp_path / "u.fst", input=b"a\n")
-    assert done.code == 1 and "unknown output label 700" in done.err
+    assert done.code == 1 and "unknown output label 1200000" in done.err
 
 
 # Ends: closed pipes, interrupts.

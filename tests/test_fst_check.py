@@ -258,7 +258,7 @@ def test_writing_cycle_agrees_with_enumeration(fst: Fst) -> None:
 def test_writing_cycle_is_described() -> None:
     arcs = [(0, 97, EPS, 1), (1, EPS, 1, 2), (2, EPS, EPS, 1), (1, 98, 2, 3)]
     witness = epsilon_output_cycle_witness(Fst.from_arcs(arcs, 0, [3], XY))
-    assert witness == "after the input b'a' the FST can write 'x' again and again, reading nothing"
+    assert witness == "after the input 'a' the FST can write 'x' again and again, reading nothing"
     # The same cycle where nothing can follow it is harmless: it is trimmed away.
     assert (
         epsilon_output_cycle_witness(Fst.from_arcs([*arcs[:3], (0, 98, 2, 3)], 0, [3], XY)) is None

@@ -81,7 +81,7 @@ def rules(draw: st.DrawFn) -> Any:
 
 @given(rules(), st.lists(st.sampled_from([97, 98, 0, 255]), max_size=4).map(bytes))
 def test_outputs_agree_with_composition_in_openfst(rule: Any, data: bytes) -> None:
-    fst = from_openfst(rule, names=generated(), warn=silent)
+    fst = from_openfst(rule, names=generated(), mode="byte", warn=silent)
     back = {label: generated_label(fst, label) for label in fst.symbols.names} | {0: 256}
     ours = {tuple(back.get(label, label) for label in output) for output in apply_all(fst, data)}
     assert ours == pynini_outputs(rule, data)
@@ -100,7 +100,8 @@ def test_epsilon_and_nul() -> None:
 def test_every_byte_label_is_that_byte() -> None:
     labels = [(label, label) for label in range(1, 257)]
     data = bytes(range(1, 256)) + b"\0"
-    assert apply_all(from_openfst(line(*labels), warn=silent), data) == [tuple(data)]
+    fst = from_openfst(line(*labels), mode="byte", warn=silent)
+    assert apply_all(fst, data) == [tuple(data)]
 
 
 def test_generated_symbols_are_renumbered_by_name() -> None:
@@ -121,7 +122,7 @@ def test_generated_symbols_are_renumbered_by_name() -> None:
 )
 def test_unknown_output_labels_are_errors(obj: Any, label: int) -> None:
     with pytest.raises(FstError, match=f"rule: unknown output label {label}:"):
-        from_openfst(obj, name="rule", warn=silent)
+        from_openfst(obj, name="rule", mode="byte", warn=silent)
     named = from_openfst(obj, names={label: "X"}, warn=silent)
     assert outputs(named, "a") == [["X"]]
 
@@ -158,7 +159,7 @@ def test_code_points_when_an_input_label_is_above_256() -> None:
 
 def test_code_points_can_be_asked_for() -> None:
     rule = pynini.accep("é", token_type="utf8")
-    assert apply_all(from_openfst(rule, warn=silent), b"\xe9") == [(0xE9,)]
+    assert apply_all(from_openfst(rule, mode="byte", warn=silent), b"\xe9") == [(0xE9,)]
     fst = from_openfst(rule, mode="utf8", warn=silent)
     assert outputs(fst, "é") == [["é"]]
     with pytest.raises(FstError, match="input label 321 is no byte"):
@@ -272,6 +273,7 @@ def test_weights_are_ignored_with_one_warning(arc_type: str) -> None:
     fst = from_openfst(obj, name="w.fst", warn=heard.append)
     assert len(heard) == 1
     assert "w.fst: weights are ignored (1 arcs and 1 final states have one)" in heard[0]
+    assert "`lmfst apply --best`" in heard[0] and "`--all`" in heard[0]
     assert [len(apply_all(fst, data)) for data in (b"a", b"ab", b"b", b"c")] == [1, 1, 1, 0]
 
 

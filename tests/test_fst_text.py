@@ -159,3 +159,26 @@ def test_drawings() -> None:
 def test_graphviz_reads_drawings() -> None:
     done = subprocess.run(["dot", "-Tsvg"], input=to_dot(identity_bytes()).encode(), check=True)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("mark", "end"), [("\ufeff", "\n"), ("", "\r"), ("\ufeff", "\r")])
+def test_marks_and_line_ends_of_editors(mark: str, end: str, tmp_path: Path) -> None:
+    """A byte-order mark is no part of the first state, and CR alone ends lines; both are said."""
+    told: list[str] = []
+    table = tmp_path / "t.syms"
+    table.write_bytes((mark + "<eps> 0\na 97\n".replace("\n", end)).encode())
+    symbols = read_symbol_table(table, warn=told.append)
+    assert symbols == {"<eps>": 0, "a": 97}
+    data = (mark + "0 1 a a\n1\n".replace("\n", end)).encode()
+    obj = compile_text(data, "x.txt", isymbols=symbols, osymbols=symbols, warn=told.append)
+    assert obj.num_states() == 2 and obj.num_arcs(0) == 1
+    expected = ["byte-order mark"] * bool(mark) + ["CR alone"] * (end == "\r")
+    assert len(told) == 2 * len(expected)
+    for name in ("t.syms: ", "x.txt: "):
+        for what in expected:
+            assert any(name in message and what in message for message in told)
+
+
+def test_utf16_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FstError, match=r"x\.txt: expected UTF-8 text, found .* UTF-16"):
+        compile_text("0 1 97 97\n1\n".encode("utf-16"), "x.txt")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,18 +20,89 @@ import pytest
 from grammar_data.helpers import apply, byte_labels, compile_text, error_of, translate, value
 
 from lmfst.errors import BudgetError, GrammarError, UsageError
-from lmfst.grammar import compile_file, to_fst
+from lmfst.grammar import CompiledRule, compile_file, to_fst
 from lmfst.target import shipped_grammars
 
 
-def test_unknown_escape_drops_the_backslash_and_warns(tmp_path: Path) -> None:
-    module = compile_text(r"""export r = "it\'s\q";""", tmp_path)
-    assert translate(module.rule("r"), "it'sq") == {"it'sq"}
+@pytest.mark.parametrize("text", [r"it\'s\q", r"\#a", r"\b\t\\\[", r"\é"])
+def test_unknown_escapes_keep_the_backslash_and_warn(text: str, tmp_path: Path) -> None:
+    """As pynini's own string compiler, whose reading is that of Thrax 1.3."""
+    module = compile_text(f'export r = "{text}";', tmp_path)
+    theirs = pynini.accep(text)
+    assert pynini.equivalent(module.rule("r").openfst, theirs)
+    unknown = [char for char in ("'", "q", "#", "b", "é") if f"\\{char}" in text]
     assert [w.split("rule r: ")[1][:16] for w in module.warnings] == [
-        r"\' is no escape ",
-        r"\q is no escape ",
+        f"\\{char} is no escape " for char in unknown
     ]
     assert module.warnings[0].startswith("g.grm:1:12: ")
+
+
+def test_unknown_escapes_in_names_of_symbols_keep_the_backslash(tmp_path: Path) -> None:
+    rule = compile_text(r'export r = "[x\q]" : "[\y]";', tmp_path).rule("r")
+    assert set(rule.labels.values()) == {r"x\q", r"\y"}
+
+
+def test_unknown_escapes_in_string_files(tmp_path: Path) -> None:
+    """pynini's reading, and the line in the warning, once for each escape."""
+    rows = 'a\t\\q\n\\q\tb\n\\#\tc\n\\"x\td\ne\\\tf\n'
+    module = compile_text("export r = StringFile['f.tsv'];", tmp_path, {"f.tsv": rows})
+    theirs = pynini.string_file(str(tmp_path / "f.tsv"))
+    for fst in (ours := module.rule("r").openfst.copy(), theirs):
+        fst.rmepsilon().arcsort("ilabel")
+    for text in ("a", r"\q", "#", r"\"x", "e\\", "q"):
+        found = apply(ours, list(text.encode()))
+        assert found == apply(theirs, list(text.encode())) and bool(found) == (text != "q")
+    assert [w.split("f.tsv:")[1][:16] for w in module.warnings] == [
+        "1: \\q is no esca",
+        '4: \\" is no esca',
+        "5: a backslash a",
+    ]
+
+
+def test_unknown_escapes_in_quoted_texts(tmp_path: Path) -> None:
+    module = compile_text(r"""export r = StringFst['\"\q'];""", tmp_path)
+    assert translate(module.rule("r"), r"\"\q") == {r"\"\q"}
+    assert len(module.warnings) == 2
+
+
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [(("\r", ""), "end in CR alone"), (("\n", BOM), "byte-order mark"), (("\r\n", ""), "")],
+)
+def test_line_ends_and_marks_of_editors(ends: tuple[str, str], said: str, tmp_path: Path) -> None:
+    end, mark = ends
+    files = {
+        "lib.grm": "# A library.\nexport b = 'f.tsv';\nexport d = \"z\";\n",
+        "f.tsv": "a\tb\nc\td\n",
+        "t.syms": "<eps> 0\nae 1\n",
+    }
+    text = (
+        "# All of it.\nimport 'lib.grm' as l;\ns = SymbolTable['t.syms'];\n"
+        'export r = StringFile[l.b] l.d;\nexport t = "ae".s;\n'
+    )
+    written = {name: mark + content.replace("\n", end) for name, content in files.items()}
+    module = compile_text(mark + text.replace("\n", end), tmp_path, written)
+    assert translate(module.rule("r"), "az") == {"bz"}
+    assert apply(module.rule("t").openfst, [1]) == {(1,)}
+    assert sorted(
+        next(name for name in ("g.grm", *files) if f"{name}: " in warning and said in warning)
+        for warning in module.warnings
+    ) == (sorted(["g.grm", *files]) if said else [])
+
+
+def test_errors_in_a_grammar_with_cr_line_ends_name_the_line(tmp_path: Path) -> None:
+    assert error_of("# A.\rexport r = x;\r", tmp_path).startswith("g.grm:2:12: rule r: x isn't")
+
+
+def test_utf16_is_named(tmp_path: Path) -> None:
+    text = 'export r = "a";'
+    assert "byte-order mark of UTF-16" in error_of(text.encode("utf-16"), tmp_path)
+    files = {"f": "a".encode("utf-16")}
+    error = error_of("export r = StringFile['f'];", tmp_path, files=files)
+    assert "f: expected UTF-8 text, found the byte-order mark of UTF-16" in error
 
 
 @pytest.mark.parametrize(
@@ -88,8 +161,11 @@ def test_unknown_modes_are_bytes(tmp_path: Path) -> None:
 def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     module = compile_text(b'export r = "a\xff\xc3" : "\xe9";', tmp_path)
     assert apply(module.rule("r").openfst, list(b"a\xff\xc3")) == {(0xE9,)}
+    assert ["(\\xff)" in module.warnings[0], "[0xE9]" in module.warnings[1]] == [True, True]
+    assert all("is the file in another encoding" in warning for warning in module.warnings)
     module = compile_text("export r = StringFile['f'];", tmp_path, {"f": b"\xff\tb\n"})
     assert apply(module.rule("r").openfst, [0xFF]) == {(0x62,)}
+    assert len(module.warnings) == 1 and "f:1: a string holds bytes" in module.warnings[0]
     error = error_of(b'export r = "\xff".utf8;', tmp_path)
     assert "no UTF-8: \\xff" in error and "g.grm:1:12" in error
 
@@ -115,7 +191,8 @@ def test_messages_can_be_printed(tmp_path: Path) -> None:
     error = error_of(b"export r = StringFile['\xff'] \"\xff\";", tmp_path)
     assert "'\\xff' wasn't found" in error and error.encode()
     module = compile_text(b'export r = "\\\xff";', tmp_path)
-    assert "\\\\xff is no escape" in module.warnings[0] and module.warnings[0].encode()
+    assert "no UTF-8 (\\xff)" in module.warnings[0] and module.warnings[0].encode()
+    assert "\\\\xff is no escape" in module.warnings[1] and module.warnings[1].encode()
 
 
 @pytest.mark.parametrize(
@@ -220,6 +297,95 @@ def test_closed_alphabets_of_many_states_are_accepted(tmp_path: Path) -> None:
     text = 'sigma = ("é" | "ü" | "a[x]b" | "q")*; export r = CDRewrite["é" : "ü", "", "", sigma];'
     module = compile_text(text, tmp_path)
     assert module.warnings == [] and translate(module.rule("r"), "éq") == {"üq"}
+
+
+def losses(rule: CompiledRule, members: list[str], text: str) -> list[str]:
+    """Strings of up to three members that a rule rejects, or whose outputs are others than those of
+    the same rule over an alphabet of single letters."""
+    letter = dict(zip(members, "ABCDEFG", strict=False))
+    back = {code: member for member, code in letter.items()}
+    kinds = re.findall(r"'(\w+)'", text) or ["ltr"]
+    sigma = pynini.union(*letter.values()).closure().optimize()
+    single = pynini.cdrewrite(
+        pynini.cross(letter[members[0]], letter[members[-1]]),
+        letter[members[-1]],
+        "",
+        sigma,
+        direction=kinds[0],
+    )
+    found = []
+    for size in range(4):
+        for word in itertools.product(members, repeat=size):
+            given = [ord(letter[member]) for member in word]
+            wanted = {
+                "".join(back[chr(label)] for label in output) for output in apply(single, given)
+            }
+            if translate(rule, "".join(word)) != wanted:
+                found.append("".join(word))
+    return found
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl", "sim"])
+@pytest.mark.parametrize(
+    ("members", "begins", "ends"),
+    [
+        (["o", "a", "ob"], ("o", "ob"), None),
+        (["t", "tʃ", "a"], ("t", "tʃ"), None),
+        (["b", "a", "cb"], None, ("b", "cb")),
+        (["ab", "abcab", "d"], ("ab", "abcab"), ("ab", "abcab")),
+        (["é", "a", "ü"], None, None),
+        (["ab", "ba", "x"], None, None),
+        (["aba", "b"], None, None),
+        (["a", "b", "c"], None, None),
+    ],
+)
+def test_members_of_an_alphabet_that_begin_or_end_each_other(
+    members: list[str],
+    begins: tuple[str, str] | None,
+    ends: tuple[str, str] | None,
+    direction: str,
+    tmp_path: Path,
+) -> None:
+    """The warning comes exactly where pynini's rule loses strings."""
+    sigma = " | ".join(f'"{member}"' for member in members)
+    arguments = f'"{members[0]}" : "{members[-1]}", "{members[-1]}", "", sigma, \'{direction}\''
+    text = f"sigma = ({sigma})*;\nexport r = CDRewrite[{arguments}];"
+    module = compile_text(text, tmp_path)
+    clash = begins if direction == "rtl" else ends
+    assert bool(losses(module.rule("r"), members, text)) == bool(clash)
+    assert len(module.warnings) == bool(clash)
+    if clash:
+        verb = "begins" if direction == "rtl" else "ends"
+        (warning,) = module.warnings
+        assert warning.startswith("g.grm:2:12: rule r: CDRewrite: in the alphabet sigma the member")
+        assert f"the member {clash[0]} {verb} the member {clash[1]}; with '{direction}'" in warning
+        assert ("isn't disturbed" in warning) == ((ends if direction == "rtl" else begins) is None)
+
+
+def test_an_alphabet_that_holds_its_members_one_by_one_is_fine(tmp_path: Path) -> None:
+    text = 'sigma = ("a" | "b" | "ab")*; export r = CDRewrite["a" : "b", "", "", sigma, \'rtl\'];'
+    assert compile_text(text, tmp_path).warnings == []
+
+
+def test_symbols_of_a_cascade_that_an_alphabet_lacks(tmp_path: Path) -> None:
+    text = """
+        small = ("a" | "b")*;
+        large = ("a" | "b" | "[SEP]")*;
+        mark = CDRewrite["" : "[SEP]", "a", "b", large];
+        rule = Optimize[CDRewrite["b" : "a", "", "", {}]];
+        export r = {};
+    """
+    for how in ("mark @ rule", "Compose[mark, rule]", "mark @ (rule @ rule)", "mark @ rule @ rule"):
+        module = compile_text(text.format("small", how), tmp_path)
+        (warning,) = module.warnings
+        assert "rule r: mark writes [SEP], which the alphabet σ* of " in warning
+        assert translate(module.rule("r"), "ab") == set()
+        assert compile_text(text.format("large", how), tmp_path).warnings == []
+    # What only filters has no alphabet of its own.
+    assert compile_text(text.format("small", "mark @ small"), tmp_path).warnings == []
+    text = 's = ("a" | "b")*; export r = LenientlyCompose["a" : "[SEP]", "a" : "b", s];'
+    (warning,) = compile_text(text, tmp_path).warnings
+    assert "writes [SEP], which the alphabet σ* of LenientlyCompose lacks" in warning
 
 
 def test_byte_and_utf8_strings_that_never_meet(tmp_path: Path) -> None:

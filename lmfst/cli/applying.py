@@ -15,9 +15,10 @@ from lmfst.errors import BudgetError, InputError, LmfstError, UsageError
 from lmfst.fst import Fst, apply_all
 from lmfst.fst.best import BestPaths, pair_weight
 from lmfst.fst.preimages import preimages
+from lmfst.fst.shown import show_bytes
 from lmfst.io import Document, Output, OutputWriter
 from lmfst.sequential import run
-from lmfst.target import BUILT_IN, load_fst, load_target, show_bytes
+from lmfst.target import BUILT_IN, load_fst, load_target
 from lmfst.units import parse_target_text, target_text
 
 Find = Callable[[Document], list[Output]]

@@ -27,6 +27,7 @@ def apply(
     include: o.Include = None,
     max_states: o.MaxStates = None,
     timeout: o.Timeout = None,
+    input_mode: o.InputModeOption = o.InputMode.auto,
     all: Annotated[
         bool,
         typer.Option(
@@ -113,6 +114,7 @@ def compile_(
     include: o.Include = None,
     max_states: o.MaxStates = None,
     timeout: o.Timeout = None,
+    input_mode: o.InputModeOption = o.InputMode.auto,
     quiet: o.Quiet = False,
 ) -> None:
     """A grammar, or a text FST, to OpenFst's binary format."""
@@ -132,6 +134,7 @@ def compile_(
             isymbols=isymbols,
             osymbols=osymbols,
             acceptor=acceptor,
+            mode=input_mode.value,
             terminal=terminal,
         )
 
@@ -149,6 +152,7 @@ def print_(
     include: o.Include = None,
     max_states: o.MaxStates = None,
     timeout: o.Timeout = None,
+    input_mode: o.InputModeOption = o.InputMode.auto,
     quiet: o.Quiet = False,
 ) -> None:
     """An FST as lmfst reads it, in OpenFst's text format: bytes in, symbols out, no weights.
@@ -170,6 +174,7 @@ def info(
     include: o.Include = None,
     max_states: o.MaxStates = None,
     timeout: o.Timeout = None,
+    input_mode: o.InputModeOption = o.InputMode.auto,
     quiet: o.Quiet = False,
 ) -> None:
     """Properties of an FST, a line `key TAB value` each; witnesses for those it lacks."""
@@ -185,6 +190,7 @@ def draw(
     include: o.Include = None,
     max_states: o.MaxStates = None,
     timeout: o.Timeout = None,
+    input_mode: o.InputModeOption = o.InputMode.auto,
     quiet: o.Quiet = False,
 ) -> None:
     """A drawing in the dot language: `lmfst draw F.fst | dot -Tsvg > F.svg` makes a picture."""

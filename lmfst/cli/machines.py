@@ -10,11 +10,20 @@ from typing import Any
 from lmfst.cache import atomic_write, write_hint
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import BudgetError, FstError, InputError, UsageError
-from lmfst.fst import EPS, Fst, from_openfst, to_openfst
+from lmfst.fst import EPS, Fst, Mode, from_openfst, to_openfst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_string
+from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.io import Stdout
 from lmfst.sequential import Determinised
-from lmfst.target import GRAMMAR, grammar_of, load_fst, shipped_grammars, short_name, show_bytes
+from lmfst.target import (
+    GRAMMAR,
+    grammar_of,
+    load_fst,
+    reads_nul,
+    require_no_mode,
+    shipped_grammars,
+    short_name,
+)
 
 WALKED_STATES = 300
 """`info` walks the sequential form over all bytes up to this many states."""
@@ -38,6 +47,7 @@ def compile_grammar(
     """Compile a grammar; write one rule as .fst, or all (or the one named) as .far."""
     from lmfst.grammar import compile_file
 
+    require_no_mode(source, grammar.pop("input_mode"))
     if not output.endswith((".fst", ".far")):
         raise UsageError(
             f"expected an output FILE.fst or FILE.far, got {output!r}",
@@ -58,10 +68,14 @@ def compile_text_fst(
     isymbols: str | None,
     osymbols: str | None,
     acceptor: bool,
+    mode: Mode,
     terminal: Terminal,
 ) -> None:
-    """Compile OpenFst text to an OpenFst file. A file that lmfst can't use gets a warning."""
-    from lmfst.fst.text import compile_text, read_symbol_table
+    """Compile OpenFst text to an OpenFst file. A file that lmfst can't use gets a warning.
+
+    mode: "byte" and "utf8" give a side without a symbol table one that says so.
+    """
+    from lmfst.fst.text import compile_text, name_labels, read_symbol_table
 
     if rule is not None:
         raise UsageError("--rule is for grammars; an FST in text format has none")
@@ -70,10 +84,11 @@ def compile_text_fst(
     name = "<stdin>" if source == "-" else source
     data = _bytes_of(source)
     tables = {
-        "isymbols": read_symbol_table(isymbols) if isymbols else None,
-        "osymbols": read_symbol_table(osymbols) if osymbols else None,
+        "isymbols": read_symbol_table(isymbols, warn=terminal.warn) if isymbols else None,
+        "osymbols": read_symbol_table(osymbols, warn=terminal.warn) if osymbols else None,
     }
-    obj = compile_text(data, name, acceptor=acceptor, **tables)
+    obj = compile_text(data, name, acceptor=acceptor, warn=terminal.warn, **tables)
+    name_labels(obj, mode)
     try:
         from_openfst(obj, name=output, warn=terminal.warn)
     except FstError as error:
@@ -170,7 +185,7 @@ def _judged(find: Callable[[], str]) -> str:
 
 
 def _names(fst: Fst) -> str:
-    names = [ascii(name)[1:-1] for name in fst.symbols.names.values()]
+    names = [escaped(name) for name in fst.symbols.names.values()]
     return " ".join([str(len(names)), *names[:8], *(["…"] if len(names) > 8 else [])])
 
 
@@ -179,13 +194,17 @@ def _functional(fst: Fst) -> str:
     if found is None:
         return "yes"
     text, *outputs = found
-    one, other = (" ".join(map(fst.symbols.name, out)) or "nothing" for out in outputs)
-    return f"no: {show_bytes(text)} has the outputs {one!r} and {other!r}"
+    one, other = (show_output(out, fst.symbols) for out in outputs)
+    return f"no: {show_bytes(text)} has the outputs {one} and {other}"
 
 
 def _total(fst: Fst) -> str:
     found = rejected_string(fst, bytes(range(256)))
-    return "yes" if found is None else f"no: rejects {show_bytes(found)}"
+    if found is None:
+        return "yes"
+    if not reads_nul(fst) and rejected_string(fst, bytes(range(1, 256))) is None:
+        return "yes, but for the byte NUL, which no arc reads (label 256)"
+    return f"no: rejects {show_bytes(found)}"
 
 
 def _walked(fst: Fst) -> str:

@@ -79,6 +79,12 @@ class DType(StrEnum):
     float16 = "float16"
 
 
+class InputMode(StrEnum):
+    auto = "auto"
+    byte = "byte"
+    utf8 = "utf8"
+
+
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 
 
@@ -96,7 +102,7 @@ def _unescaped(text: str | None) -> str | None:
     return None if text is None else re.sub(r"\\.?", character, text, flags=re.DOTALL)
 
 
-_MODEL, _POLICY, _OUTPUT, _GRAMMAR = "Model", "Policy", "Output", "Grammar"
+_MODEL, _POLICY, _OUTPUT, _GRAMMAR = "Model", "Policy", "Output", "Grammar or FST"
 
 To = Annotated[
     str,
@@ -134,6 +140,15 @@ Timeout = Annotated[
         min=0.0,
         help="Processor seconds for each statement of a grammar (default: 60; 0: no limit). "
         "Shipped grammars have no limit.",
+        rich_help_panel=_GRAMMAR,
+    ),
+]
+InputModeOption = Annotated[
+    InputMode,
+    typer.Option(
+        "--input-mode",
+        help="What the labels of an FST file without symbol tables are: bytes, or code points "
+        "(utf8). auto: code points if any is above 256.",
         rich_help_panel=_GRAMMAR,
     ),
 ]
@@ -471,6 +486,7 @@ MODEL = defaults.MODEL
 
 
 def grammar_options(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those options of `lmfst.grammar.compile_file` that a command's parameters give."""
+    """Those options of `lmfst.target.load_target` that a command's parameters give."""
     names = ("include", "max_states", "timeout")
-    return {name: params[name] for name in names if params[name] not in (None, (), [])}
+    given = {name: params[name] for name in names if params[name] not in (None, (), [])}
+    return {**given, "input_mode": str(params["input_mode"])}

@@ -6,6 +6,7 @@ from collections import deque
 
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.functional import functional_witness
+from lmfst.fst.shown import show_bytes, show_output
 from lmfst.fst.totality import (
     Decoder,
     is_total,
@@ -52,9 +53,10 @@ def _describe_cycle(
         reading[source].append((target, ilabel))
     prefix = bytes(label for label in _labels_between(reading, fst.start, src) if label != EPS)
     written = [olabel, *_labels_between(silent, dst, src)]
-    names = " ".join(fst.symbols.name(label) for label in written if label != EPS)
+    output = show_output((label for label in written if label != EPS), fst.symbols)
     return (
-        f"after the input {prefix!r} the FST can write {names!r} again and again, reading nothing"
+        f"after the input {show_bytes(prefix)} the FST can write {output} again and again, reading "
+        "nothing"
     )
 
 

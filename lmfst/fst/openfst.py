@@ -11,6 +11,7 @@ Not done here: files (see `lmfst.fst.io`), composition, or anything else that Op
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,9 +30,12 @@ from lmfst.fst.tables import (
     Table,
     read_table,
 )
+from lmfst.fst.utf8 import show_labels, unusable_labels
 
 Warn = Callable[[str], None]
 Mode = Literal["auto", "byte", "utf8"]
+
+_CODE_POINTS = "if the labels are code points, give --input-mode utf8"
 
 _ARC_TYPES = ("standard", "log", "log64")
 
@@ -59,10 +63,13 @@ class _Side:
 
     kind: bytes, unicode (code points), or symbols (of a table).
     names: names of the labels that the kind doesn't define by itself.
+    guessed: whether labels alone decided the kind; from_table: whether a symbol table did.
     """
 
     kind: Literal["bytes", "unicode", "symbols"]
     names: Mapping[int, str]
+    guessed: bool = False
+    from_table: bool = False
 
 
 def from_openfst(
@@ -79,12 +86,13 @@ def from_openfst(
     name:  how messages call this FST (a path, a rule).
     names: names of generated symbols that the FST's own tables don't hold, by label above 256.
     mode:  for sides without a symbol table: `byte`, `utf8` (code points), or `auto`, which is utf8
-           if an input label above 256 occurs that no table names, and byte otherwise. An FST with
-           no code points beyond 256 looks like a byte FST: say `utf8` there.
+           if a label above 256 occurs on such a side that no table names, and byte otherwise. An
+           FST with no code points beyond 256 looks like a byte FST: say `utf8` there.
     weights: whether to keep the weights, if there are any. Of arcs with equal labels and states the
            lightest counts; those of log arcs are kept as they are.
-    warn:  called with one message for dropped weights, and one for dropped arcs that read generated
-           symbols, as far as these are never written.
+    warn:  called with one message for dropped weights, one for dropped arcs that read generated
+           symbols, as far as these are never written, and one where `auto` looks wrong: bytes that
+           no UTF-8 text has, or code points by the outputs alone where the inputs may be bytes.
 
     Generated symbols get new labels in the order of their names, from 0xF0000 next to bytes and
     from 0x110000 next to code points, so that the digest doesn't depend on the process that
@@ -100,6 +108,19 @@ def from_openfst(
     raw = _unweighted(obj, name, warn, keep=weights)
     known = BOUNDARIES | {label: text for label, text in (names or {}).items() if label > NUL_LABEL}
     inputs, outputs = _sides(obj, raw.arcs, known, mode, name)
+    fst = _read(raw, inputs, outputs, name, warn)
+    if mode != "auto" and inputs.from_table and outputs.from_table:
+        warn(
+            f"{name}: its symbol tables say what its labels are; --input-mode {mode} changes "
+            "nothing"
+        )
+    if inputs.guessed or outputs.guessed:
+        _judge_guess(fst, raw, inputs, outputs, name, warn)
+    return fst
+
+
+def _read(raw: _Raw, inputs: _Side, outputs: _Side, name: str, warn: Warn) -> Fst:
+    """The transducer, its sides read as said."""
     expanded, n_states = _expanded(raw, inputs, name, warn)
     arcs, symbols = _output_side(expanded, outputs, name)
     if raw.start < 0:
@@ -125,6 +146,56 @@ def _lightest(
     return found
 
 
+def _judge_guess(fst: Fst, raw: _Raw, inputs: _Side, outputs: _Side, name: str, warn: Warn) -> None:
+    """Warn where the labels of a side without a table look like what they weren't read as."""
+    bytes_in = inputs.guessed and inputs.kind == "bytes"
+    bytes_out = outputs.guessed and outputs.kind == "bytes"
+    found = unusable_labels(fst, inputs=bytes_in, outputs=bytes_out)
+    if found:
+        warn(
+            f"{name}: read as bytes, since no label is above 256, but no UTF-8 text goes with its "
+            f"labels {show_labels(found)}; if its labels are code points, give --input-mode utf8, "
+            "and if they are bytes, --input-mode byte"
+        )
+    elif inputs.guessed and inputs.kind == "unicode" and not _above(raw.arcs, 1, inputs.names):
+        # Nothing but the outputs says that the inputs are code points; a copied one says it, too.
+        high = {arc[1] for arc in raw.arcs if 128 <= arc[1] < NUL_LABEL}
+        copied = any(arc[1] == arc[2] and arc[1] in high for arc in raw.arcs)
+        if high and not copied and not _looks_coded(raw, inputs):
+            warn(
+                f"{name}: read as code points, since outputs are above 256, but its inputs from "
+                "128 on may as well be bytes of UTF-8; --input-mode utf8 confirms code points, and "
+                "for bytes embed symbol tables (`fstsymbols`)"
+            )
+    if outputs.guessed and outputs.kind == "unicode":
+        # "Any code point", copied, has such labels, too.
+        written = {arc[2] for arc in raw.arcs if arc[2] != arc[1]} - {*outputs.names, 0}
+        odd = sorted(label for label in written if _no_character(label))
+        if odd:
+            warn(
+                f"{name}: outputs are read as code points, since some are above 256, but text has "
+                f"no character {', '.join(map(str, odd[:6]))}{', …' if len(odd) > 6 else ''}; if "
+                "they are numbers of a symbol table, embed it (`fstsymbols --osymbols`), and if "
+                "not, give --input-mode utf8"
+            )
+
+
+def _no_character(label: int) -> bool:
+    """Whether a label is a code point that no text has: a control, or not assigned."""
+    if label > LAST_CODE_POINT:
+        return False
+    category = unicodedata.category(chr(label))
+    return category in ("Cn", "Cs") or (category == "Cc" and chr(label) not in "\t\n\r")
+
+
+def _looks_coded(raw: _Raw, inputs: _Side) -> bool:
+    """Whether the input labels, read as bytes, would be bytes of no text."""
+    arcs = [(src, label, 0, dst) for src, label, _, dst in raw.arcs]
+    only_input = raw._replace(arcs=arcs, weights=[], final_weights={})
+    side, nothing = _Side("bytes", inputs.names), _Side("bytes", {})
+    return bool(unusable_labels(_read(only_input, side, nothing, "", lambda message: None)))
+
+
 def _unweighted(obj: Any, name: str, warn: Warn, *, keep: bool = False) -> _Raw:
     """States and arcs without weights; arcs and final states of weight Zero are left out.
 
@@ -143,7 +214,8 @@ def _unweighted(obj: Any, name: str, warn: Warn, *, keep: bool = False) -> _Raw:
     if weighted_arcs or weighted_finals:
         warn(
             f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states "
-            "have one); the language model alone gives the probabilities"
+            "have one); the language model alone gives the probabilities (`lmfst apply --best` "
+            "takes the path of least weight, `--all` shows all weights)"
         )
     return raw
 
@@ -202,28 +274,35 @@ def _sides(
     for table in (input_table, output_table):
         if table is not None:
             names |= table.generated
-    inputs = _table_side(input_table, names)
+    inputs, outputs = _table_side(input_table, names), _table_side(output_table, names)
+    beyond = outputs is None and _above(arcs, 2, names)
     if inputs is None:
-        inputs = _Side("unicode" if _is_utf8(arcs, names, mode) else "bytes", names)
-    outputs = _table_side(output_table, names) or _Side(
-        "unicode" if inputs.kind == "unicode" or mode == "utf8" else "bytes", names
-    )
+        inputs = _guessed(mode, beyond or _above(arcs, 1, names), names)
+    if outputs is None:
+        outputs = _guessed(mode, beyond or inputs.kind == "unicode", names)
     return inputs, outputs
+
+
+def _guessed(mode: Mode, high: bool, names: Mapping[int, str]) -> _Side:
+    """A side without a table of its own. high: whether labels speak for code points."""
+    if mode == "auto":
+        return _Side("unicode" if high else "bytes", names, guessed=True)
+    return _Side("unicode" if mode == "utf8" else "bytes", names)
 
 
 def _table_side(table: Table | None, names: Mapping[int, str]) -> _Side | None:
     """What a symbol table says about its side; None if it only names generated symbols."""
     if table is None or table.alphabet == "generated":
         return None
-    return _Side(table.alphabet, table.names if table.alphabet == "symbols" else names)
+    own = table.names if table.alphabet == "symbols" else names
+    return _Side(table.alphabet, own, from_table=True)
 
 
-def _is_utf8(arcs: list[Arc], names: Mapping[int, str], mode: Mode) -> bool:
-    if mode != "auto":
-        return mode == "utf8"
+def _above(arcs: list[Arc], side: Literal[1, 2], names: Mapping[int, str]) -> bool:
+    """Whether the input (1) or output (2) labels can't be bytes, and so are code points."""
     # Without names a generated symbol looks like a private code point of planes 15 and 16, which no
     # ordinary text holds: such labels alone don't make a code-point FST.
-    return any(NUL_LABEL < arc[1] < FIRST_GENERATED and arc[1] not in names for arc in arcs)
+    return any(NUL_LABEL < arc[side] < FIRST_GENERATED and arc[side] not in names for arc in arcs)
 
 
 def _expanded(raw: _Raw, side: _Side, name: str, warn: Warn) -> tuple[list[Arc], int]:
@@ -274,9 +353,10 @@ def _input_bytes(label: int, side: _Side, name: str) -> bytes | None:
     elif label <= LAST_CODE_POINT and not 0xD800 <= label < 0xE000:
         return chr(label).encode()
     expected = "byte 1..255 (256 for NUL)" if side.kind == "bytes" else "Unicode code point"
+    code_points = "" if side.kind == "unicode" else f"{_CODE_POINTS}; else "
     raise FstError(
         f"{name}: input label {label} is no {expected} and no symbol table names it",
-        hint="embed an input symbol table in the FST (`fstsymbols --isymbols`)",
+        hint=f"{code_points}embed an input symbol table in the FST (`fstsymbols --isymbols`)",
     )
 
 
@@ -286,7 +366,7 @@ def _output_side(arcs: list[Arc], side: _Side, name: str) -> tuple[list[Arc], Sy
     if side.kind == "symbols":
         for label in used:
             if label not in side.names:
-                raise _unknown_output(label, name)
+                raise _unknown_output(label, side.kind, name)
         mapping = {label: label for label in used}
         symbols = Symbols("symbols", {label: text for label, text in side.names.items() if label})
     else:
@@ -313,12 +393,19 @@ def _text_outputs(used: list[int], side: _Side, name: str) -> tuple[dict[int, in
         elif side.kind == "unicode" and label <= LAST_CODE_POINT:
             mapping[label] = label
         else:
-            raise _unknown_output(label, name)
+            raise _unknown_output(label, side.kind, name)
     return mapping, {symbol: text for text, symbol in fresh.items()}
 
 
-def _unknown_output(label: int, name: str) -> FstError:
+def _unknown_output(label: int, kind: str, name: str) -> FstError:
+    own = {
+        "bytes": "neither a byte (1..256) nor",
+        "unicode": "neither a code point nor",
+        "symbols": "not",
+    }
+    code_points = kind == "bytes" and label < FIRST_GENERATED
     return FstError(
-        f"{name}: unknown output label {label}: neither a byte (1..256) nor in a symbol table",
-        hint="embed an output symbol table (`fstsymbols --osymbols`), or give the grammar itself",
+        f"{name}: unknown output label {label}: {own[kind]} in a symbol table",
+        hint=(f"{_CODE_POINTS}; else " if code_points else "")
+        + "embed an output symbol table (`fstsymbols --osymbols`), or give the grammar itself",
     )

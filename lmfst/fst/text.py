@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lmfst.errors import FstError
+from lmfst.fst.openfst import Mode, Warn, warn_default
+from lmfst.fst.plain import plain_text
+from lmfst.fst.symbols import Symbols
+from lmfst.fst.tables import BYTE_TABLE, LAST_CODE_POINT, NUL_LABEL, UTF8_TABLE, written_name
 
 MAX_LABEL = 2**31 - 1
 
@@ -21,8 +25,11 @@ Table = dict[str, int]
 """Symbol → label."""
 
 
-def read_symbol_table(path: str | Path) -> Table:
-    """The symbol table in a text file. FstError, with the line, for anything else in it."""
+def read_symbol_table(path: str | Path, *, warn: Warn = warn_default) -> Table:
+    """The symbol table in a text file. FstError, with the line, for anything else in it.
+
+    warn: told of a byte-order mark and of line ends that are CR alone.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -32,7 +39,7 @@ def read_symbol_table(path: str | Path) -> Table:
         ) from error
     table: Table = {}
     names: dict[int, str] = {}
-    for at, fields in _fields(data, str(path)):
+    for at, fields in _fields(plain_text(data, str(path), warn), str(path)):
         if len(fields) != 2:
             _fail(str(path), at, "a symbol and its number", f"{len(fields)} fields")
         symbol, label = fields[0], _label(fields[1], None, str(path), at)
@@ -50,10 +57,12 @@ def compile_text(
     isymbols: Table | None = None,
     osymbols: Table | None = None,
     acceptor: bool = False,
+    warn: Warn = warn_default,
 ) -> Any:
     """The pywrapfst VectorFst (standard arcs) that the text describes, with its tables embedded.
 
-    name: what messages call the text. FstError, with the line, for a line that doesn't fit.
+    name: what messages call the text. warn: as in `read_symbol_table`. FstError, with the line, for
+    a line that doesn't fit.
     """
     import pywrapfst
 
@@ -69,7 +78,7 @@ def compile_text(
         return states[field]
 
     width = 3 if acceptor else 4
-    for at, fields in _fields(data, name):
+    for at, fields in _fields(plain_text(data, name, warn), name):
         source = state(fields[0], at)
         if len(states) == 1:
             fst.set_start(source)
@@ -90,6 +99,34 @@ def compile_text(
     fst.set_input_symbols(_table(isymbols, f"{name}: input symbols"))
     fst.set_output_symbols(_table(outputs, f"{name}: output symbols"))
     return fst
+
+
+def name_labels(obj: Any, mode: Mode) -> None:
+    """Give the sides of an OpenFst FST that have no symbol table one that says what labels are.
+
+    mode: `byte` or `utf8` (code points), by Thrax's tables; `auto` leaves the FST as it is.
+    """
+    for side in ("input", "output"):
+        if mode != "auto" and getattr(obj, f"{side}_symbols")() is None:
+            getattr(obj, f"set_{side}_symbols")(_alphabet(obj, mode))
+
+
+def _alphabet(obj: Any, mode: Mode) -> Any:
+    """The byte alphabet, or the code points in use, as a table that `from_openfst` reads so."""
+    import pywrapfst
+
+    table = pywrapfst.SymbolTable(BYTE_TABLE if mode == "byte" else UTF8_TABLE)
+    table.add_symbol("<epsilon>", 0)
+    labels = set(range(1, NUL_LABEL + 1))
+    if mode == "utf8":
+        arcs = [arc for state in obj.states() for arc in obj.arcs(state)]
+        labels = {arc.ilabel for arc in arcs} | {arc.olabel for arc in arcs}
+    symbols = Symbols("bytes" if mode == "byte" else "unicode")
+    for label in sorted(labels - {0}):
+        if label <= LAST_CODE_POINT:
+            symbol = label % NUL_LABEL if mode == "byte" else label
+            table.add_symbol(written_name(symbols, symbol), label)
+    return table
 
 
 def _fields(data: bytes, name: str) -> Iterator[tuple[int, list[str]]]:

@@ -67,10 +67,17 @@ class CompiledRule:
     def to_fst(self, warn: Warn = warn_default, *, weights: bool = False) -> Fst:
         """As `fst`, with a callback for warnings (dropped weights, unreachable symbols). weights:
         whether to keep them."""
-        from lmfst.fst import from_openfst
+        from lmfst.fst import Mode, from_openfst
 
+        # Where a rule has no symbol tables it is bytes (`lmfst.grammar.export`): no need to guess.
+        mode: Mode = "byte" if self.openfst.input_symbols() is None else "auto"
         return from_openfst(
-            self.openfst, name=self.name, names=self.labels, weights=weights, warn=warn
+            self.openfst,
+            name=self.name,
+            names=self.labels,
+            mode=mode,
+            weights=weights,
+            warn=warn,
         )
 
 

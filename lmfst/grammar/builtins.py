@@ -53,7 +53,8 @@ def _unary(name: str, operation: Callable[[Any], Any], *, swap: bool = False) ->
     def call(arguments: Arguments, context: Context) -> Thing:
         (value,) = _fsts(name, arguments, 1)
         sides = (value.outputs, value.inputs) if swap else (value.inputs, value.outputs)
-        return Value(operation(value.fst.copy()), *sides)
+        alphabet = None if swap else value.alphabet
+        return Value(operation(value.fst.copy()), *sides, alphabet=alphabet)
 
     return call
 
@@ -113,7 +114,7 @@ def _arcsort(arguments: Arguments, context: Context) -> Thing:
     value = as_fst(arguments[0], "ArcSort: argument 1")
     side = _flag("ArcSort", arguments, 1, ("input", "output"))
     fst = value.fst.copy().arcsort("ilabel" if side == "input" else "olabel")
-    return Value(fst, value.inputs, value.outputs)
+    return Value(fst, value.inputs, value.outputs, alphabet=value.alphabet)
 
 
 def _compose(arguments: Arguments, context: Context) -> Thing:
@@ -121,7 +122,7 @@ def _compose(arguments: Arguments, context: Context) -> Thing:
     # The sorting that the flag asks for is always done: without it composition can fail.
     _flag("Compose", arguments, 2, ("both", "left", "right"))
     left, right = _fsts("Compose", arguments[:2], 2)
-    return operators.compose(left, right, context.warn)
+    return operators.compose(left, right, context.labels, context.warn)
 
 
 def _leniently_compose(arguments: Arguments, context: Context) -> Thing:
@@ -130,6 +131,7 @@ def _leniently_compose(arguments: Arguments, context: Context) -> Thing:
     _count("LenientlyCompose", arguments, 3, 4)
     _flag("LenientlyCompose", arguments, 3, ("both", "left", "right"))
     left, right, sigma = _fsts("LenientlyCompose", arguments[:3], 3)
+    operators.check_symbols(left, sigma.labels(), "LenientlyCompose", context.labels, context.warn)
     # Both have to be sorted on the input side: the left one is also composed with part of σ*.
     fst = pynini.leniently_compose(left.input_sorted(), right.input_sorted(), sigma.fst)
     return Value(fst, left.inputs, left.outputs | right.outputs)
@@ -185,7 +187,8 @@ def _mode(name: str, arguments: Arguments, index: int, context: Context) -> Mode
 
 def _symbol_table(arguments: Arguments, context: Context) -> Thing:
     _count("SymbolTable", arguments, 1, 1)
-    return symbol_table(context.find(as_text(arguments[0], "SymbolTable: argument 1")))
+    path = context.find(as_text(arguments[0], "SymbolTable: argument 1"))
+    return symbol_table(path, context.warn)
 
 
 def _load_fst(arguments: Arguments, context: Context) -> Thing:

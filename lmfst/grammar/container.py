@@ -16,7 +16,7 @@ from typing import Any
 
 from lmfst.cache import sealed, unsealed
 
-_MAGIC = b"lmfst grammar 2\n"
+_MAGIC = b"lmfst grammar 3\n"
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ class Evaluator:
             if expr.operator == "-":
                 result = operators.difference(result, part)
             else:
-                result = operators.compose(result, part, self.warn)
+                result = operators.compose(result, part, self.labels, self.warn)
                 if self._optimizing:
                     result.fst.optimize()
         return result

@@ -24,8 +24,9 @@ NUL = 256
 """Label 0 is epsilon, so byte 0 is written as label 256."""
 
 MAX_LABEL = 2**31 - 1
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\", '"': '"', "#": "#"}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\"}
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
+_FOREIGN = re.compile("[\udc80-\udcff]")
 _SPECIAL = re.compile(r"[\[\]\\]")
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _TOKEN = re.compile(
@@ -101,9 +102,16 @@ def string_labels(text: str, mode: str, labels: Labels, warn: Callable[[str], No
     """The labels of a string FST's text in mode `byte` or `utf8`.
 
     text: as it stands between the quotes; bytes that are no UTF-8 are lone surrogates.
-    warn: told of escapes that mean nothing and of deprecated brackets.
+    warn: told of escapes that mean nothing, and of bytes that are no UTF-8 in byte mode.
     RuleError for unbalanced brackets, a label out of range, or text that is no UTF-8 in utf8 mode.
     """
+    foreign = _FOREIGN.search(text) if mode == "byte" else None
+    if foreign:
+        warn(
+            f"a string holds bytes that are no UTF-8 ({printable(foreign[0])}), and so no text "
+            "matches it; is the file in another encoding, such as Latin-1? convert it to UTF-8 "
+            f"(iconv), or write [0x{ord(foreign[0]) - 0xDC00:02X}] if the byte is meant"
+        )
     if not _SPECIAL.search(text):
         return _characters(text, mode)
     result: list[int] = []
@@ -137,15 +145,16 @@ def _unbalanced(bracket: str, text: str) -> RuleError:
 
 
 def _unescape(char: str, warn: Callable[[str], None]) -> str:
-    if not char:
-        raise RuleError("the string ends in a lone backslash", hint="write \\\\ for the character")
-    if char not in _ESCAPES:
-        warn(
-            f'\\{printable(char)} is no escape (they are \\n \\r \\t \\[ \\] \\\\ \\"); '
-            "the backslash is dropped"
-        )
-        return char
-    return _ESCAPES[char]
+    """What a backslash and `char` stand for; what is no escape stays both, as in Thrax 1.3."""
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    shown = f"\\{printable(char)}" if char else "a backslash at the end of a string"
+    warn(
+        f'{shown} is no escape (they are \\n \\r \\t \\[ \\] \\\\, and \\" in a double-quoted '
+        "string); the backslash is kept, as Thrax 1.3 does (1.2 dropped it): write \\\\ if it "
+        "is meant, and leave it out if not"
+    )
+    return f"\\{char}"
 
 
 def _characters(text: str, mode: str) -> list[int]:

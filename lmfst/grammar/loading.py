@@ -15,6 +15,8 @@ from typing import Any
 from lmfst.errors import FstError
 from lmfst.fst.archive import SYMBOLS_KEY
 from lmfst.fst.layout import check_archive
+from lmfst.fst.plain import plain_text
+from lmfst.fst.tables import BOUNDARIES
 from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels, used_labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
@@ -24,12 +26,13 @@ Warn = Callable[[str], None]
 _BLANKS = re.compile(rb"[ \t]")
 
 
-def symbol_table(path: Path) -> Table:
+def symbol_table(path: Path, warn: Warn) -> Table:
     """SymbolTable['f']: a symbol table from OpenFst's text format."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        data = path.read_bytes()
     except OSError as error:
         raise RuleError(f"{path}: {error.strerror or error}") from error
+    lines = plain_text(data, str(path), warn, RuleError).split(b"\n")
     names: dict[int, str] = {}
     for number, line in enumerate(lines, 1):
         fields = [part for part in _BLANKS.split(line.rstrip(b"\r")) if part]
@@ -99,8 +102,13 @@ def adopt(fst: Any, names: Mapping[int, str], labels: Labels, warn: Warn, what: 
     sides = []
     pairs = []
     used = used_labels(fst)
-    for symbols, side_labels in zip((fst.input_symbols(), fst.output_symbols()), used, strict=True):
-        alphabets, relabel = _side(symbols, side_labels, dict(names), labels, what)
+    tables = [_read_table(symbols, what) for symbols in (fst.input_symbols(), fst.output_symbols())]
+    known = BOUNDARIES | dict(names)
+    for table in tables:
+        known |= table.generated if table is not None else {}
+    wide = _are_code_points(fst, tables, used, known, warn, what)
+    for table, side_labels in zip(tables, used, strict=True):
+        alphabets, relabel = _side(table, side_labels, dict(names), labels, what, wide)
         sides.append(alphabets)
         pairs.append(relabel)
     unnamed = sorted({label for relabel in pairs for label, new in relabel.items() if new is None})
@@ -148,24 +156,58 @@ def _table_names(symbols: Any, what: str) -> Mapping[int, str]:
     return table.names if table is not None else {}
 
 
+def _are_code_points(
+    fst: Any,
+    tables: list[Any],
+    used: tuple[set[int], set[int]],
+    names: Mapping[int, str],
+    warn: Warn,
+    what: str,
+) -> bool:
+    """Whether labels 128 … 255 of a side without a table are code points; see `from_openfst`."""
+    plain = [table is None or table.alphabet == "generated" for table in tables]
+    labels = set().union(*(side for side, mine in zip(used, plain, strict=True) if mine))
+    if any(NUL < label < FIRST_GENERATED and label not in names for label in labels):
+        return True
+    if all(plain) and any(128 <= label < NUL for label in labels):
+        from lmfst.fst.openfst import from_openfst
+        from lmfst.fst.utf8 import show_labels, unusable_labels
+
+        symbols = dict.fromkeys(labels, "symbol")
+        read = from_openfst(fst, name=what, mode="byte", names=symbols, warn=lambda message: None)
+        found = unusable_labels(read)
+        if found:
+            warn(
+                f"{what}: read as bytes, but no UTF-8 text goes with its labels "
+                f"{show_labels(found)}; if they are code points, give it symbol tables that say so "
+                "(`lmfst compile --input-mode utf8` of its text does)"
+            )
+    return False
+
+
 def _side(
-    symbols: Any, used: set[int], names: dict[int, str], labels: Labels, what: str
+    table: Any, used: set[int], names: dict[int, str], labels: Labels, what: str, wide: bool
 ) -> tuple[Alphabets, dict[int, int | None]]:
-    """The alphabets of one side, and new labels of its generated symbols (None: no name)."""
-    table = _read_table(symbols, what)
+    """The alphabets of one side, and new labels of its generated symbols (None: no name).
+
+    wide: whether labels of a side without a table are code points.
+    """
     if table is not None:
         if table.alphabet == "symbols":
             return frozenset({Table({0: "<eps>", **table.names}, what)}), {}
         names |= table.generated
-    wide = table.alphabet if table is not None else ""
+    alphabet = table.alphabet if table is not None else "generated"
+    wide = alphabet == "unicode" or (wide and alphabet == "generated")
     found: set[Any] = set()
     relabel: dict[int, int | None] = {}
     for label in used:
-        if label in names or label >= FIRST_GENERATED:
+        if label in BOUNDARIES:
+            found.add(GENERATED)
+        elif label in names or label >= FIRST_GENERATED:
             found.add(GENERATED)
             relabel[label] = labels.label(names[label]) if label in names else None
         elif label < 128:
             found.add(ASCII)
         else:
-            found.add(UTF8 if wide == "unicode" or label > NUL else BYTE)
+            found.add(UTF8 if wide or label > NUL else BYTE)
     return frozenset(found), relabel

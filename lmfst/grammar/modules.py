@@ -101,7 +101,9 @@ class Loader:
         known = self._modules.get(path)
         if known is not None:
             return known
-        source = read_source(path, shown if shown is not None else _short(path))
+        source = read_source(
+            path, shown if shown is not None else _short(path), self.warnings.append
+        )
         module = self._module(path, parse_source(source))
         self._open.append(path)
         for statement in module.grammar.imports:

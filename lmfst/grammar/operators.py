@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lmfst.grammar.labels import Labels
 from lmfst.grammar.source import RuleError, budget
-from lmfst.grammar.values import BYTE, UTF8, Alphabets, Value
+from lmfst.grammar.values import BYTE, GENERATED, UTF8, Alphabets, Value
 
 Warn = Callable[[str], None]
 
@@ -75,13 +76,30 @@ def difference(left: Value, right: Value) -> Value:
     return Value(result, left.inputs, left.outputs)
 
 
-def compose(left: Value, right: Value, warn: Warn) -> Value:
+def compose(left: Value, right: Value, labels: Labels, warn: Warn) -> Value:
     """a@b: the outputs of a are the inputs of b."""
     import pynini
 
     result = pynini.compose(left.fst, right.input_sorted())
     check_met(left, right, result, warn, "composition")
-    return Value(result, left.inputs, right.outputs)
+    if right.alphabet is not None:
+        check_symbols(left, right.alphabet, right.what or "the rule", labels, warn)
+    return Value(result, left.inputs, right.outputs, alphabet=left.alphabet)
+
+
+def check_symbols(
+    left: Value, alphabet: frozenset[int], rule: str, labels: Labels, warn: Warn
+) -> None:
+    """Say so when strings get lost because σ* lacks a generated symbol that they have."""
+    if GENERATED not in left.outputs:
+        return
+    lost = sorted(label for label in left.written() - alphabet if label in labels.names)
+    if lost:
+        shown = " ".join(labels.show([label]) for label in lost[:6])
+        warn(
+            f"{left.what or 'the left side'} writes {shown}{' …' if len(lost) > 6 else ''}, which "
+            f"the alphabet σ* of {rule} lacks: strings with it are lost; add it to σ*"
+        )
 
 
 def check_met(left: Value, right: Value, result: Any, warn: Warn, what: str) -> None:

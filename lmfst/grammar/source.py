@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmfst.errors import BudgetError, GrammarError, LmfstError
+from lmfst.fst.plain import plain_text
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -93,10 +95,11 @@ def _shown(char: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def read_source(path: Path, shown: str) -> Source:
+def read_source(path: Path, shown: str, warn: Callable[[str], None]) -> Source:
     """The text of a grammar file; bytes that are no UTF-8 become lone surrogates.
 
-    GrammarError if it can't be read.
+    warn: told of a byte-order mark and of line ends that are CR alone. GrammarError if the file
+    can't be read.
     """
     try:
         data = path.read_bytes()
@@ -105,4 +108,5 @@ def read_source(path: Path, shown: str) -> Source:
             f"{shown}: expected a grammar file: {error.strerror or error}",
             hint="give the path of a .grm file that you may read",
         ) from error
-    return Source(shown, data.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
+    text = plain_text(data, shown, warn, GrammarError)
+    return Source(shown, text.decode("utf-8", "surrogateescape"))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lmfst.fst.plain import plain_text
 from lmfst.grammar.labels import Labels, string_labels
 from lmfst.grammar.source import RuleError, printable
 from lmfst.grammar.tries import Entry, trie_acceptor, trie_transducer
@@ -38,11 +39,13 @@ def string_file(path: Path, modes: tuple[Mode, Mode], labels: Labels, warn: Warn
     RuleError, with the file's line, for what can't be read.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        data = path.read_bytes()
     except OSError as error:
         raise RuleError(f"{path}: {error.strerror or error}") from error
-    rows = _rows(text.removeprefix("\ufeff"), path, warn)
-    inputs, outputs = (_Side(mode, labels, path, warn) for mode in modes)
+    text = plain_text(data, str(path), warn, RuleError).decode("utf-8", "surrogateescape")
+    rows = _rows(text, path, warn)
+    told: set[str] = set()
+    inputs, outputs = (_Side(mode, labels, path, warn, told) for mode in modes)
     entries: list[Entry] = []
     for number, columns in rows:
         read = inputs.column(columns[0], number)
@@ -105,12 +108,14 @@ class _Side:
     """Reads the input or the output column.
 
     alphabets: those of all columns so far; seen: those of the latest one.
+    told: what the file's reader has been warned of already.
     """
 
-    def __init__(self, mode: Mode, labels: Labels, path: Path, warn: Warn) -> None:
+    def __init__(self, mode: Mode, labels: Labels, path: Path, warn: Warn, told: set[str]) -> None:
         self.alphabets: set[object] = set()
         self.seen: Alphabets = frozenset()
-        self._mode, self._labels, self._path, self._warn = mode, labels, path, warn
+        self._mode, self._labels, self._path = mode, labels, path
+        self._warn, self._told = warn, told
 
     def column(self, text: str, number: int) -> Sequence[int]:
         """The labels of a column."""
@@ -119,25 +124,33 @@ class _Side:
             self.alphabets |= self.seen
             return text.encode() if self._mode == "byte" else [ord(char) for char in text]
         try:
-            result, self.seen = self._read(text, self._mode)
+            result, self.seen = self._read(text, self._mode, number)
         except RuleError as error:
             raise RuleError(f"{self._path}:{number}: {error.message}", hint=error.hint) from error
         self.alphabets |= self.seen
         return result
 
-    def _read(self, text: str, mode: Mode) -> tuple[list[int], Alphabets]:
+    def _read(self, text: str, mode: Mode, number: int) -> tuple[list[int], Alphabets]:
         if isinstance(mode, Table):
             return table_labels(text, mode), frozenset({mode})
+
+        def warn(message: str) -> None:
+            # Each thing once, with the first line that has it: files are long.
+            if message not in self._told:
+                self._told.add(message)
+                self._warn(f"{self._path}:{number}: {message}")
+
         try:
-            result = string_labels(text, mode, self._labels, self._warn)
+            result = string_labels(text, mode, self._labels, warn)
         except RuleError:
             if not re.search(r"[\[\]\\]", text) or "\0" in text:
                 raise
             self._warn(
-                f"{self._path}: brackets don't match in `{printable(text)}`; read as they stand"
+                f"{self._path}:{number}: brackets don't match in `{printable(text)}`; read as they "
+                "stand"
             )
             literal = re.sub(r"([\[\]\\])", r"\\\1", text)
-            result = string_labels(literal, mode, self._labels, self._warn)
+            result = string_labels(literal, mode, self._labels, warn)
         return result, alphabets_of(result, mode, self._labels.names)
 
 

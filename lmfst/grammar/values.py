@@ -51,6 +51,7 @@ class Value:
     inputs, outputs: the alphabets of the two sides.
     what: how a message calls it (a rule's name, or "" for a part of a rule).
     memo: results that depend on `fst` alone and are asked for again and again.
+    alphabet: of a rewrite rule the labels of its σ*; of a cascade those of its first rule.
     """
 
     fst: Any
@@ -58,10 +59,11 @@ class Value:
     outputs: Alphabets = NONE
     what: str = ""
     memo: dict[str, Any] = field(default_factory=dict)
+    alphabet: frozenset[int] | None = None
 
     def named(self, what: str) -> Value:
         """The same FST under a name."""
-        return Value(self.fst, self.inputs, self.outputs, what, self.memo)
+        return Value(self.fst, self.inputs, self.outputs, what, self.memo, self.alphabet)
 
     @property
     def empty(self) -> bool:
@@ -91,6 +93,14 @@ class Value:
         if "sorted" not in self.memo:
             self.memo["sorted"] = self.fst.copy().arcsort("ilabel")
         return self.memo["sorted"]
+
+    def written(self) -> frozenset[int]:
+        """All labels but epsilon of the output side."""
+        if "written" not in self.memo:
+            arcs = (arc.olabel for state in self.fst.states() for arc in self.fst.arcs(state))
+            self.memo["written"] = frozenset(arcs) - {0}
+        labels: frozenset[int] = self.memo["written"]
+        return labels
 
     def labels(self) -> frozenset[int]:
         """All labels but epsilon, of both sides."""
