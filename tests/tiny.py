@@ -63,12 +63,25 @@ def change(path: Path, **values: Any) -> None:
 
 
 def make_gguf(
-    path: Path, *, bos: int | None, eos: int | None, template: str | None, rows: int = 260
+    path: Path,
+    *,
+    bos: int | None,
+    eos: int | None,
+    template: str | None,
+    rows: int | None = None,
+    vocabulary: Sequence[tuple[str, int]] | None = None,
+    kind: str = "gpt2",
+    space_prefix: bool | None = None,
 ) -> Path:
-    """A GGUF file of a llama model of `rows` tokens with the same tokens and "ab"."""
+    """A GGUF file of a llama model of `rows` tokens (as many as there are). vocabulary: tokens and
+    their types, by default the tokens of `make_folder` and "ab". kind: the tokenizer's model."""
     import gguf
 
-    tokens = [*SPECIALS, *letters(), "ab"]
+    if vocabulary is None:
+        vocabulary = [(token, gguf.TokenType.CONTROL) for token in SPECIALS]
+        vocabulary += [(token, gguf.TokenType.NORMAL) for token in (*letters(), "ab")]
+    tokens = [token for token, _ in vocabulary]
+    rows = len(tokens) if rows is None else rows
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_block_count(1)
     writer.add_context_length(64)
@@ -79,10 +92,15 @@ def make_gguf(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(8)
     writer.add_vocab_size(rows)
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(kind)
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 257)
-    writer.add_token_merges(["a b"])
+    writer.add_token_types([type_ for _, type_ in vocabulary])
+    if kind == "gpt2":
+        writer.add_token_merges(["a b"])
+    else:
+        writer.add_token_scores([-float(i) for i in range(len(tokens))])
+    if space_prefix is not None:
+        writer.add_add_space_prefix(space_prefix)
     if bos is not None:
         writer.add_bos_token_id(bos)
     if eos is not None:

@@ -47,6 +47,13 @@ class ModelFiles:
         return "gguf_file" in self.where
 
     @property
+    def gguf_path(self) -> Path | None:
+        """The GGUF file, None if the model is no such file."""
+        if not self.gguf:
+            return None
+        return Path(self.where["pretrained_model_name_or_path"]) / self.where["gguf_file"]
+
+    @property
     def folder(self) -> Path | None:
         """The local folder, None for a name on a hub."""
         place = Path(self.where["pretrained_model_name_or_path"])

@@ -14,7 +14,8 @@ from lmfst import defaults
 from lmfst.errors import ModelError, UsageError
 from lmfst.lm.base import LM
 from lmfst.lm.ends import begin_token, end_tokens
-from lmfst.lm.files import PACKAGED, model_files
+from lmfst.lm.files import PACKAGED, ModelFiles, model_files
+from lmfst.lm.gguf_file import with_token_types
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.resources import resource_dir
 from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
@@ -86,13 +87,15 @@ def load_lm(
         config = load_config(files, warn)
         tokenizer = load_tokenizer(files, config, warn)
         model = load_model(files, config, dtype).to(place).eval()
-        rows = _matching_rows(model, tokenizer, name, warn)
+        rows = _matching_rows(model, tokenizer, files, warn)
         ends = end_tokens(files, tokenizer, model, rows)
         begin = begin_token(files, tokenizer, bos, rows, warn)
+        vocab = vocab_from_tokenizer(tokenizer, size=rows, eos=ends, specials=kind, warn=warn)
+        if files.gguf_path is not None:
+            vocab = with_token_types(vocab, files.gguf_path, text=kind == "text")
     if compiled:
         note("compiling the model's layers")
         compile_layers(model)
-    vocab = vocab_from_tokenizer(tokenizer, size=rows, eos=ends, specials=kind, warn=warn)
     _refuse_specials(kind, vocab, name)
     lm = TransformersLM(
         model,
@@ -174,12 +177,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _matching_rows(model: Any, tokenizer: Any, name: str, warn: Warn) -> int:
+def _matching_rows(model: Any, tokenizer: Any, files: ModelFiles, warn: Warn) -> int:
     """Rows of the output layer; ModelError if a token of the tokenizer has none.
 
     Special tokens may lack one, with a warning: Gemma 3's models of text alone have no row for
-    their tokenizer's placeholder of an image.
+    their tokenizer's placeholder of an image. Without a warning for a GGUF file, whose tokens are
+    as many as its rows: the library adds some of its own where it doesn't find one by its text.
     """
+    name = files.name
     head = model.get_output_embeddings()
     rows = 0 if head is None else int(head.weight.shape[0])
     beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
@@ -194,6 +199,8 @@ def _matching_rows(model: Any, tokenizer: Any, name: str, warn: Warn) -> int:
             hint="copy the tokenizer that the model was saved with; if tokens were added to it, "
             "save the model again after model.resize_token_embeddings(len(tokenizer))",
         )
+    if files.gguf:
+        return rows
     warn(
         f"the output layer of {name} has {rows} rows, and {len(beyond)} special tokens of its "
         f"tokenizer are beyond ({beyond[last]!r}, id {last}): they have no probability"
