@@ -61,13 +61,13 @@ def test_types_of_byte_level_tokens(byte_level: Path) -> None:
     assert vocab.names[258:260] == ("<pad_0>", "<pad_1>")
     assert vocab.token_bytes[0][258:260] == [None, None]
     assert "unused" in vocab.unmapped[258] and "unused" in vocab.unmapped[259]
-    assert vocab.token_bytes[0][260] is None and "unknown" in vocab.unmapped[260]
+    assert vocab.token_bytes[0][260] is None
     assert vocab.token_bytes[0][261:263] == [b"<think>", b"   "]
     # Its letters are no letters of the byte-level alphabet; it is a control token all the same.
     assert vocab.token_bytes[0][263] is None
     assert vocab.specials == {260, 263} and vocab.eos == (0,)
     assert vocab.token_bytes[0][264] is None and "byte" in vocab.unmapped[264]
-    assert vocab.unmapped.keys() == {258, 259, 260, 264}
+    assert vocab.unmapped.keys() == {258, 259, 264}
     assert said == []
 
 
@@ -85,9 +85,17 @@ def test_types_of_sentence_pieces(pieces: Path) -> None:
     assert [after[3 + byte] for byte in range(256)] == [bytes([byte]) for byte in range(256)]
     pad = vocab.names.index("<pad_0>")
     assert [table[pad] for table in vocab.token_bytes] == [None, None]
-    assert vocab.unmapped.keys() == {0, pad} and "unknown" in vocab.unmapped[0]
+    assert vocab.unmapped.keys() == {pad} and "unused" in vocab.unmapped[pad]
     assert vocab.specials == {0, 1, vocab.names.index("<call>")}
     assert after[vocab.names.index("<tool>")] == b"<tool>"
+    assert said == []
+
+
+def test_a_begin_token_that_a_user_defined_is_no_text(folder: Path) -> None:
+    vocabulary = [("<|begin|>", USER_DEFINED), ("<|end|>", CONTROL), *LETTERS]
+    path = make_gguf(folder / "begin.gguf", bos=0, eos=1, template=None, vocabulary=vocabulary)
+    lm, said = load(path)
+    assert (lm.bos, lm.vocab.specials, lm.vocab.token_bytes[0][0]) == (0, {0}, None)
     assert said == []
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from lmfst.errors import ModelError
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
+from lmfst.lm.tokenizer_files import require_vocabulary
 from lmfst.resources import resource_dir
 from lmfst.temporary import scratch_folder
 
@@ -27,7 +28,6 @@ CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokeni
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OBJECTS = (CONFIG, GENERATION, TOKENIZER, "special_tokens_map.json", "added_tokens.json", INDEX)
 """Files that hold one JSON object, where there are any."""
-VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -117,12 +117,8 @@ class ModelFiles:
                 f"{self.name} may have a {GENERATION} that isn't in the cache of the hub's files: "
                 "what ends a text may differ from what it says"
             )
-        if self.folder is not None and not any(self.path(file) for file in VOCABULARIES):
-            raise ModelError(
-                f"the model folder {self.name} has no tokenizer (tokenizer.json or a vocabulary "
-                "file)",
-                hint="save the model's tokenizer there too: tokenizer.save_pretrained(folder)",
-            )
+        if self.folder is not None:
+            require_vocabulary(self.name, self.folder)
         if self.path("adapter_config.json") is not None:
             # The library reads it where peft is installed, and says nothing where it isn't.
             raise ModelError(

@@ -1,24 +1,19 @@
-"""What a GGUF file's metadata says and the library's loader passes over.
+"""The metadata of a GGUF file, read for what the library's loader passes over.
 
-The loader knows a token by its text; the file gives each id a type, which decides what it may spell:
-control, unknown and unused tokens are no text, whatever they look like. Read by the format's
-description (github.com/ggml-org/ggml, docs/gguf.md), versions 2 and 3, little-endian.
+By the format's description (github.com/ggml-org/ggml, docs/gguf.md), versions 2 and 3,
+little-endian. One pass over the file's head; values that aren't asked for are skipped, so that a
+vocabulary costs little.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lmfst.errors import ModelError
-from lmfst.vocab import Vocab
-from lmfst.vocab.reading import NO_TOKEN
 
 TYPES, BEGIN = "tokenizer.ggml.token_type", "tokenizer.ggml.bos_token_id"
-UNKNOWN, CONTROL, UNUSED, BYTE = 2, 3, 5, 6
-"""Types of tokens; 1 is a token of text, 4 one that a user defined, which is text, too."""
 
 _NUMBERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -81,39 +76,3 @@ def _value(file: BinaryIO, kind: int, wanted: bool) -> Any:
         return None
     values = [_value(file, inner, wanted) for _ in range(count)]
     return values if wanted else None
-
-
-def with_token_types(vocab: Vocab, path: Path, *, text: bool) -> Vocab:
-    """The vocabulary with what the file's token types take out of it.
-
-    text: whether control and unknown tokens spell their written form (`--specials text`).
-    """
-    types = (gguf_value(path, TYPES) or [])[: vocab.size]
-    if not types:
-        return vocab
-    ends, beyond = set(vocab.eos), range(len(types), vocab.size)
-    controls = {i for i, kind in enumerate(types) if kind in (UNKNOWN, CONTROL)} - ends
-    reasons = {i: why for i in range(len(types)) if (why := _no_text(vocab, i, types[i], text))}
-    reasons |= dict.fromkeys(beyond, NO_TOKEN)
-    hidden = reasons.keys() | (set() if text else controls)
-    tables = tuple(
-        [None if i in hidden else data for i, data in enumerate(table)]
-        for table in vocab.token_bytes
-    )
-    return dataclasses.replace(
-        vocab,
-        token_bytes=tables,
-        specials=(vocab.specials | controls) - set(beyond),
-        unmapped={**vocab.unmapped, **{i: why for i, why in reasons.items() if i not in ends}},
-    )
-
-
-def _no_text(vocab: Vocab, i: int, kind: int, text: bool) -> str:
-    """Why a token of that type spells nothing, "" if it spells something or is a control token."""
-    if kind == UNUSED:
-        return "the file's token types say that it is unused"
-    if kind == UNKNOWN and not text and i not in vocab.specials:
-        return "the model's unknown token"
-    if kind == BYTE and all(len(table[i] or b"") != 1 for table in vocab.token_bytes):
-        return "a byte token, and the tokenizer's decoder doesn't read it as a byte"
-    return ""

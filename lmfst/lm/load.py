@@ -15,10 +15,10 @@ from lmfst.errors import ModelError, UsageError
 from lmfst.lm.base import LM
 from lmfst.lm.ends import begin_token, end_tokens
 from lmfst.lm.files import PACKAGED, ModelFiles, model_files
-from lmfst.lm.gguf_file import with_token_types
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
+from lmfst.lm.token_types import vocab_of_model
 from lmfst.resources import resource_dir
-from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
+from lmfst.vocab import Vocab, vocab_from_symbols
 
 if TYPE_CHECKING:
     import torch
@@ -90,9 +90,7 @@ def load_lm(
         rows = _matching_rows(model, tokenizer, files, warn)
         ends = end_tokens(files, tokenizer, model, rows)
         begin = begin_token(files, tokenizer, bos, rows, warn)
-        vocab = vocab_from_tokenizer(tokenizer, size=rows, eos=ends, specials=kind, warn=warn)
-        if files.gguf_path is not None:
-            vocab = with_token_types(vocab, files.gguf_path, text=kind == "text")
+        vocab = vocab_of_model(files, tokenizer, size=rows, eos=ends, specials=kind, warn=warn)
     if compiled:
         note("compiling the model's layers")
         compile_layers(model)
