@@ -17,7 +17,7 @@ from typing import Any
 
 from lmfst.errors import ModelError
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
-from lmfst.lm.tokenizer_files import require_vocabulary
+from lmfst.lm.tokenizer_files import VOCABULARIES, no_vocabulary
 from lmfst.resources import resource_dir
 from lmfst.temporary import scratch_folder
 
@@ -117,8 +117,8 @@ class ModelFiles:
                 f"{self.name} may have a {GENERATION} that isn't in the cache of the hub's files: "
                 "what ends a text may differ from what it says"
             )
-        if self.folder is not None:
-            require_vocabulary(self.name, self.folder)
+        if self.folder is not None and not any(self.path(file) for file in VOCABULARIES):
+            raise no_vocabulary(self.name, self.folder)
         if self.path("adapter_config.json") is not None:
             # The library reads it where peft is installed, and says nothing where it isn't.
             raise ModelError(

@@ -40,6 +40,8 @@ def vocab_of_model(
     types = _types(files, tokenizer, size)
     text = specials == "text"
     symbols = {i for i, kind in types.items() if kind == USER_DEFINED}
+    added = tokenizer.added_tokens_decoder.items()
+    symbols &= {*tokenizer.all_special_ids, *(i for i, token in added if token.special)}
     symbols -= _named_special(files, tokenizer)
     vocab = vocab_from_tokenizer(
         tokenizer, size=size, eos=eos, specials="text" if symbols else specials, warn=warn
@@ -70,7 +72,7 @@ def _named_special(files: ModelFiles, tokenizer: Any) -> set[int]:
     named = [v for k, v in held.items() if k.endswith("_special_tokens")]
     added = held.get("added_tokens_decoder")
     if isinstance(added, dict):
-        named += [token for token in added.values() if dict(token).get("special")]
+        named += [t for t in added.values() if isinstance(t, dict) and t.get("special")]
     texts = {str(token) for token in _flat(named)}
     texts |= {str(getattr(tokenizer, role, None)) for role in _ROLES}
     return {i for token, i in tokenizer.get_vocab().items() if token in texts}
@@ -84,17 +86,20 @@ def _flat(named: Any) -> list[Any]:
 
 
 def _typed(vocab: Vocab, types: dict[int, int], symbols: set[int], *, text: bool) -> Vocab:
-    ends = set(vocab.eos)
-    controls = {i for i, kind in types.items() if kind in (UNKNOWN, CONTROL)}
-    reasons = {i: why for i in types if i not in ends and (why := _no_text(vocab, i, types[i]))}
-    special = (vocab.specials | controls) - ends - symbols - {i for i, k in types.items() if not k}
+    """The vocabulary with what the types say: symbols are text, whatever the library says."""
+    rows = {i for i, kind in types.items() if kind}
+    controls = {i for i in rows if types[i] in (UNKNOWN, CONTROL)}
+    special = (vocab.specials | controls) - set(vocab.eos) - symbols - (types.keys() - rows)
+    others = types.keys() - special - set(vocab.eos)
+    reasons = {i: why for i in sorted(others) if (why := _no_text(vocab, i, types[i]))}
     hidden = reasons.keys() | (set() if text else special)
     tables = tuple(
         [None if i in hidden else data for i, data in enumerate(table)]
         for table in vocab.token_bytes
     )
+    unmapped = {i: why for i, why in vocab.unmapped.items() if i not in controls} | reasons
     return dataclasses.replace(
-        vocab, token_bytes=tables, specials=special, unmapped={**vocab.unmapped, **reasons}
+        vocab, token_bytes=tables, specials=frozenset(special), unmapped=unmapped
     )
 
 

@@ -48,10 +48,8 @@ _SENTENCEPIECE = re.compile(rb"\n[\x00-\x7f]\n")
 """A first piece of at most 127 bytes, which begins with its text."""
 
 
-def require_vocabulary(name: str, folder: Path) -> None:
-    """ModelError if a model folder has no vocabulary under a name that the library knows."""
-    if any((folder / file).exists() for file in VOCABULARIES):
-        return
+def no_vocabulary(name: str, folder: Path) -> ModelError:
+    """The error for a model folder that has none of `VOCABULARIES`."""
     hint = "save the model's tokenizer there too: tokenizer.save_pretrained(folder)"
     other = next(iter(sorted((*folder.glob("*.tiktoken"), *folder.glob("rwkv_vocab*.txt")))), None)
     if other is not None and other.suffix == ".tiktoken":
@@ -64,7 +62,7 @@ def require_vocabulary(name: str, folder: Path) -> None:
             f"{other.name} is a vocabulary that only code of the model's own reads; write it as a "
             "tokenizer.json (README, Tokenizers)"
         )
-    raise ModelError(
+    return ModelError(
         f"the model folder {name} has no tokenizer that transformers can read: expected "
         f"{WHOLE}, {TEKKEN}, a file of SentencePiece or tiktoken ({PIECES[0]}), or a vocabulary "
         "(vocab.json, vocab.txt)",
@@ -167,8 +165,12 @@ def sentencepiece_model(files: ModelFiles) -> Any:
     path = next((path for path in paths if _form(path) == _SENTENCEPIECE_MODEL), None)
     if path is None or not all(map(installed, _NEEDS[_SENTENCEPIECE_MODEL])):
         return None
+    from google.protobuf.message import DecodeError
     from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
     model = ModelProto()
-    model.ParseFromString(path.read_bytes())
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError:  # then it isn't what the tokenizer was made from
+        return None
     return model
