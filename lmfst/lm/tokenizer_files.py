@@ -115,6 +115,12 @@ def why_not_read(files: ModelFiles, error: Exception) -> ModelError | None:
                 "installed: AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes "
                 f"{WHOLE}",
             )
+    if not paths and files.path("vocab.json") and not files.path("merges.txt"):
+        return ModelError(
+            f"the tokenizer of {files.name} can't be loaded: it has vocab.json, and neither the "
+            f"merges.txt that belongs to it nor {WHOLE}",
+            hint="copy the file that is missing, too",
+        )
     unread = next(((path, form) for path, form in forms if path.name in PIECES), None)
     return None if unread is None else _unread(files.name, *unread, error)
 
