@@ -192,6 +192,24 @@ def test_unigram(tmp_path: Path, fallback: bool) -> None:
     check_sequences(vocab, lambda ids: own_decode(model, [first, *ids])[1:])
 
 
+def test_added_tokens_of_a_unigram_model(tmp_path: Path) -> None:
+    """The library fails on them, and what it says is that tiktoken can't read the file."""
+    added = {"4": {"content": "<tool>", "special": True}}
+    folder = write_folder(
+        tmp_path / "model",
+        {"tokenizer.model": trained(tmp_path)},
+        tokenizer={**FAST, "added_tokens_decoder": added},
+    )
+    with pytest.raises(ModelError, match=r"can't convert the (.|\n)*added_tokens_decoder"):
+        read_folder(folder)
+
+
+def test_a_name_that_the_class_does_not_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", {"spiece.model": trained(tmp_path)}, tokenizer=FAST)
+    with pytest.raises(ModelError, match=r"spiece.model of (.|\n)*name it tokenizer.model"):
+        read_folder(folder)
+
+
 def test_types_of_sentence_pieces(tmp_path: Path) -> None:
     """Types decide, not what the library makes of them; what has a role is special all the same."""
     pytest.importorskip("sentencepiece")

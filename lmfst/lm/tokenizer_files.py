@@ -121,6 +121,13 @@ def why_not_read(files: ModelFiles, error: Exception) -> ModelError | None:
             f"merges.txt that belongs to it nor {WHOLE}",
             hint="copy the file that is missing, too",
         )
+    config = files.read("tokenizer_config.json") or {}
+    if config.get("added_tokens_decoder") and sentencepiece_model(files) is not None:
+        return ModelError(
+            f"transformers can't convert the SentencePiece model of {files.name}, which is whole",
+            hint="leave added_tokens_decoder out of tokenizer_config.json, which it can't place in "
+            f"a Unigram model, or use a model that has a {WHOLE}",
+        )
     unread = next(((path, form) for path, form in forms if path.name in PIECES), None)
     return None if unread is None else _unread(files.name, *unread, error)
 
