@@ -108,12 +108,18 @@ def check_ids(vocab: Vocab, special: set[int]) -> None:
 
 
 def check_sequences(
-    vocab: Vocab, decode: Decode, *, number: int = 2000, among: Sequence[int] | None = None
+    vocab: Vocab,
+    decode: Decode,
+    *,
+    number: int = 2000,
+    among: Sequence[int] | None = None,
+    before: Sequence[int] = (),
 ) -> list[list[int]]:
-    """Random id sequences decode to the bytes that the tokenizer's own package gives."""
+    """Random id sequences decode to the bytes that the tokenizer's own package gives. before: what
+    each begins with."""
     usable = [i for i in among or range(vocab.size) if vocab.token_bytes[0][i] is not None]
     draw = random.Random(7)
-    drawn = [[draw.choice(usable) for _ in range(1 + k % 8)] for k in range(number)]
+    drawn = [[*before, *(draw.choice(usable) for _ in range(1 + k % 8))] for k in range(number)]
     for ids in drawn:
         assert vocab.decode(ids) == decode(ids), ids
     return drawn

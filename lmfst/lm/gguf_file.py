@@ -13,7 +13,9 @@ from typing import Any, BinaryIO
 
 from lmfst.errors import ModelError
 
-TYPES, BEGIN = "tokenizer.ggml.token_type", "tokenizer.ggml.bos_token_id"
+BEGIN = "tokenizer.ggml.bos_token_id"
+MODEL = "tokenizer.ggml.model"
+TYPES = "tokenizer.ggml.token_type"
 
 _NUMBERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9

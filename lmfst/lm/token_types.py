@@ -9,11 +9,12 @@ files are taken as the library has them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lmfst.lm.files import TOKENIZER, ModelFiles
-from lmfst.lm.gguf_file import TYPES, gguf_value
+from lmfst.lm.gguf_file import MODEL, TYPES, gguf_value
 from lmfst.lm.tokenizer_files import sentencepiece_model
 from lmfst.vocab import Vocab, vocab_from_tokenizer
 from lmfst.vocab.reading import NO_TOKEN
@@ -22,6 +23,35 @@ Warn = Callable[[str], None]
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """The types, the same numbers in both kinds of files. Symbols that a user defined are text."""
 _ROLES = tuple(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+
+
+@dataclass(frozen=True)
+class TokenTypes:
+    """What the types say that the library's tokenizer doesn't.
+
+    special: control and unknown tokens. text: symbols that the library alone calls special.
+    hidden: id -> why it spells nothing.
+    """
+
+    special: frozenset[int] = frozenset()
+    text: frozenset[int] = frozenset()
+    hidden: Mapping[int, str] = field(default_factory=dict)
+
+
+def token_types(files: ModelFiles, tokenizer: Any, size: int) -> TokenTypes:
+    """What a model's files say of its tokens, ids 0 .. size - 1.
+
+    ModelError for a GGUF file whose metadata can't be read.
+    """
+    types, hidden = _types(files, tokenizer, size)
+    special = {i for i, kind in types.items() if kind in (UNKNOWN, CONTROL)}
+    hidden |= {i: "the model's files call it unused" for i, k in types.items() if k == UNUSED}
+    symbols = {i for i, kind in types.items() if kind == USER_DEFINED}
+    if symbols:
+        added = tokenizer.added_tokens_decoder.items()
+        symbols &= {*tokenizer.all_special_ids, *(i for i, token in added if token.special)}
+        symbols -= _named_special(files, tokenizer)
+    return TokenTypes(frozenset(special), frozenset(symbols), hidden)
 
 
 def vocab_of_model(
@@ -37,30 +67,49 @@ def vocab_of_model(
 
     Raises as that does, and ModelError for a GGUF file whose metadata can't be read.
     """
-    types = _types(files, tokenizer, size)
-    text = specials == "text"
-    symbols = {i for i, kind in types.items() if kind == USER_DEFINED}
-    added = tokenizer.added_tokens_decoder.items()
-    symbols &= {*tokenizer.all_special_ids, *(i for i, token in added if token.special)}
-    symbols -= _named_special(files, tokenizer)
-    vocab = vocab_from_tokenizer(
-        tokenizer, size=size, eos=eos, specials="text" if symbols else specials, warn=warn
+    types = token_types(files, tokenizer, size)
+    # What is special spells its written form first, so that symbols among it do.
+    first = "text" if types.text else specials
+    vocab = vocab_from_tokenizer(tokenizer, size=size, eos=eos, specials=first, warn=warn)
+    return with_types(vocab, types, text=specials == "text")
+
+
+def with_types(vocab: Vocab, types: TokenTypes, *, text: bool) -> Vocab:
+    """A vocabulary with what the types say; `types.text` must spell something in it.
+
+    text: whether special tokens spell their written form (`--specials text`).
+    """
+    beyond = {i for i, why in types.hidden.items() if why == NO_TOKEN}
+    special = (vocab.specials | types.special) - set(vocab.eos) - types.text - beyond
+    reasons = {i: why for i, why in types.hidden.items() if i not in special | set(vocab.eos)}
+    hidden = reasons.keys() | (set() if text else special)
+    tables = tuple(
+        [None if i in hidden else data for i, data in enumerate(table)]
+        for table in vocab.token_bytes
     )
-    return _typed(vocab, types, symbols, text=text) if types else vocab
+    unmapped = {i: why for i, why in vocab.unmapped.items() if i not in special} | reasons
+    return dataclasses.replace(
+        vocab, token_bytes=tables, specials=frozenset(special), unmapped=unmapped
+    )
 
 
-def _types(files: ModelFiles, tokenizer: Any, size: int) -> dict[int, int]:
-    """id -> type, of the ids that the model's files give one; 0 for rows beyond a GGUF file's."""
+def _types(files: ModelFiles, tokenizer: Any, size: int) -> tuple[dict[int, int], dict[int, str]]:
+    """(id -> type, of the ids that the model's files give one; id -> why, of those that spell
+    nothing in that kind of file)."""
     if files.gguf_path is not None:
-        listed = gguf_value(files.gguf_path, TYPES) or []
-        return dict.fromkeys(range(size), 0) | dict(enumerate(listed[:size])) if listed else {}
+        listed = (gguf_value(files.gguf_path, TYPES) or [])[:size]
+        hidden = dict.fromkeys(range(len(listed), size), NO_TOKEN) if listed else {}
+        if gguf_value(files.gguf_path, MODEL) == "gpt2":
+            why = "a byte token, which a byte-level tokenizer doesn't read as a byte"
+            hidden |= {i: why for i, kind in enumerate(listed) if kind == BYTE}
+        return dict(enumerate(listed)), hidden
     model = sentencepiece_model(files)
     if model is None:
-        return {}
+        return {}, {}
     # Some classes number the pieces anew.
     ids = tokenizer.get_vocab()
     found = {ids.get(piece.piece, size): int(piece.type) for piece in model.pieces}
-    return {i: kind for i, kind in found.items() if i < size}
+    return {i: kind for i, kind in found.items() if i < size}, {}
 
 
 def _named_special(files: ModelFiles, tokenizer: Any) -> set[int]:
@@ -83,32 +132,3 @@ def _flat(named: Any) -> list[Any]:
     if isinstance(named, list):
         return [text for part in named for text in _flat(part)]
     return [named.get("content")] if isinstance(named, dict) else [named]
-
-
-def _typed(vocab: Vocab, types: dict[int, int], symbols: set[int], *, text: bool) -> Vocab:
-    """The vocabulary with what the types say: symbols are text, whatever the library says."""
-    rows = {i for i, kind in types.items() if kind}
-    controls = {i for i in rows if types[i] in (UNKNOWN, CONTROL)}
-    special = (vocab.specials | controls) - set(vocab.eos) - symbols - (types.keys() - rows)
-    others = types.keys() - special - set(vocab.eos)
-    reasons = {i: why for i in sorted(others) if (why := _no_text(vocab, i, types[i]))}
-    hidden = reasons.keys() | (set() if text else special)
-    tables = tuple(
-        [None if i in hidden else data for i, data in enumerate(table)]
-        for table in vocab.token_bytes
-    )
-    unmapped = {i: why for i, why in vocab.unmapped.items() if i not in controls} | reasons
-    return dataclasses.replace(
-        vocab, token_bytes=tables, specials=frozenset(special), unmapped=unmapped
-    )
-
-
-def _no_text(vocab: Vocab, i: int, kind: int) -> str:
-    """Why a token of that type spells nothing, "" if it spells something or is special."""
-    if not kind:
-        return NO_TOKEN
-    if kind == UNUSED:
-        return "the model's files call it unused"
-    if kind == BYTE and all(len(table[i] or b"") != 1 for table in vocab.token_bytes):
-        return "a byte token, and the tokenizer's decoder doesn't read it as a byte"
-    return ""
