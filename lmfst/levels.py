@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -64,26 +64,30 @@ class Levels:
         more = BOUNDS_COLUMNS if self.bounds else ()
         return COLUMNS[self.level] + more + (VERSUS_COLUMNS if self.versus is not None else ())
 
-    def rows(self, records: Iterable[Scored]) -> Iterator[list[Row]]:
-        """The rows of each record together, those of a summary at the end.
+    def rows(self, records: Iterable[Scored]) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
+        """The rows of each record together, and what is passed on beside each of them; those of a
+        summary at the end, with nothing.
 
         Records wait for the one that they are compared with. InputError if there is none.
         """
         if self.level == "summary":
             found = summary_row(record.text_row() for record in records)
-            yield [{name: found[name] for name in self.columns}]
+            yield [{name: found[name] for name in self.columns}], {}
         elif self.versus is not None:
             yield from self._compared(self.versus, records)
         else:
             for record in records:
-                yield [{name: row[name] for name in self.columns} for row in self._of(record)]
+                rows = [{name: row[name] for name in self.columns} for row in self._of(record)]
+                yield rows, record.extra
 
     def _of(self, record: Scored) -> Iterable[Row]:
         if self.level == "unit":
             return record.unit_rows()
         return record.replicate_rows() if self.level == "replicate" else [record.text_row()]
 
-    def _compared(self, versus: str, records: Iterable[Scored]) -> Iterator[list[Row]]:
+    def _compared(
+        self, versus: str, records: Iterable[Scored]
+    ) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
         records = iter(records)
         waiting: list[Scored] = []
         for record in records:
@@ -95,7 +99,7 @@ class Levels:
             reference = _only_one(versus, waiting)
         for record in chain(waiting, records):
             row = {**record.text_row(), **record.versus(reference)}
-            yield [{name: row[name] for name in self.columns}]
+            yield [{name: row[name] for name in self.columns}], record.extra
 
 
 def _only_one(versus: str, records: list[Scored]) -> Scored:

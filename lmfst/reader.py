@@ -87,5 +87,19 @@ class Reader:
             )
 
 
+def encoding_fault(document: Document) -> str:
+    """What to say of a document that is no UTF-8; nothing of one that is."""
+    text = _bytes(document.text)
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return (
+            f"{document.origin}: the byte 0x{text[error.start]:02x} at offset {error.start} is no "
+            "UTF-8; such bytes are read as they are, none as a character (if the text is in "
+            "another encoding, convert it: iconv -f WINDOWS-1252 -t UTF-8)"
+        )
+    return ""
+
+
 def _bytes(text: str | bytes) -> bytes:
     return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text

@@ -6,8 +6,8 @@ Bits exist only here. `surprisal` = -logp / ln 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,8 @@ class Scored:
     lack, nats, an estimate (`lmfst.accuracy`); None for estimates by sampling and where
     probabilities are given that the string is accepted. canonical: log-probability of the
     tokenizer's own tokens of the text, with the end, nats; None where it has none. passes,
-    log_replicates: see `lmfst.propagate.Propagated`.
+    log_replicates: see `lmfst.propagate.Propagated`. extra: what is passed on beside its rows
+    (`lmfst.io.Document`).
     """
 
     id: str
@@ -84,9 +85,16 @@ class Scored:
     canonical: float | None = None
     passes: Sequence[Pass] = ()
     log_replicates: np.ndarray | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     @staticmethod
-    def of(id: str, target: Sequence[int], found: Propagated, units: Units) -> Scored:
+    def of(
+        id: str,
+        target: Sequence[int],
+        found: Propagated,
+        units: Units,
+        extra: Mapping[str, object] | None = None,
+    ) -> Scored:
         """The record of a propagation over `target` and ⊥."""
         return Scored(
             id,
@@ -103,6 +111,7 @@ class Scored:
             canonical=found.canonical,
             passes=found.passes,
             log_replicates=found.log_replicates,
+            extra=extra or {},
         )
 
     @property

@@ -29,7 +29,7 @@ from lmfst.partial import Domain, propagate_partial
 from lmfst.pattern import OneOf, Pattern, Place, as_written, first_string, is_open
 from lmfst.policy import Beam, Exact, Policy, Tolerance
 from lmfst.propagate import Job, Propagated, propagate
-from lmfst.reader import Given, Reader, Unknown
+from lmfst.reader import Given, Reader, Unknown, encoding_fault
 from lmfst.recommend import recommended
 from lmfst.records import Scored, upper_bound
 from lmfst.rows import Normaliser
@@ -109,6 +109,7 @@ class TransducedLM:
         self.lexicons = Lexicons(lm.vocab, target.machine, support=support, name=name)
         self._normalise = Normaliser(np.flatnonzero(~support))
         self._domain: Domain | None = None
+        self._warned_of_encoding = False
         self._estimator = Estimator(lm, self.lexicons, self._normalise, warn)
         if partial == "condition" and rejected_string(target, lm.vocab, support) is not None:
             if not isinstance(self.policy, Exact):
@@ -342,6 +343,7 @@ class TransducedLM:
 
     def _target_or_none(self, document: Document, given: Given, unknown: Unknown) -> Pattern | None:
         """A document's target; None if it is skipped."""
+        self._warn_of_encoding(document)
         try:
             return self._reader.target(document, given, unknown)
         except InputError as error:
@@ -349,6 +351,14 @@ class TransducedLM:
                 raise InputError(f"{document.origin}: {error.message}", hint=error.hint) from None
             self.warn(f"{document.origin}: skipped: {error.message}")
             return None
+
+    def _warn_of_encoding(self, document: Document) -> None:
+        """Say once that a text is no UTF-8, unless bytes are what is asked for."""
+        if self._warned_of_encoding or isinstance(self.target.machine, Identity):
+            return
+        if fault := encoding_fault(document):
+            self._warned_of_encoding = True
+            self.warn(fault)
 
     @cached_property
     def _reader(self) -> Reader:
@@ -378,9 +388,11 @@ class TransducedLM:
         known = [self._text_of(t, y) for t, (_, y) in zip(texts, batch, strict=True)]
         self._add_canonical(known, found)
         scored = []
-        for (document, target), result in zip(batch, found, strict=True):
-            self._warn_of_zero(document, target, result)
-            scored.append(Scored.of(document.id, as_written(target), result, self.target.units))
+        for (document, target), text, result in zip(batch, known, found, strict=True):
+            self._warn_of_zero(document, target, text, result)
+            written = as_written(target)
+            units = self.target.units
+            scored.append(Scored.of(document.id, written, result, units, document.extra))
         return scored
 
     def _add_canonical(self, texts: Sequence[bytes | None], found: Sequence[Propagated]) -> None:
@@ -394,24 +406,28 @@ class TransducedLM:
             if logp is not None:
                 result.canonical = logp
 
-    def _warn_of_zero(self, document: Document, target: Pattern, found: Propagated) -> None:
+    def _warn_of_zero(
+        self, document: Document, target: Pattern, text: bytes | None, found: Propagated
+    ) -> None:
         if found.log_prefix[-1] > -math.inf:
             return
-        at, reason = self._why_zero(target, found)
+        at, reason = self._why_zero(target, found, text)
         if at < len(target):
             reason += self._reader.options(target[at])
         self.warn(f"{document.origin}: logp is -inf from {reason}")
 
-    def _why_zero(self, target: Pattern, found: Propagated) -> tuple[int, str]:
-        """From which symbol on the probability of a target is zero, and why, as text."""
+    def _why_zero(
+        self, target: Pattern, found: Propagated, text: bytes | None = None
+    ) -> tuple[int, str]:
+        """From which symbol on the probability of a target is zero, and why, as text. text: the
+        source, if it is known."""
         at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
         symbol = (*as_written(target), END)[at]
         name = self.target.units.name(symbol)
-        reason = "no token sequence of the model produces it there"
-        if self.lm.vocab.hint:
-            reason += f"; {self.lm.vocab.hint}"
+        unspelled = self.lm.vocab.unspelled(text)
+        reason = f"no token sequence of the model produces it there{unspelled}"
         if self._impossible(target, at):
-            reason = f"the model can't produce {name!r}"
+            reason = f"the model can't produce '{name}'{unspelled}"
         elif found.estimated:
             reason = "no hypothesis of any replicate goes on with it (raise --particles)"
         elif found.log_dropped[at + 1] > -math.inf:

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from lmfst.errors import FstError, UsageError
 from lmfst.fst import Fst, identity_bytes, read_far, read_fst
-from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_witness
+from lmfst.fst.check import (
+    Decoder,
+    epsilon_output_cycle_witness,
+    functional_witness,
+    rejected_of_decoder,
+    rejected_witness,
+)
 from lmfst.resources import resource_dir
 from lmfst.sequential import Determinised, Identity, Sequential, Utf8
 from lmfst.units import Units
@@ -80,9 +86,12 @@ def load_fst(
     include: Sequence[str | Path] = (),
     max_states: int | None = None,
     timeout: float | None = None,
+    weights: bool = False,
     warn: Warn = lambda message: None,
 ) -> Fst:
     """The FST that `to` names, unchecked. Arguments and errors as in `load_target`.
+
+    weights: whether it keeps weights, if there are any.
 
     `bytes` gives the identity; `chars` has no FST, which is a UsageError.
     """
@@ -96,16 +105,16 @@ def load_fst(
     # Keys may end in .fst, too: farcreate makes them of file names.
     archive, key = _suffixed(to, ARCHIVE)
     if archive is not None:
-        return read_far(archive, key, warn=warn)
+        return read_far(archive, key, weights=weights, warn=warn)
     if to.endswith(OPENFST):
-        return read_fst(to, warn=warn)
+        return read_fst(to, weights=weights, warn=warn)
     from lmfst.grammar import compile_file
 
     path, rule = grammar_of(to)
     limits: dict[str, Any] = {"max_states": max_states, "timeout": timeout}
     given = {name: value for name, value in limits.items() if value is not None}
     module = compile_file(path, rule=rule, include=include, warn=warn, **given)
-    return module.rule(rule).to_fst(warn)
+    return module.rule(rule).to_fst(warn, weights=weights)
 
 
 def grammar_of(to: str) -> tuple[Path, str | None]:
@@ -168,7 +177,8 @@ def fst_target(fst: Fst, name: str) -> Target:
         raise FstError(
             f"{name} is not functional: the input {show_bytes(bytes.fromhex(text))} has the "
             f"outputs {shown[0]!r} and {shown[1]!r}",
-            hint="make rewriting obligatory, or remove the ambiguity",
+            hint="make rewriting obligatory, or remove the ambiguity; without a model, "
+            "`lmfst apply` takes it with --all or --best",
         )
     return Target(name, Determinised(fst), Units.of(fst.symbols), fst)
 
@@ -217,24 +227,43 @@ def rejected_string(target: Target, vocab: Vocab, support: NDArray[np.bool_]) ->
     """A shortest string that tokens in the support spell and the target rejects, or None."""
     if target.fst is None:
         return None
-    spelled = {
-        text
-        for texts in vocab.token_bytes
-        for token, text in enumerate(texts)
-        if text and support[token] and token not in vocab.eos
-    }
-    return rejected_by(target.fst, spelled)
+    decoder = [
+        {
+            (text, after[token])
+            for token, text in enumerate(texts)
+            if text is not None and support[token] and token not in vocab.eos
+        }
+        for texts, after in zip(vocab.token_bytes, vocab.next_state, strict=True)
+    ]
+    witness = rejected_by(target.fst, {text for moves in decoder for text, _ in moves if text})
+    if witness is None or len(decoder) == 1:
+        return witness
+    # That was a string of what tokens spell in any state; words with spaces between are fewer.
+    return _rejected_of(target.fst, decoder)
 
 
 def rejected_by(fst: Fst, spelled: set[bytes]) -> bytes | None:
     """`lmfst.fst.check.rejected_witness`, with its verdict on a large FST kept."""
+    return _rejected(fst, spelled, lambda: rejected_witness(fst, spelled))
 
-    def find() -> str | None:
-        witness = rejected_witness(fst, spelled)
+
+def _rejected_of(fst: Fst, decoder: Decoder) -> bytes | None:
+    """`lmfst.fst.check.rejected_of_decoder`, with its verdict on a large FST kept."""
+    moves = {
+        f"{state} {after} ".encode() + text
+        for state, found in enumerate(decoder)
+        for text, after in found
+    }
+    return _rejected(fst, moves, lambda: rejected_of_decoder(fst, decoder))
+
+
+def _rejected(fst: Fst, about: set[bytes], find: Callable[[], bytes | None]) -> bytes | None:
+    def as_json() -> str | None:
+        witness = find()
         return None if witness is None else witness.hex()
 
-    about = [digest_of(spelled)] if fst.n_arcs >= WORTHWHILE_ARCS else []
-    verdict = _kept(fst, "rejected", about, find)
+    digests = [digest_of(about)] if fst.n_arcs >= WORTHWHILE_ARCS else []
+    verdict = _kept(fst, "rejected", digests, as_json)
     return None if verdict is None else bytes.fromhex(verdict)
 
 

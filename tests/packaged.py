@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from lmfst.lm.files import model_files
+from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_tokenizer, prepare_library
-from lmfst.lm.token_types import vocab_of_model
-from lmfst.vocab import Vocab
+from lmfst.lm.token_types import token_types, with_types
+from lmfst.vocab import Vocab, read_tokenizer
 
 DATA = Path(sys.prefix) / "share" / "tokenizers"
 """Where `make` puts packages of which the tests read nothing but files."""
@@ -63,8 +64,8 @@ def write_folder(
 
 
 def read_folder(path: Path | str, *, padding: int = 3) -> tuple[Any, Vocab]:
-    """(tokenizer, vocabulary) of a model, read as for it to be loaded, without its weights; there
-    must be no warning. padding: rows of its output layer beyond its tokens."""
+    """(tokenizer, vocabulary) of a model, read as for it to be loaded, without its weights; its
+    files must give no warning. padding: rows of its output layer beyond its tokens."""
     said: list[str] = []
     prepare_library()
     with model_files(str(path), None, lambda message: None) as files:
@@ -72,15 +73,16 @@ def read_folder(path: Path | str, *, padding: int = 3) -> tuple[Any, Vocab]:
         config = load_config(files, said.append)
         tokenizer = load_tokenizer(files, config, said.append)
         ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        vocab = vocab_of_model(
-            files,
+        assert said == []
+        size = len(tokenizer) + padding
+        reading = read_tokenizer(
             tokenizer,
-            size=len(tokenizer) + padding,
+            size=size,
             eos=ends,
-            specials="drop",
-            warn=said.append if ends else lambda message: None,
+            known=known_of_files(files, tokenizer),
+            warn=lambda message: None,
         )
-    assert said == []
+        vocab = with_types(reading.vocab, token_types(files, tokenizer, size), text=False)
     return tokenizer, vocab
 
 

@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from lmfst import __version__
 from lmfst.cli import app
 from lmfst.fst import EPS, Fst, Symbols, read_fst, write_openfst
+from lmfst.lm.arpa import read_tables, write_arpa
+from tests.tiny import normalised
 
 ARPA = r"""
 \data\
@@ -91,6 +93,8 @@ def pipe(*args: str | Path, input: bytes = b"", **more: str) -> Done:
 def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "m.arpa"
     path.write_text(ARPA)
+    # As the rows are divided by their sums, this is the same model, of which there is no warning.
+    write_arpa(normalised(read_tables(path)), path)
     return path
 
 
@@ -355,6 +359,52 @@ def test_files_stdin_gzip_and_jsonl(arpa: Path, tmp_path: Path) -> None:
     assert [row["symbols"] for row in whole] == ["4"]
 
 
+def test_tables_are_read_and_their_columns_passed_on(arpa: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text('item,sentence,logp,note\ni1,a,0,"x\ty, ""z"""\ni2,"ab",1,NA\ni3,,2,\n')
+    columns = ["--text-column", "sentence", "--id-column", "item"]
+    convert = ["convert", "--model", arpa, *columns, table]
+    done = call(*convert)
+    lines = call("convert", "--model", arpa, input=b"a\nab\n\n").rows()
+    names = {"1": "i1", "2": "i2", "3": "i3"}
+    beside = {"i1": ("0", 'x\\ty, "z"'), "i2": ("1", "NA"), "i3": ("2", "")}
+    assert done.rows() == [
+        {
+            **row,
+            "id": names[row["id"]],
+            "input_logp": beside[names[row["id"]]][0],
+            "note": beside[names[row["id"]]][1],
+        }
+        for row in lines
+    ]
+    assert "column 'logp' of the input is called 'input_logp' in the output" in done.err
+    text = call(*convert, "--level", "text", "--versus", "i1").rows()
+    assert [(row["id"], row["note"]) for row in text] == [(k, v[1]) for k, v in beside.items()]
+    record = json.loads(call(*convert, "--level", "text", "--format", "jsonl").lines[0])
+    assert list(record)[-2:] == ["input_logp", "note"] and record["note"] == 'x\ty, "z"'
+    summary = call(*convert, "--level", "summary").rows()
+    assert len(summary) == 1 and "note" not in summary[0]
+    units = call(
+        "convert", "--model", arpa, "--level", "unit", *columns, table, "-o", tmp_path / "u.tsv"
+    )
+    assert units.code == 0
+    again = call(
+        "convert", "--model", arpa, "--text-column", "unit", tmp_path / "u.tsv", "--level", "text"
+    ).rows()
+    assert [row["symbols"] for row in again] == ["1", "3", "1", "1", "3", "3"]
+    wrong = call("convert", "--model", arpa, "--text-column", "a", input=b"a\n")
+    assert wrong.code == 2 and "--doc csv" in wrong.err
+    prose = call("convert", "--model", arpa, input=table.read_bytes())
+    assert prose.code == 0 and "--doc csv --text-column NAME" in prose.err
+
+
+def test_mixed_encodings_among_characters(arpa: Path) -> None:
+    """A line that is no UTF-8 among others: it says which one, and what it read."""
+    done = call("convert", "--model", arpa, "--to", "chars", input="é\n".encode() + b"a\xe9\n")
+    assert done.code == 0 and done.rows()[0]["logp"] != "-inf"
+    assert "<stdin>:2: " in done.err and "\\xe9" in done.err and "UTF-8" in done.err
+
+
 def test_output_files_are_whole_or_absent(arpa: Path, tmp_path: Path) -> None:
     out, meta = tmp_path / "out.tsv.gz", tmp_path / "meta.json"
     done = call("convert", "--model", arpa, "--exact", "-o", out, "--meta", meta, input=b"a\n")
@@ -588,7 +638,7 @@ def test_apply(own_cache: Path, swap: Path, only_ab: Path) -> None:
     done = call("apply", "--to", "wswords", "--invert", input=b"  [NOSEP]To[SEP]be\n")
     assert done.out == b"  To be\n"
     done = call("apply", "--to", only_ab, input=b"ab\nac\n")
-    assert done.code == 1 and done.out == b"ab\n" and "<stdin>:2" in done.err
+    assert done.code == 1 and done.out == b"ab\n\n" and "<stdin>:2" in done.err
 
 
 def test_apply_all(ambiguous: Path) -> None:

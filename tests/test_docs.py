@@ -72,7 +72,7 @@ def cheap(command: str) -> bool:
     """Whether a command doesn't need a neural model."""
     words = command.split()
     modelled = "convert" in words or "next" in words
-    return "dna.arpa" in words or not modelled
+    return any(word.endswith(".arpa") for word in words) or not modelled
 
 
 def test_command_reference_is_up_to_date() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 
 import pytest
@@ -15,6 +16,7 @@ from lmfst.fst.check import (
     epsilon_output_cycle_witness,
     functional_witness,
     is_total,
+    rejected_of_decoder,
     rejected_string,
     rejected_witness,
 )
@@ -178,6 +180,31 @@ def test_rejected_witness_is_the_shortest(fst: Fst, tokens: set[bytes]) -> None:
         assert all(len(data) >= len(witness) for data in rejected)
         if len(witness) <= 6:
             assert witness in spelled
+
+
+@settings(max_examples=300, deadline=None)
+@given(fsts(complete=False) | fsts(complete=True), st.tuples(TOKENS, TOKENS), st.randoms())
+def test_rejected_of_decoder_is_the_shortest(
+    fst: Fst, tokens: tuple[set[bytes], set[bytes]], rng: random.Random
+) -> None:
+    decoder = [{(text, rng.randrange(2)) for text in sorted(own)} for own in tokens]
+    reached = {(b"", 0)}
+    for _ in range(14):
+        reached |= {
+            (head + text, after)
+            for head, state in reached
+            for text, after in decoder[state]
+            if len(head + text) <= 6
+        }
+    rejected = [data for data, _ in reached if not apply_all(fst, data, 1)]
+    witness = rejected_of_decoder(fst, decoder)
+    if witness is None:
+        assert not rejected
+    else:
+        assert not apply_all(fst, witness, 1)
+        assert all(len(data) >= len(witness) for data in rejected)
+        if len(witness) <= 6:
+            assert (witness, 0) in reached or (witness, 1) in reached
 
 
 def test_totality_over_tokens_but_not_over_their_bytes() -> None:

@@ -116,7 +116,7 @@ def test_a_long_line(file: Path) -> None:
 def test_a_file_is_a_document(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfone\r\n\ntwo\xff\n")
     documents, warnings = read(file, "file")
-    assert documents == [Document(str(file), b"one\r\n\ntwo\xff\n", str(file))]
+    assert documents == [Document(str(file), b"one\r\n\ntwo\xff\n", str(file), form="file")]
     assert len(warnings) == 1
 
 

@@ -1,13 +1,16 @@
-"""Tiny transformers models with random weights, as folders and GGUF files."""
+"""Tiny transformers models with random weights, as folders and GGUF files; n-gram tables."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from lmfst.lm.ngram import NgramLM, NgramTables
 
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] "
@@ -124,3 +127,14 @@ def make_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def normalised(tables: NgramTables) -> NgramTables:
+    """A bigram model in which every row is divided by its sum over all words but <s>."""
+    model = NgramLM(tables)
+    sums = [math.log10(x) for x in model.sums()]
+    total = {tuple(model.names[t] for t in model.context(s)): x for s, x in enumerate(sums)}
+    own = total[()]
+    first = {g: (p - own, b + own - total.get(g, own)) for g, (p, b) in tables.grams[0].items()}
+    second = {g: (p - total[g[:1]], b) for g, (p, b) in tables.grams[1].items()}
+    return NgramTables((first, second))

@@ -24,11 +24,14 @@ def convert(
     revision: o.Revision = None,
     bos: o.Bos = "auto",
     specials: o.SpecialTokens = o.Specials.drop,
+    prefix_space: o.PrefixSpaceOption = o.PrefixSpace.auto,
     dtype: o.DTypeOption = o.DType.float32,
     device: o.Device = "cpu",
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
     context: o.Context = None,
+    separator: o.Separator = None,
+    marks: o.Marks = "none",
     threads: o.Threads = None,
     batch: o.Batch = defaults.BATCH_DOCUMENTS,
     policy: o.PolicyOption = o.PolicyName.auto,
@@ -46,6 +49,8 @@ def convert(
     partial: o.PartialOption = o.Partial.error,
     given: o.GivenOption = o.Given.source,
     doc: o.DocOption = o.Doc.auto,
+    text_column: o.TextColumn = None,
+    id_column: o.IdColumn = None,
     unknown: o.UnknownOption = o.Unknown.auto,
     level: o.LevelOption = o.Level.unit,
     bounds: o.Bounds = False,
@@ -57,12 +62,13 @@ def convert(
 ) -> None:
     """Text in, one row per target unit out: its log-probability given the units before it."""
     from lmfst.cli import work
+    from lmfst.cli.reading import Reading
 
     work.convert(
         work.Settings.of(command.params),
         files or ["-"],
         given=given.value,
-        doc=doc.value,
+        reading=Reading(doc.value, text_column, id_column),
         unknown=unknown.value,
         batch=batch,
         level=level.value,
@@ -93,11 +99,14 @@ def next_(
     revision: o.Revision = None,
     bos: o.Bos = "auto",
     specials: o.SpecialTokens = o.Specials.drop,
+    prefix_space: o.PrefixSpaceOption = o.PrefixSpace.auto,
     dtype: o.DTypeOption = o.DType.float32,
     device: o.Device = "cpu",
     compiled: o.Compiled = False,
     batch_tokens: o.BatchTokens = None,
     context: o.Context = None,
+    separator: o.Separator = None,
+    marks: o.Marks = "none",
     threads: o.Threads = None,
     policy: o.PolicyOption = o.PolicyName.auto,
     exact: o.Exact = False,

@@ -31,29 +31,51 @@ def apply(
         bool,
         typer.Option(
             "--all",
-            help="All outputs, shorter ones first, as lines `id TAB output`.",
+            help="All outputs, shorter ones first, as lines `id TAB output`, or rows of a table; "
+            "then their weights if the FST has any.",
+        ),
+    ] = False,
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best",
+            help="The output of the lightest path, by the FST's weights; of equally light ones "
+            "the shortest, then the first in order.",
         ),
     ] = False,
     invert: Annotated[
-        bool, typer.Option("--invert", help="From outputs back to inputs. Rejects several inputs.")
+        bool,
+        typer.Option(
+            "--invert",
+            help="From outputs back to inputs. Rejects several inputs, but with --all or --best.",
+        ),
     ] = False,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="Outputs of a text under --all.")
     ] = 1000,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first document that is rejected.")
+    ] = False,
     doc: o.DocOption = o.Doc.auto,
+    text_column: o.TextColumn = None,
+    id_column: o.IdColumn = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """The target's function itself, document by document, without a model."""
+    """The target's function itself, document by document, without a model.
+
+    Lines give lines, FASTA gives FASTA, tables and JSONL a column or key `output`. Rejected
+    documents are reported; they give an empty line or field, and exit code 1 at the end.
+    """
     from lmfst.cli import applying
+    from lmfst.cli.reading import Reading
 
     applying.apply(
         to,
         files or ["-"],
         grammar=o.grammar_options(context.params),
-        every=all,
-        invert=invert,
-        limit=limit,
-        doc=doc.value,
+        choice=applying.Choice(all, best, invert, limit),
+        reading=Reading(doc.value, text_column, id_column),
+        strict=strict,
         terminal=Terminal.of(quiet),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lmfst import defaults
+from lmfst.errors import UsageError
 
 
 class Level(StrEnum):
@@ -28,6 +30,8 @@ class Doc(StrEnum):
     line = "line"
     file = "file"
     jsonl = "jsonl"
+    csv = "csv"
+    tsv = "tsv"
     fasta = "fasta"
 
 
@@ -62,10 +66,33 @@ class Specials(StrEnum):
     error = "error"
 
 
+class PrefixSpace(StrEnum):
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
 class DType(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+_ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
+
+
+def _unescaped(text: str | None) -> str | None:
+    """A text without its escapes; UsageError for a backslash that begins none."""
+
+    def character(found: re.Match[str]) -> str:
+        if found[0] not in _ESCAPES:
+            raise UsageError(
+                f"--separator {text!r}: expected the escapes {' '.join(_ESCAPES)}, found "
+                f"{found[0]!r}"
+            )
+        return _ESCAPES[found[0]]
+
+    return None if text is None else re.sub(r"\\.?", character, text, flags=re.DOTALL)
 
 
 _MODEL, _POLICY, _OUTPUT, _GRAMMAR = "Model", "Policy", "Output", "Grammar"
@@ -144,6 +171,15 @@ SpecialTokens = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+PrefixSpaceOption = Annotated[
+    PrefixSpace,
+    typer.Option(
+        "--prefix-space",
+        help="Whether a space at the very start of what the model writes is its own, put before "
+        "every text, or the text's; auto: the tokenizer's rule.",
+        rich_help_panel=_MODEL,
+    ),
+]
 DTypeOption = Annotated[
     DType, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_MODEL)
 ]
@@ -174,6 +210,27 @@ Context = Annotated[
         metavar="N",
         help="Read the model's last N tokens only: a model of its own, whose sums can be exact "
         "(--exact), since hypotheses with equal last tokens add up.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        "--separator",
+        metavar="TEXT",
+        help="What stands between the tokens of an n-gram model of words, such as ' '; "
+        "\\t is a tab, \\n a line end (default: a space with --marks, else nothing).",
+        callback=_unescaped,
+        rich_help_panel=_MODEL,
+    ),
+]
+Marks = Annotated[
+    str,
+    typer.Option(
+        "--marks",
+        metavar="none|▁|##|@@",
+        help="How an n-gram model's tokens that are pieces of words are told: ▁ stands for the "
+        "separator, ## continues a word, @@ is continued by the next token.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -320,7 +377,28 @@ GivenPrefix = Annotated[
 ]
 DocOption = Annotated[
     Doc,
-    typer.Option("--doc", help="What a document is; auto: JSONL or FASTA by suffix, else a line."),
+    typer.Option(
+        "--doc",
+        help="What a document is; auto: JSONL, CSV, TSV or FASTA by suffix, else a line. csv, tsv: "
+        "a row of a table with a header.",
+    ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help="Column of the text in tables, or its key in JSONL (default: text).",
+    ),
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--id-column",
+        metavar="NAME",
+        help="Column or key of the id (default: id if there is one, else the number of row or "
+        "line).",
+    ),
 ]
 UnknownOption = Annotated[
     Unknown,

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError
 from lmfst.io import Document, read_documents
+from lmfst.io.documents import Header
 
 
-def documents(paths: Sequence[str], doc: str, terminal: Terminal) -> Iterator[Document]:
-    """The documents of several files; ids carry the file's name where there are several."""
+@dataclass(frozen=True)
+class Reading:
+    """How files are read: see `lmfst.io.read_documents`."""
+
+    doc: str = "auto"
+    text_column: str | None = None
+    id_column: str | None = None
+
+
+def documents(
+    paths: Sequence[str], reading: Reading, terminal: Terminal, header: Header | None = None
+) -> Iterator[Document]:
+    """The documents of several files; ids carry the file's name where there are several.
+
+    header: is told the columns of each table.
+    """
     for path in paths:
-        for document in read_documents(path, doc=cast(Any, doc), warn=terminal.warn):
+        for document in read_documents(
+            path,
+            doc=cast(Any, reading.doc),
+            text_column=reading.text_column,
+            id_column=reading.id_column,
+            header=header,
+            warn=terminal.warn,
+        ):
             if len(paths) > 1:
                 yield replace(document, id=f"{path}:{document.id}")
             else:

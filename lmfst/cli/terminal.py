@@ -48,6 +48,11 @@ class Terminal:
             self._said.add(message)
             self._line("warning: ", message, "yellow")
 
+    def reject(self, message: str) -> None:
+        """Say why a document has no result. However many there are, none is kept in mind."""
+        if not self.quiet:
+            self._line("rejected: ", message, "yellow")
+
     def note(self, message: str) -> None:
         if not self.quiet:
             self._line("", message, "dim")

@@ -11,7 +11,7 @@ from lmfst.accuracy import Tally
 from lmfst.cache import atomic_write, write_hint
 from lmfst.cli.options import grammar_options
 from lmfst.cli.progress import Progress
-from lmfst.cli.reading import documents, require_files
+from lmfst.cli.reading import Reading, documents, require_files
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import InputError, UsageError
 from lmfst.io import open_rows
@@ -29,12 +29,15 @@ LOAD_OPTIONS = (
     "revision",
     "bos",
     "specials",
+    "prefix_space",
     "dtype",
     "device",
     "compiled",
     "batch_tokens",
     "context",
     "threads",
+    "separator",
+    "marks",
 )
 
 
@@ -162,7 +165,7 @@ def convert(
     paths: Sequence[str],
     *,
     given: str,
-    doc: str,
+    reading: Reading,
     unknown: str,
     batch: int,
     level: str,
@@ -185,19 +188,25 @@ def convert(
         _write_meta(meta, settings.facts(model))
     tally = Tally()
     with (
-        open_rows(output, cast(Any, format), levels.columns, escaped=ESCAPED_COLUMNS) as writer,
+        open_rows(
+            output,
+            cast(Any, format),
+            levels.columns,
+            escaped=ESCAPED_COLUMNS,
+            warn=terminal.warn,
+        ) as writer,
         Progress(terminal, to_stdout=output in (None, "-")) as progress,
     ):
         found = model.score_documents(
-            progress.reading(documents(paths, doc, terminal)),
+            progress.reading(documents(paths, reading, terminal)),
             given=cast(Any, given),
             batch=batch,
             unknown=cast(Any, unknown),
             tally=tally,
         )
-        for rows in levels.rows(_counted(found, progress)):
+        for rows, extra in levels.rows(_counted(found, progress)):
             for row in rows:
-                writer.write(row)
+                writer.write(row, extra)
             writer.flush()
     if meta is not None:
         _write_meta(meta, {**settings.facts(model), **tally.facts()})

@@ -41,13 +41,18 @@ print(json.dumps(keys))
 
 
 def read_far(
-    path: str | Path, key: str | None = None, *, mode: Mode = "auto", warn: Warn = warn_default
+    path: str | Path,
+    key: str | None = None,
+    *,
+    mode: Mode = "auto",
+    weights: bool = False,
+    warn: Warn = warn_default,
 ) -> Fst:
     """The transducer of an entry of an archive (types sttable, stlist and fst).
 
     key: the entry; None: the only one, or the one called MAIN, or like the file in upper case.
-    `mode` and `warn` as in `from_openfst`. FstError if the file is missing, damaged or no archive,
-    or if there is no such entry.
+    `mode`, `weights` and `warn` as in `from_openfst`. FstError if the file is missing, damaged or
+    no archive, or if there is no such entry.
     """
     name = str(path)
     _check(Path(path))
@@ -61,7 +66,9 @@ def read_far(
             table = read_table(holder.input_symbols(), f"{name}: {SYMBOLS_KEY}")
             names = table.names if table is not None else {}
         obj = read_object(f"{folder}/{keys.index(chosen)}", name)
-    return from_openfst(obj, name=f"{name}:{chosen}", names=names, mode=mode, warn=warn)
+    return from_openfst(
+        obj, name=f"{name}:{chosen}", names=names, mode=mode, weights=weights, warn=warn
+    )
 
 
 def _check(path: Path) -> None:

@@ -6,12 +6,20 @@ from collections import deque
 
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.functional import functional_witness
-from lmfst.fst.totality import is_total, rejected_string, rejected_witness
+from lmfst.fst.totality import (
+    Decoder,
+    is_total,
+    rejected_of_decoder,
+    rejected_string,
+    rejected_witness,
+)
 
 __all__ = [
+    "Decoder",
     "epsilon_output_cycle_witness",
     "functional_witness",
     "is_total",
+    "rejected_of_decoder",
     "rejected_string",
     "rejected_witness",
 ]

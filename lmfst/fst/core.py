@@ -2,14 +2,15 @@
 
 Arcs read a byte (0..255) or nothing (EPS) and write an output symbol (an int ≥ 0) or nothing (EPS).
 They are kept in compressed-row form, sorted by (source, input, output, target), without duplicates.
-There are no weights: an FST is a relation here, and the language model gives the probabilities.
+An FST is a relation here, and the language model gives the probabilities: there are no weights, but
+where the reader of a file was told to keep them, for `lmfst.fst.best`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +27,7 @@ Arc = tuple[int, int, int, int]
 """(source state, input byte or EPS, output symbol or EPS, target state)"""
 
 Int32 = NDArray[np.int32]
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,9 @@ class Fst:
     dst:     int32 [n_arcs]; target state
     final:   bool [n_states]
     symbols: names of the output symbols
+    weight:  float64 [n_arcs]; weights of the arcs, by which the lighter path is the better one (the
+             tropical semiring); None: there are none, or they were left out
+    final_weight: float64 [n_states]; those of final states, 0 elsewhere; None with `weight`
 
     Two FSTs are equal if their digests are. FstError if the arrays don't fit together.
     """
@@ -50,12 +55,17 @@ class Fst:
     dst: Int32
     final: NDArray[np.bool_]
     symbols: Symbols = field(default=BYTES)
+    weight: Float64 | None = None
+    final_weight: Float64 | None = None
 
     def __post_init__(self) -> None:
         for name in ("arc_ptr", "ilabel", "olabel", "dst"):
             self._set(name, np.array(getattr(self, name), dtype=np.int32))
         self._set("final", np.array(self.final, dtype=np.bool_))
         self._set("start", int(self.start))
+        for name in ("weight", "final_weight"):
+            if getattr(self, name) is not None:
+                self._set(name, np.array(getattr(self, name), dtype=np.float64))
         self._check()
 
     def _set(self, name: str, value: Any) -> None:
@@ -73,6 +83,9 @@ class Fst:
             raise FstError("expected arc_ptr to be non-decreasing")
         if self.olabel.shape != self.ilabel.shape or self.dst.shape != self.ilabel.shape:
             raise FstError("expected ilabel, olabel and dst of one length")
+        sizes = [None if w is None else w.shape for w in (self.weight, self.final_weight)]
+        if sizes not in ([None, None], [(arcs,), (states,)]):
+            raise FstError("expected a weight for each arc and each state, or none at all")
         if arcs == 0:
             return
         if self.ilabel.min() < EPS or self.ilabel.max() > 255:
@@ -97,7 +110,7 @@ class Fst:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of start, arcs, final states and symbol names: the FST hash."""
+        """SHA-256 (hex) of start, arcs, final states, symbol names and weights: the FST hash."""
         content = hashlib.sha256(b"lmfst-fst-1\0")
         content.update(np.array([self.n_states, self.n_arcs, self.start], "<i8").tobytes())
         for labels in (self.arc_ptr, self.ilabel, self.olabel, self.dst):
@@ -107,6 +120,8 @@ class Fst:
         for label, name in self.symbols.names.items():
             encoded = name.encode("utf-8", "surrogatepass")
             content.update(f"\0{label}\0{len(encoded)}\0".encode() + encoded)
+        if self.weight is not None and self.final_weight is not None:
+            content.update(self.weight.tobytes() + self.final_weight.tobytes())
         return content.hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -142,6 +157,17 @@ class Fst:
             raise FstError(f"expected states in 0..{size - 1}, got {wrong}")
         return cls._from_rows(rows, start, final_states, symbols, size)
 
+    def weighted(self, arcs: Mapping[Arc, float], finals: Mapping[int, float]) -> Fst:
+        """The same with weights, of arcs and of final states; 0 for those that have none."""
+        final = np.zeros(self.n_states)
+        for state, weight in finals.items():
+            final[state] = weight
+        return replace(
+            self,
+            weight=np.array([arcs.get(arc, 0.0) for arc in self.arcs()]),
+            final_weight=final,
+        )
+
     @classmethod
     def _from_rows(
         cls, rows: NDArray[np.int64], start: int, finals: list[int], symbols: Symbols, size: int
@@ -175,10 +201,14 @@ class Fst:
         columns = (number[src[live]], self.ilabel[live], self.olabel[live], number[self.dst[live]])
         rows = np.stack(columns, axis=1).astype(np.int64)
         kept = number[keep & self.final].tolist()
-        return Fst._from_rows(rows, int(number[self.start]), kept, self.symbols, int(keep.sum()))
+        made = Fst._from_rows(rows, int(number[self.start]), kept, self.symbols, int(keep.sum()))
+        if self.weight is None or self.final_weight is None:
+            return made
+        # Arcs and states that stay keep their order.
+        return replace(made, weight=self.weight[live], final_weight=self.final_weight[keep])
 
     def reading(self, alphabet: Collection[int]) -> Fst:
-        """The part of it that accepts strings over some bytes, trimmed."""
+        """The part of it that accepts strings over some bytes, trimmed, without weights."""
         read = np.isin(self.ilabel, [EPS, *alphabet])
         columns = (self.src[read], self.ilabel[read], self.olabel[read], self.dst[read])
         rows = np.stack(columns, axis=1).astype(np.int64)

@@ -45,11 +45,13 @@ _CONVERT = (
 )
 
 
-def read_fst(path: str | Path, *, mode: Mode = "auto", warn: Warn = warn_default) -> Fst:
+def read_fst(
+    path: str | Path, *, mode: Mode = "auto", weights: bool = False, warn: Warn = warn_default
+) -> Fst:
     """The transducer in an OpenFst binary file (vector, const, compact; std, log or log64 arcs).
 
-    `mode` and `warn` as in `from_openfst`. FstError, with OpenFst's own diagnostic, if the file is
-    missing, damaged or something else.
+    `mode`, `weights` and `warn` as in `from_openfst`. FstError, with OpenFst's own diagnostic, if
+    the file is missing, damaged or something else.
     """
     name = str(path)
     try:
@@ -62,12 +64,12 @@ def read_fst(path: str | Path, *, mode: Mode = "auto", warn: Warn = warn_default
     if is_checked_here(header):
         check_layout(data, header, name)
         obj = read_object(name, name)
-        return from_openfst(obj, name=name, mode=mode, warn=warn)
+        return from_openfst(obj, name=name, mode=mode, weights=weights, warn=warn)
     with scratch_folder() as folder:
         target = os.path.join(folder, "vector.fst")
         _convert_in_child(name, target)
         obj = read_object(target, name)
-    return from_openfst(obj, name=name, mode=mode, warn=warn)
+    return from_openfst(obj, name=name, mode=mode, weights=weights, warn=warn)
 
 
 def read_object(path: str, name: str) -> Any:

@@ -3,7 +3,7 @@
 The input side becomes bytes, whatever it was: bytes (labels 1..255, 256 for NUL), Unicode code
 points (expanded to their UTF-8), or named symbols (expanded to the UTF-8 of their names). The
 output side keeps its own alphabet: bytes and generated symbols, code points, or the symbols of a
-table. Weights are dropped.
+table. Weights are dropped, or kept where asked for.
 
 Which reading applies is decided by the symbol tables first and by the labels second; see `_sides`.
 Not done here: files (see `lmfst.fst.io`), composition, or anything else that OpenFst does well.
@@ -42,12 +42,15 @@ def warn_default(message: str) -> None:
 
 
 class _Raw(NamedTuple):
-    """An OpenFst FST as plain lists, weights already judged."""
+    """An OpenFst FST as plain lists, weights already judged. weights: of the arcs, and of the final
+    states; empty where they aren't kept."""
 
     start: int
     arcs: list[Arc]
     finals: list[int]
     n_states: int
+    weights: list[float] = []  # noqa: RUF012 (never changed)
+    final_weights: dict[int, float] = {}  # noqa: RUF012
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def from_openfst(
     name: str = "FST",
     names: Mapping[int, str] | None = None,
     mode: Mode = "auto",
+    weights: bool = False,
     warn: Warn = warn_default,
 ) -> Fst:
     """The transducer of a pynini or pywrapfst FST, over bytes on the input side.
@@ -77,6 +81,8 @@ def from_openfst(
     mode:  for sides without a symbol table: `byte`, `utf8` (code points), or `auto`, which is utf8
            if an input label above 256 occurs that no table names, and byte otherwise. An FST with
            no code points beyond 256 looks like a byte FST: say `utf8` there.
+    weights: whether to keep the weights, if there are any. Of arcs with equal labels and states the
+           lightest counts; those of log arcs are kept as they are.
     warn:  called with one message for dropped weights, and one for dropped arcs that read generated
            symbols, as far as these are never written.
 
@@ -91,18 +97,39 @@ def from_openfst(
             f"{name}: expected arcs of type {', '.join(_ARC_TYPES)}, got {obj.arc_type()}",
             hint="convert it with `fstmap --map_type=to_standard`",
         )
-    raw = _unweighted(obj, name, warn)
+    raw = _unweighted(obj, name, warn, keep=weights)
     known = BOUNDARIES | {label: text for label, text in (names or {}).items() if label > NUL_LABEL}
     inputs, outputs = _sides(obj, raw.arcs, known, mode, name)
     expanded, n_states = _expanded(raw, inputs, name, warn)
     arcs, symbols = _output_side(expanded, outputs, name)
     if raw.start < 0:
         return Fst.from_arcs([], 0, [], symbols)
-    return Fst.from_arcs(arcs, raw.start, raw.finals, symbols, n_states)
+    made = Fst.from_arcs(arcs, raw.start, raw.finals, symbols, n_states)
+    if not raw.weights and not raw.final_weights:
+        return made
+    return made.weighted(_lightest(arcs, raw.arcs, raw.weights, inputs, name), raw.final_weights)
 
 
-def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
-    """States and arcs without weights; arcs and final states of weight Zero are left out."""
+def _lightest(
+    arcs: list[Arc], before: list[Arc], weights: list[float], side: _Side, name: str
+) -> dict[Arc, float]:
+    """The weights of expanded arcs; the first arc of a chain has that of the arc it stands for."""
+    found: dict[Arc, float] = {}
+    at = 0
+    for (_, ilabel, _, _), weight in zip(before, weights, strict=True):
+        chain = _input_bytes(ilabel, side, name) if ilabel else b""
+        if chain is None:
+            continue
+        found[arcs[at]] = min(weight, found.get(arcs[at], weight))
+        at += max(len(chain), 1)
+    return found
+
+
+def _unweighted(obj: Any, name: str, warn: Warn, *, keep: bool = False) -> _Raw:
+    """States and arcs without weights; arcs and final states of weight Zero are left out.
+
+    keep: whether weights, if there are any, are kept beside them.
+    """
     import pywrapfst
 
     try:
@@ -111,6 +138,8 @@ def _unweighted(obj: Any, name: str, warn: Warn) -> _Raw:
         raise _damaged(name, f"OpenFst: {error}") from error
     if any(not 0 <= arc[3] < raw.n_states or arc[1] < 0 or arc[2] < 0 for arc in raw.arcs):
         raise _damaged(name, "an arc has a negative label or goes to a state that doesn't exist")
+    if keep and (weighted_arcs or weighted_finals):
+        return raw._replace(**_weights(obj))
     if weighted_arcs or weighted_finals:
         warn(
             f"{name}: weights are ignored ({weighted_arcs} arcs and {weighted_finals} final states "
@@ -147,6 +176,21 @@ def _walk(obj: Any) -> tuple[_Raw, int, int]:
                 arcs.append((state, arc.ilabel, arc.olabel, arc.nextstate))
                 weighted_arcs += weight != one
     return _Raw(obj.start(), arcs, finals, n_states), weighted_arcs, weighted_finals
+
+
+def _weights(obj: Any) -> dict[str, Any]:
+    """The weights of the arcs and final states that `_walk` finds, in its order."""
+    import pywrapfst
+
+    zero = pywrapfst.Weight.zero(obj.weight_type())
+    arcs: list[float] = []
+    finals: dict[int, float] = {}
+    for state in obj.states():
+        weight = obj.final(state)
+        if weight != zero:
+            finals[state] = float(weight)
+        arcs += [float(arc.weight) for arc in obj.arcs(state) if arc.weight != zero]
+    return {"weights": arcs, "final_weights": finals}
 
 
 def _sides(

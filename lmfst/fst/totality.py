@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +18,9 @@ from lmfst.fst.core import EPS, Fst
 
 Subset = int
 """The number of a set of FST states in `_Subsets`; 0 is the empty set."""
+
+Decoder = Sequence[Collection[tuple[bytes, int]]]
+"""For each decoder state, 0 the first, what the tokens spell there and the state after each."""
 
 Node = TypeVar("Node")
 
@@ -45,12 +48,16 @@ def rejected_witness(
     over pairs of (states of the FST, position in the trie of tokens). BudgetError, undecided, if
     there are more than `max_states` such pairs.
     """
-    spelled = {token for token in tokens if token}
-    alphabet = bytes(sorted(set(b"".join(spelled))))
+    return rejected_of_decoder(fst, [{(token, 0) for token in tokens}], max_states=max_states)
+
+
+def rejected_of_decoder(fst: Fst, decoder: Decoder, *, max_states: int = 5_000_000) -> bytes | None:
+    """As `rejected_witness`, of tokens that spell another text in another decoder state."""
+    alphabet = bytes(sorted(set(b"".join(text for moves in decoder for text, _ in moves))))
     subsets = _Subsets(fst, alphabet, max_states)
     if subsets.shortest_rejected() is None:
         return None
-    return _TokenSearch(subsets, _Trie(spelled), max_states).run()
+    return _TokenSearch(subsets, _Trie(decoder), max_states).run()
 
 
 class _Subsets:
@@ -167,36 +174,46 @@ def _byte_classes(fst: Fst) -> list[int]:
 
 
 class _Trie:
-    """The byte trie of tokens; node 0 is the root.
+    """The byte tries of tokens, one for each decoder state, whose number its root has.
 
     children: byte → node, for each node
-    ends:     whether a token ends at the node
+    ends:     the roots to go on from after a token that ends at the node; of a root, those that
+              tokens which spell nothing lead to
     rest:     the shortest way from a node to the end of a token: its length and first byte
     """
 
-    def __init__(self, tokens: Iterable[bytes]) -> None:
-        self.children: list[dict[int, int]] = [{}]
-        self.ends: list[bool] = [False]
-        for token in sorted(tokens):
-            node = 0
-            for byte in token:
-                child = self.children[node].get(byte)
-                if child is None:
-                    child = self.children[node][byte] = len(self.children)
-                    self.children.append({})
-                    self.ends.append(False)
-                node = child
-            self.ends[node] = True
+    def __init__(self, decoder: Decoder) -> None:
+        self.roots = len(decoder)
+        self.children: list[dict[int, int]] = [{} for _ in decoder]
+        self.ends: list[set[int]] = [set() for _ in decoder]
+        for root, moves in enumerate(decoder):
+            for token, after in sorted(moves):
+                node = root
+                for byte in token:
+                    child = self.children[node].get(byte)
+                    if child is None:
+                        child = self.children[node][byte] = len(self.children)
+                        self.children.append({})
+                        self.ends.append(set())
+                    node = child
+                self.ends[node].add(after)
+        self._close()
         self.rest: list[tuple[int, int]] = [(0, -1)] * len(self.children)
-        for node in reversed(range(1, len(self.children))):
+        for node in reversed(range(self.roots, len(self.children))):
             if not self.ends[node]:
                 steps = self.children[node].items()
                 self.rest[node] = min((self.rest[child][0] + 1, byte) for byte, child in steps)
 
+    def _close(self) -> None:
+        """Let tokens that spell nothing follow wherever a token ends."""
+        for _ in range(self.roots):
+            for ends in self.ends:
+                ends.update(*[self.ends[root] for root in ends])
+
     def finish(self, node: int) -> bytes:
         """The shortest way from a node to the end of a token."""
         spelled = bytearray()
-        while not self.ends[node] and node:
+        while not self.ends[node] and node >= self.roots:
             byte = self.rest[node][1]
             spelled.append(byte)
             node = self.children[node][byte]
@@ -206,7 +223,7 @@ class _Trie:
 class _TokenSearch:
     """Shortest rejected concatenation of tokens, by best-first search over (subset, trie node).
 
-    At the root a concatenation is complete. In the empty subset nothing is accepted any more, so
+    At a root a concatenation is complete. In the empty subset nothing is accepted any more, so
     any way to the end of the token will do: its length is the priority. Subsets from which nothing
     can be rejected are left out.
     """
@@ -219,21 +236,22 @@ class _TokenSearch:
 
     def run(self) -> bytes | None:
         """The witness, or None. BudgetError beyond `max_states` pairs."""
-        start = (self._subsets.start, 0)
-        back: dict[tuple[Subset, int], tuple[tuple[Subset, int], int] | None] = {start: None}
-        queue: list[tuple[int, int, tuple[Subset, int]]] = [(0, 0, start)]
+        starts = [(self._subsets.start, root) for root in sorted({0, *self._trie.ends[0]})]
+        back: dict[tuple[Subset, int], tuple[tuple[Subset, int], int] | None]
+        back = dict.fromkeys(starts)
+        queue: list[tuple[int, int, tuple[Subset, int]]] = [(0, 0, start) for start in starts]
         while queue:
             _, length, pair = heapq.heappop(queue)
             subset, node = pair
             if subset == 0:
                 return _spelled(back, pair) + self._trie.finish(node)
-            if node == 0 and not self._subsets.accepting[subset]:
+            if node < self._trie.roots and not self._subsets.accepting[subset]:
                 return _spelled(back, pair)
             for byte, child in self._trie.children[node].items():
                 after = self._subsets.step(subset, byte)
                 if after not in self._fallible:
                     continue
-                for target in (child, 0) if self._trie.ends[child] else (child,):
+                for target in (child, *sorted(self._trie.ends[child])):
                     if (after, target) not in back:
                         back[after, target] = (pair, byte)
                         bound = length + 1 + (self._trie.rest[target][0] if after == 0 else 0)

@@ -64,11 +64,14 @@ class CompiledRule:
         """The transducer over bytes. FstError if its labels can't be read."""
         return self.to_fst()
 
-    def to_fst(self, warn: Warn = warn_default) -> Fst:
-        """As `fst`, with a callback for warnings (dropped weights, unreachable symbols)."""
+    def to_fst(self, warn: Warn = warn_default, *, weights: bool = False) -> Fst:
+        """As `fst`, with a callback for warnings (dropped weights, unreachable symbols). weights:
+        whether to keep them."""
         from lmfst.fst import from_openfst
 
-        return from_openfst(self.openfst, name=self.name, names=self.labels, warn=warn)
+        return from_openfst(
+            self.openfst, name=self.name, names=self.labels, weights=weights, warn=warn
+        )
 
 
 class CompiledModule:

@@ -1,9 +1,18 @@
-"""Documents in, rows out: text, JSONL and TSV, plain or gzip, files or pipes."""
+"""Documents in, rows out: text, JSONL, tables and FASTA, plain or gzip, files or pipes."""
 
 from __future__ import annotations
 
 from lmfst.io.documents import Document, read_documents
+from lmfst.io.outputs import Output, OutputWriter
 from lmfst.io.rows import RowWriter, open_rows
 from lmfst.io.stdout import Stdout
 
-__all__ = ["Document", "RowWriter", "Stdout", "open_rows", "read_documents"]
+__all__ = [
+    "Document",
+    "Output",
+    "OutputWriter",
+    "RowWriter",
+    "Stdout",
+    "open_rows",
+    "read_documents",
+]

@@ -1,9 +1,9 @@
 """Reading documents as bytes from files and pipes, one at a time.
 
-A document is a line, a whole file, the `text` of a JSON object, or a FASTA record. Nothing is
-decoded: NUL and bytes that are no UTF-8 are bytes like others. What a file format adds around the
-text is removed, with a warning: the CR of CRLF line ends and a UTF-8 byte-order mark. UTF-16 is an
-error.
+A document is a line, a whole file, the `text` of a JSON object or of a row of a table, or a FASTA
+record. Nothing is decoded: NUL and bytes that are no UTF-8 are bytes like others. What a file
+format adds around the text is removed, with a warning: the CR of CRLF line ends and a UTF-8
+byte-order mark. UTF-16 is an error.
 
 Reading is streaming: a line is handed on as soon as it is complete, also out of a gzip pipe.
 """
@@ -16,36 +16,61 @@ import json
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Literal, NoReturn, cast
 
 from lmfst.errors import InputError, UsageError
+from lmfst.io import tables
+from lmfst.io.lines import ended, likeness, numbered
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-DocMode = Literal["auto", "line", "file", "jsonl", "fasta"]
+Form = Literal["line", "file", "jsonl", "csv", "tsv", "fasta"]
+"""What a document is in its file."""
+DocMode = Literal["auto", "line", "file", "jsonl", "csv", "tsv", "fasta"]
 Warn = Callable[[str], None]
+Header = Callable[[Form, list[str]], None]
 
 STDIN = "-"
-_JSONL_SUFFIXES = (".jsonl", ".ndjson")
-_FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".faa", ".frn")
+_SUFFIXES: dict[Form, tuple[str, ...]] = {
+    "jsonl": (".jsonl", ".ndjson"),
+    "csv": (".csv",),
+    "tsv": (".tsv",),
+    "fasta": (".fa", ".fasta", ".fna", ".ffn", ".faa", ".frn"),
+}
 _GZIP_MAGIC = b"\x1f\x8b"
-_UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class Document:
-    """One document: its `id`, its bytes, and its `origin` "FILE:LINE" for messages. is_sequence:
-    whether it is a biological sequence, whose letters mean the same in either case."""
+    """One document: its `id`, its bytes, and its `origin` "FILE:LINE" for messages.
+
+    is_sequence: whether it is a biological sequence, whose letters mean the same in either case.
+    form: what it is in its file. row: all fields of its row, JSON object or FASTA record (`header`)
+    as they were read, in order. extra: those of them that are neither its text nor its id, to be
+    passed on beside what is said of it.
+    """
 
     id: str
     text: bytes
     origin: str
     is_sequence: bool = False
+    form: Form = "line"
+    row: Mapping[str, object] = field(default_factory=dict, hash=False)
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns, or keys, of text and id that were asked for; None: the usual ones. header: who
+    is told the columns of a table."""
+
+    text: str | None = None
+    id: str | None = None
+    header: Header | None = None
 
 
 def _default_warn(message: str) -> None:
@@ -53,40 +78,56 @@ def _default_warn(message: str) -> None:
 
 
 def read_documents(
-    path: str, *, doc: DocMode = "auto", warn: Warn = _default_warn
+    path: str,
+    *,
+    doc: DocMode = "auto",
+    text_column: str | None = None,
+    id_column: str | None = None,
+    header: Header | None = None,
+    warn: Warn = _default_warn,
 ) -> Iterator[Document]:
     """The documents of the file `path`, or of the standard input for `-`.
 
-    `doc` is "line" (id: the line's number), "file" (id: the path), "jsonl" (one object with `text`
-    and perhaps `id` a line; else the id is the line's number), "fasta" (see `lmfst.io.fasta`), or
-    "auto": JSONL or FASTA by the file's suffix, else lines. Gzip data are recognised and unpacked.
-    `warn` takes one message each for an empty file, CRLF line ends and a byte-order mark.
+    `doc` is "line" (id: the line's number), "file" (id: the path), "jsonl" (an object a line; id:
+    its `id` or else the line's number), "csv" or "tsv" (a row each, see `lmfst.io.tables`; id: the
+    column `id` or else the row's number), "fasta" (see `lmfst.io.fasta`), or "auto": by the file's
+    suffix, else lines. text_column, id_column: the column or key of text and id; None: `text`, and
+    `id` if there is one. header: is called with the columns of a table, before its rows. Gzip data
+    are recognised and unpacked. `warn` takes one message each for an empty file, CR and CRLF line
+    ends, a byte-order mark, and lines that look like a table, JSON lines or FASTA.
 
-    Raises UsageError for an unknown `doc` at once, and InputError while iterating for a file that
-    can't be read, damaged gzip data, UTF-16, JSON lines without a text, and bad FASTA.
+    Raises UsageError for an unknown `doc`, and for columns where there are none, at once, and
+    InputError while iterating for a file that can't be read, damaged gzip data, UTF-16, JSON lines
+    without a text, bad tables and bad FASTA.
     """
-    readers = {"line": _lines, "file": _file, "jsonl": _jsonl, "fasta": _fasta}
     if doc == "auto":
         doc = _by_suffix(path.removesuffix(".gz").lower())
-    if doc not in readers:
-        raise UsageError(f"expected doc to be auto, line, file, jsonl or fasta, found {doc!r}")
-    return _read(path, readers[doc], warn)
+    if doc not in _READERS:
+        known = f"auto, {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]}"
+        raise UsageError(f"expected doc to be {known}, found {doc!r}")
+    columns = _Columns(text_column, id_column, header)
+    if (text_column, id_column) != (None, None) and doc not in ("jsonl", "csv", "tsv"):
+        raise UsageError(
+            f"{path}: --text-column and --id-column are those of tables and JSON lines, and a "
+            f"document is a {doc}",
+            hint="add --doc csv, tsv or jsonl",
+        )
+    return _read(path, _READERS[doc], columns, warn)
 
 
-def _by_suffix(path: str) -> DocMode:
-    if path.endswith(_JSONL_SUFFIXES):
-        return "jsonl"
-    return "fasta" if path.endswith(_FASTA_SUFFIXES) else "line"
+def _by_suffix(path: str) -> Form:
+    for form, suffixes in _SUFFIXES.items():
+        if path.endswith(suffixes):
+            return form
+    return "line"
 
 
-def _read(
-    path: str, reader: Callable[[IO[bytes], str, Warn], Iterator[Document]], warn: Warn
-) -> Iterator[Document]:
+def _read(path: str, reader: _Reader, columns: _Columns, warn: Warn) -> Iterator[Document]:
     name = "<stdin>" if path == STDIN else path
     found = False
     try:
         with _open(path) as stream:
-            for document in reader(stream, name, warn):
+            for document in reader(stream, name, columns, warn):
                 found = True
                 yield document
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -96,12 +137,20 @@ def _read(
     except OSError as error:
         raise InputError(f"{name}: reading failed: {error.strerror or error}") from None
     if not found:
-        warn(f"{name}: the file is empty; there are no documents in it")
+        what = (
+            "there are no rows after the header" if reader in (_csv, _tsv) else "the file is empty"
+        )
+        warn(f"{name}: {what}; there are no documents in it")
 
 
-def _lines(stream: IO[bytes], name: str, warn: Warn) -> Iterator[Document]:
+def _lines(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
     warned = False
-    for number, line in _numbered(stream, name, warn):
+    first = b""
+    for number, line in ended(numbered(stream, name, warn), name, warn, is_text=True):
+        if number == 1:
+            first = line
+        elif number == 2 and (what := likeness(first, line)):
+            warn(f"{name}:1: this line is read as text, and looks like {what}")
         text = line.removesuffix(b"\n")
         if text.endswith(b"\r") and len(text) < len(line):
             text = text[:-1]
@@ -111,48 +160,78 @@ def _lines(stream: IO[bytes], name: str, warn: Warn) -> Iterator[Document]:
         yield Document(str(number), text, f"{name}:{number}")
 
 
-def _file(stream: IO[bytes], name: str, warn: Warn) -> Iterator[Document]:
-    text = b"".join(line for _, line in _numbered(stream, name, warn))
+def _file(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
+    text = b"".join(line for _, line in numbered(stream, name, warn))
     if text:
-        yield Document(name, text, name)
+        yield Document(name, text, name, form="file")
 
 
-def _jsonl(stream: IO[bytes], name: str, warn: Warn) -> Iterator[Document]:
-    for number, line in _numbered(stream, name, warn):
+def _jsonl(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
+    for number, line in ended(numbered(stream, name, warn), name, warn, is_text=False):
         if line.strip():
-            yield _from_json(line, number, f"{name}:{number}")
+            yield _from_json(line, number, f"{name}:{number}", columns)
 
 
-def _fasta(stream: IO[bytes], name: str, warn: Warn) -> Iterator[Document]:
+def _csv(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
+    return _table(stream, name, "csv", columns, warn)
+
+
+def _tsv(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
+    return _table(stream, name, "tsv", columns, warn)
+
+
+def _table(
+    stream: IO[bytes], name: str, kind: tables.Kind, columns: _Columns, warn: Warn
+) -> Iterator[Document]:
+    lines = ended(numbered(stream, name, warn), name, warn, is_text=False)
+    names, rows = tables.rows(lines, name, kind, warn)
+    text, key = tables.chosen(names, columns.text, columns.id, name)
+    if columns.header is not None:
+        columns.header(kind, names)
+    others = [column for column in names if column not in (text, key)]
+    for row in rows:
+        fields = row.fields
+        yield Document(
+            str(row.number) if key is None else tables.shown(fields[key]),
+            fields[text].encode("utf-8", "surrogateescape"),
+            f"{name}:{row.line}",
+            form=kind,
+            row=fields,
+            extra={column: tables.shown(fields[column]) for column in others},
+        )
+
+
+def _fasta(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
     from lmfst.io.fasta import records
 
-    for title, line, sequence in records(_numbered(stream, name, warn), name, warn):
-        yield Document(title, sequence, f"{name}:{line}: record {title!r}", is_sequence=True)
+    lines = ended(numbered(stream, name, warn), name, warn, is_text=False)
+    for title, line, sequence in records(lines, name, warn):
+        origin = f"{name}:{line}: record {title!r}"
+        yield Document(
+            title, sequence, origin, is_sequence=True, form="fasta", row={"header": title}
+        )
 
 
-def _numbered(stream: IO[bytes], name: str, warn: Warn) -> Iterator[tuple[int, bytes]]:
-    """The lines with their 1-based numbers; the first one without its byte-order mark."""
-    number = 0
-    while line := stream.readline():
-        number += 1
-        if number == 1:
-            if line.startswith(_UTF16_MARKS):
-                raise InputError(
-                    f"{name}: expected UTF-8 text, found the byte-order mark of UTF-16",
-                    hint="convert it, for instance with: iconv -f UTF-16 -t UTF-8",
-                )
-            if line.startswith(_UTF8_MARK):
-                warn(f"{name}: begins with a UTF-8 byte-order mark; it is not taken as text")
-                line = line.removeprefix(_UTF8_MARK)
-        if line:
-            yield number, line
+_Reader = Callable[[IO[bytes], str, _Columns, Warn], Iterator[Document]]
+_READERS: dict[str, _Reader] = {
+    "line": _lines,
+    "file": _file,
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "tsv": _tsv,
+    "fasta": _fasta,
+}
 
 
-def _from_json(line: bytes, number: int, origin: str) -> Document:
-    def fail(expected: str, found: str) -> NoReturn:
+def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Document:
+    text_key = tables.TEXT if columns.text is None else columns.text
+    id_key = tables.ID if columns.id is None else columns.id
+
+    def fail(expected: str, found: str, hint: str = "") -> NoReturn:
+        usual = f'{{"id": "1", "{text_key}": "..."}}'
         raise InputError(
             f"{origin}: expected {expected}, found {found}",
-            hint='every line is an object such as {"id": "1", "text": "..."}',
+            hint=hint or f"every line is an object such as {usual}",
         )
 
     try:
@@ -166,13 +245,22 @@ def _from_json(line: bytes, number: int, origin: str) -> Document:
         fail("a JSON object", str(error))
     if not isinstance(record, dict):
         fail("a JSON object", type(record).__name__)
-    text, key = record.get("text"), record.get("id", number)
+    text, key = record.get(text_key), record.get(id_key, number if columns.id is None else None)
     if not isinstance(text, str):
-        fail('a string under "text"', "none" if text is None else type(text).__name__)
+        keys = ", ".join(map(repr, record)) or "none"
+        fail(
+            f'a string under "{text_key}"',
+            "none" if text is None else type(text).__name__,
+            f"the keys are {keys}: name the one of the text with --text-column",
+        )
     if not isinstance(key, str | int) or isinstance(key, bool):
-        fail('a string or an integer under "id"', type(key).__name__)
+        found = "none" if key is None else type(key).__name__
+        fail(f'a string or an integer under "{id_key}"', found)
+    extra = {name: value for name, value in record.items() if name not in (text_key, id_key)}
     try:
-        return Document(str(key), text.encode("utf-8"), origin)
+        return Document(
+            str(key), text.encode("utf-8"), origin, form="jsonl", row=record, extra=extra
+        )
     except UnicodeEncodeError as error:
         fail("text that UTF-8 can encode", f"the lone surrogate {text[error.start]!a}")
 

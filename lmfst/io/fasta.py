@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from lmfst.errors import InputError
+from lmfst.io.lines import MEND
 
 _ENCODING = ("utf-8", "surrogateescape")
 
@@ -50,13 +51,19 @@ def _checked(lines: Iterator[tuple[int, bytes]], name: str, headers: deque[int])
     begun = False
     for number, line in lines:
         if line.startswith(b">"):
+            if b"\r" in line.removesuffix(b"\n").removesuffix(b"\r"):
+                raise InputError(
+                    f"{name}:{number}: a header has a carriage return (CR) amid it: some lines of "
+                    "the file end with LF, others with CR alone",
+                    hint=f"make them all LF: {MEND}",
+                )
             headers.append(number)
             begun = True
         elif line.strip() and not begun:
             raise InputError(
                 f"{name}:{number}: expected a FASTA header, a line that begins with >, found "
                 f"{line[:20].decode(*_ENCODING)!r}",
-                hint="for other formats use --doc line, file or jsonl",
+                hint="for other formats use --doc line, file, jsonl, csv or tsv",
             )
         text = line.decode(*_ENCODING)
         yield text if line.startswith(b">") else "".join(text.split()) + "\n"

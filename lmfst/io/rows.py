@@ -5,6 +5,10 @@ line ends, and the escapes \t \n \r \\ inside fields; None is an empty field. JS
 numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
 both, a float has its shortest form of at most 10 significant digits.
 
+What is passed on beside a row (the other columns of a table that was read) stands after its own
+columns, as it is. A name that is one of these already gets `input_` before it. In TSV the first row
+decides which columns there are.
+
 A file appears under its name when it is complete; before that, and after an error, there is
 nothing but what was there already. Pipes and devices are written to directly.
 """
@@ -16,7 +20,8 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,22 +34,44 @@ from lmfst.temporary import new_file
 
 RowFormat = Literal["tsv", "jsonl"]
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+PASSED = "input_"
+"""What comes before the name of a column that is passed on where lmfst has one of that name."""
+
+ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def open_rows(
-    path: str | None, fmt: RowFormat, columns: Sequence[str], *, escaped: Sequence[str] = ()
+    path: str | None,
+    fmt: RowFormat,
+    columns: Sequence[str],
+    *,
+    escaped: Sequence[str] = (),
+    warn: Callable[[str], None] = warnings.warn,
 ) -> RowWriter:
     """A writer of rows with the given `columns` to `path`; None or `-` is the standard output.
 
-    escaped: columns whose text is one line with escapes of its own already.
+    escaped: columns whose text is one line with escapes of its own already. warn: takes one message
+    for each column passed on that gets another name, or none.
     A path that ends in .gz is compressed. Raises UsageError for an unknown format, InputError for a
     place that can't be written to, there and then or later (a full disk).
     """
     if fmt not in ("tsv", "jsonl"):
         raise UsageError(f"expected the format tsv or jsonl, found {fmt!r}")
     sink = Stdout() if path is None or path == "-" else _place(path)
-    return RowWriter(sink, fmt, columns, escaped)
+    return RowWriter(sink, fmt, columns, escaped, warn)
+
+
+def names_beside(own: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """New names for `names`, where a row has the columns `own` already; all are different."""
+    taken = {*own, *names}
+    found = {}
+    for name in names:
+        new = name
+        while new in own or (new != name and new in taken):
+            new = PASSED + new
+        taken.add(new)
+        found[name] = new
+    return found
 
 
 class RowWriter:
@@ -59,6 +86,7 @@ class RowWriter:
         fmt: RowFormat,
         columns: Sequence[str],
         escaped: Sequence[str] = (),
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         self._sink = sink
         self._columns = tuple(columns)
@@ -66,25 +94,53 @@ class RowWriter:
         self._escaped = frozenset(escaped)
         self._tsv = fmt == "tsv"
         self._begun = not self._tsv
+        self._warn, self._warned = warn, set[str]()
+        self._passed: dict[str, str] = {}
 
-    def write(self, row: Mapping[str, object]) -> None:
-        """Write one row; columns it lacks are empty. UsageError if it has others."""
+    def write(self, row: Mapping[str, object], passed: Mapping[str, object] | None = None) -> None:
+        """Write one row, and what is passed on beside it; columns it lacks are empty. UsageError if
+        it has others."""
+        passed = passed or {}
         if not row.keys() <= self._allowed:
             extra = sorted(row.keys() - self._allowed)
             raise UsageError(f"expected a row of {list(self._columns)}, found {extra} too")
         values = [row.get(name) for name in self._columns]
+        if passed.keys() != self._passed.keys():
+            self._pass(passed)
         self._begin()
         if self._tsv:
-            self._put("\t".join(map(self._text, self._columns, values)))
+            beside = [_passed_field(passed.get(name)) for name in self._passed]
+            self._put("\t".join([*map(self._text, self._columns, values), *beside]))
         else:
             record = {name: _json(v) for name, v in zip(self._columns, values, strict=True)}
-            self._put(_dumps(record))
+            beside_it = {self._passed[name]: exact(value) for name, value in passed.items()}
+            self._put(_dumps(record | beside_it))
+
+    def _pass(self, passed: Mapping[str, object]) -> None:
+        """Decide on the columns for what is passed on, as far as that is open."""
+        if self._tsv and self._begun:
+            for name in passed.keys() - self._passed.keys():
+                self._say(
+                    f"column {name!r} is left out: the first row, which decides on the columns of "
+                    "TSV, has none of that name (--format jsonl keeps it)"
+                )
+            return
+        self._passed = names_beside(self._columns, list(passed))
+        for name, new in self._passed.items():
+            if name != new:
+                self._say(f"column {name!r} of the input is called {new!r} in the output")
+
+    def _say(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._warn(message)
 
     def _begin(self) -> None:
         """The header, before the first row or at the end of none."""
         if not self._begun:
             self._begun = True
-            self._put("\t".join(name.translate(_ESCAPES) for name in self._columns))
+            names = [*self._columns, *self._passed.values()]
+            self._put("\t".join(name.translate(ESCAPES) for name in names))
 
     def _text(self, column: str, value: object) -> str:
         if column in self._escaped and isinstance(value, str):
@@ -223,14 +279,14 @@ def _field(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value.translate(_ESCAPES)
+        return value.translate(ESCAPES)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, numbers.Integral):
         return str(int(value))
     if isinstance(value, numbers.Real):
         return _float(float(value))
-    return _dumps(_json(value)).translate(_ESCAPES)
+    return _dumps(_json(value)).translate(ESCAPES)
 
 
 def _float(value: float) -> str:
@@ -252,6 +308,23 @@ def _json(value: object) -> object:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_json(item) for item in value]
     raise TypeError(f"expected text, a number, a list or a mapping, found {type(value).__name__}")
+
+
+def exact(value: object) -> object:
+    """A value as it was read, of JSON or of a table: no digit of a number goes."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _float(value)
+    if isinstance(value, dict):
+        return {key: exact(item) for key, item in value.items()}
+    return [exact(item) for item in value] if isinstance(value, list) else value
+
+
+def _passed_field(value: object) -> str:
+    """One TSV field of what is passed on."""
+    value = exact(value)
+    if value is None:
+        return ""
+    return (value if isinstance(value, str) else _dumps(value)).translate(ESCAPES)
 
 
 def _dumps(value: object) -> str:

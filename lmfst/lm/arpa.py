@@ -4,7 +4,9 @@ The format is a text file with a `\data\` header that counts the n-grams of each
 `\N-grams:` an order, and `\end\`. A line is `log10p TAB words [TAB log10 backoff]`; words are
 separated by blanks. Text before `\data\` is a comment. Files may be gzip-compressed.
 
-Reading is strict: what doesn't fit is a ModelError that names file, line and the expectation.
+Reading is strict: what doesn't fit is a ModelError that names file, line and the expectation. A
+UTF-8 byte-order mark is dropped with a warning; that of UTF-16 is an error, and so are files that
+are no text (packed in other ways, KenLM's binary ones).
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import gzip
 import io
 import math
 import re
+import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import IO, NoReturn
@@ -22,27 +25,45 @@ from typing import IO, NoReturn
 from lmfst.errors import ModelError
 from lmfst.lm.ngram import LOG10_ZERO, Entry, Gram, NgramLM, NgramTables
 
+Warn = Callable[[str], None]
+
 _COUNT = re.compile(r"ngram\s+([0-9]+)\s*=\s*([0-9]+)")
 _BLANKS = re.compile(r"[ \t]+")
+_BLANK_WORD = re.compile(r"\t +\t")
 _GZIP_MAGIC = b"\x1f\x8b"
+_UTF8_MARK = b"\xef\xbb\xbf"
+_OTHERS = {
+    b"\xff\xfe": ("the byte-order mark of UTF-16", "iconv -f UTF-16 -t UTF-8"),
+    b"\xfe\xff": ("the byte-order mark of UTF-16", "iconv -f UTF-16 -t UTF-8"),
+    b"BZh": ("data packed by bzip2", "bunzip2"),
+    b"\xfd7zXZ": ("data packed by xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("data packed by zstd", "unzstd"),
+}
+"""How files begin that are no plain text: what that is, and the command that makes it so."""
+_KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
 _HINT = "the file may be cut short or not be an ARPA file; write it again"
 
 
-def read_arpa(path: str | PathLike[str]) -> NgramLM:
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
+def read_arpa(path: str | PathLike[str], *, warn: Warn = _warn) -> NgramLM:
     """The n-gram model in the ARPA file `path` (plain or gzip); ModelError if it is not one."""
-    return NgramLM(read_tables(path))
+    return NgramLM(read_tables(path, warn=warn))
 
 
-def read_tables(path: str | PathLike[str]) -> NgramTables:
+def read_tables(path: str | PathLike[str], *, warn: Warn = _warn) -> NgramTables:
     """The tables of the ARPA file `path`, log10 values as written; a missing backoff is 0.
 
-    Raises ModelError for an unreadable file, a syntax error, a word outside the unigram table, an
-    n-gram listed twice, a positive log10 probability, or counts that differ from the header's.
+    warn: called for a byte-order mark. Raises ModelError for an unreadable file, a syntax error, a
+    word outside the unigram table, an n-gram listed twice, a positive log10 probability, or counts
+    that differ from the header's.
     """
     name = str(path)
     try:
         with _open(Path(path)) as stream:
-            return _Parser(name, stream).parse()
+            return _Parser(name, stream, warn).parse()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ModelError(f"{name}: the gzip data are damaged: {error}", hint=_HINT) from None
     except OSError as error:
@@ -67,9 +88,11 @@ def write_arpa(tables: NgramTables, path: str | PathLike[str]) -> None:
 class _Parser:
     """One pass over the lines of an ARPA file."""
 
-    def __init__(self, name: str, stream: Iterable[bytes]) -> None:
+    def __init__(self, name: str, stream: Iterable[bytes], warn: Warn) -> None:
         self._name = name
+        self._warn = warn
         self._number = 0
+        self._raw = b""
         self._lines = self._decoded(stream)
         self._words: dict[str, str] = {}
 
@@ -122,6 +145,8 @@ class _Parser:
             table[words] = entry
 
     def _entry(self, line: str, order: int, top: int) -> tuple[Gram, Entry]:
+        if _BLANK_WORD.search(line):
+            self._fail("words without blanks (<0x20> is a space)", repr(line))
         fields = _BLANKS.split(line)
         if len(fields) not in (order + 1, order + 2):
             shape = f"a log10 probability, {order} words and perhaps a backoff weight"
@@ -163,15 +188,43 @@ class _Parser:
     def _decoded(self, stream: Iterable[bytes]) -> Iterator[str]:
         for raw in stream:
             self._number += 1
+            self._raw = self._begun(raw) if self._number == 1 else raw
             try:
                 # Only ASCII blanks separate: words may hold any other Unicode white space.
-                yield raw.decode("utf-8").strip(" \t\r\n")
+                yield self._raw.decode("utf-8").strip(" \t\r\n")
             except UnicodeDecodeError as error:
-                self._fail("UTF-8 text", f"the byte 0x{raw[error.start]:02x}")
+                self._fail("UTF-8 text", f"the byte 0x{self._raw[error.start]:02x}")
+
+    def _begun(self, line: bytes) -> bytes:
+        """The first line without a byte-order mark; ModelError if it tells of another format."""
+        for magic, (what, command) in _OTHERS.items():
+            if line.startswith(magic):
+                raise ModelError(
+                    f"{self._name}: expected UTF-8 text, plain or packed by gzip, found {what}",
+                    hint=f"convert it, for instance with: {command}",
+                )
+        if line.startswith(_KENLM_MAGIC):
+            raise ModelError(
+                f"{self._name}: expected an ARPA file, found a binary file of KenLM",
+                hint="give the ARPA file that it was built from, lmplz's output",
+            )
+        if line.startswith(_UTF8_MARK):
+            self._warn(f"{self._name}: begins with a UTF-8 byte-order mark; it is dropped")
+        return line.removeprefix(_UTF8_MARK)
 
     def _fail(self, expected: str, found: str) -> NoReturn:
-        message = f"{self._name}, line {self._number}: expected {expected}, found {found}"
-        raise ModelError(message, hint=_HINT)
+        where = f"{self._name}, line {self._number}"
+        if b"\r" in self._raw.rstrip(b"\r\n"):
+            raise ModelError(
+                f"{where}: expected line ends LF or CRLF, found a CR within the line",
+                hint="convert line ends that are CR alone, for instance with: tr '\\r' '\\n'",
+            )
+        if b"\0" in self._raw:
+            raise ModelError(
+                f"{where}: expected UTF-8 text, found a byte 0, as in UTF-16",
+                hint="convert it, for instance with: iconv -f UTF-16LE -t UTF-8",
+            )
+        raise ModelError(f"{where}: expected {expected}, found {found}", hint=_HINT)
 
 
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:

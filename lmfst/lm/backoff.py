@@ -1,9 +1,9 @@
 """N-gram models from ARPA files as source models.
 
-Tokens are their own UTF-8 bytes (`<0xNN>` is the byte NN), `<s>` and `</s>` are BOS and EOS. The
-state of
-a history is the longest suffix that matters to the model, so contexts that share it merge: sums
-over exponentially many source strings become exact and polynomial.
+Tokens are their own UTF-8 bytes (`<0xNN>` is the byte NN), perhaps with a separator between them
+(`lmfst.vocab.words`); `<s>` and `</s>` are BOS and EOS. The state of a history is the longest
+suffix that matters to the model, so contexts that share it merge: sums over exponentially many
+source strings become exact and polynomial.
 """
 
 from __future__ import annotations

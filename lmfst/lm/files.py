@@ -177,6 +177,12 @@ def _where(name: str, revision: str | None, note: Warn) -> dict[str, Any]:
             f"the folder {name} holds no {CONFIG}, so it is no transformers model",
             hint="name the folder that save_pretrained wrote, or a .gguf file in it",
         )
+    if path.is_file():
+        raise ModelError(
+            f"{name} is a file: expected a model folder, or a file whose name ends in .gguf, .arpa "
+            "or .arpa.gz",
+            hint="name the folder of the model; rename an n-gram model in ARPA format",
+        )
     if not path.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ModelError(f"there is no model folder {name}", hint="check the path given to --model")
     found = {"pretrained_model_name_or_path": name}

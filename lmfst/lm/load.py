@@ -15,10 +15,13 @@ from lmfst.errors import ModelError, UsageError
 from lmfst.lm.base import LM
 from lmfst.lm.ends import begin_token, end_tokens
 from lmfst.lm.files import PACKAGED, ModelFiles, model_files
+from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
-from lmfst.lm.token_types import vocab_of_model
+from lmfst.lm.token_types import token_types, with_types
 from lmfst.resources import resource_dir
-from lmfst.vocab import Vocab, vocab_from_symbols
+from lmfst.vocab import Vocab, read_tokenizer, vocab_from_symbols
+from lmfst.vocab.prefix import PREFIX_SPACE, PrefixSpace
+from lmfst.vocab.words import NO_MARKS, separator_of
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +40,7 @@ def load_lm(
     *,
     bos: str = "auto",
     specials: str = "drop",
+    prefix_space: str = "auto",
     dtype: str = "float32",
     device: str = "cpu",
     revision: str | None = None,
@@ -44,6 +48,8 @@ def load_lm(
     context: int | None = None,
     threads: int | None = None,
     compiled: bool = False,
+    separator: str | None = None,
+    marks: str = NO_MARKS,
     tree: bool = True,
     warn: Warn = lambda message: None,
     note: Warn = lambda message: None,
@@ -51,10 +57,12 @@ def load_lm(
     """Load a language model.
 
     bos: "auto" (the model's own begin token, see `lmfst.lm.ends`), "none", or a token. specials:
-    what special tokens are, see `lmfst.vocab`. context: read the last so many tokens only, see
-    `lmfst.lm.truncated`. threads: processor threads of torch in this process, for whatever uses it
-    (None: as they are). compiled: see `lmfst.lm.compiled`. tree: evaluate contexts as token trees
-    where the model can.
+    what special tokens are, see `lmfst.vocab`. prefix_space: whether a space at the very start is
+    the model's own and none of the text's: "auto", "yes" or "no", see `lmfst.vocab.prefix`.
+    context: read the last so many tokens only, see `lmfst.lm.truncated`. threads: processor threads
+    of torch in this process, for whatever uses it (None: as they are). compiled: see
+    `lmfst.lm.compiled`. separator, marks: what stands between the tokens of an n-gram model, see
+    `lmfst.vocab.words`. tree: evaluate contexts as token trees where the model can.
     warn, note: called with warnings and progress notes.
 
     Raises ModelError if it can't be loaded, UsageError for a setting outside its range.
@@ -63,17 +71,29 @@ def load_lm(
         raise UsageError(f"--specials must be one of {', '.join(SPECIALS)}, not {specials!r}")
     if dtype not in DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    if prefix_space not in PREFIX_SPACE:
+        raise UsageError(
+            f"--prefix-space must be one of {', '.join(PREFIX_SPACE)}, not {prefix_space!r}"
+        )
     if threads is not None:
         _set_threads(threads)
     kind = cast(Specials, specials)
-    if name.endswith(ARPA):
+    if name.lower().endswith(ARPA):
         if context is not None:
             raise UsageError(
                 "--context is for transformers models; an n-gram model's order says how much it "
                 "reads",
                 hint="leave --context out: sums under n-gram models are exact with --exact",
             )
-        return _load_arpa(name, bos=bos, specials=kind, warn=warn)
+        if prefix_space != "auto":
+            raise UsageError("--prefix-space is for transformers models: n-gram models have none")
+        return _load_arpa(name, bos=bos, specials=kind, separator=separator, marks=marks, warn=warn)
+    if separator is not None or marks != NO_MARKS:
+        option = "--separator" if separator is not None else "--marks"
+        raise UsageError(
+            f"{option} is for n-gram models ({' or '.join(ARPA)}), not {name!r}",
+            hint=f"leave {option} out: the model's tokenizer says what stands between its tokens",
+        )
     prepare_library()
     from lmfst.lm.compiled import compile_layers
     from lmfst.lm.transformers import TransformersLM
@@ -89,20 +109,36 @@ def load_lm(
         model = load_model(files, config, dtype).to(place).eval()
         rows = _matching_rows(model, tokenizer, files, warn)
         ends = end_tokens(files, tokenizer, model, rows)
+        known = known_of_files(files, tokenizer)
         begin = begin_token(files, tokenizer, bos, rows, warn)
-        vocab = vocab_of_model(files, tokenizer, size=rows, eos=ends, specials=kind, warn=warn)
+        types = token_types(files, tokenizer, rows)
     if compiled:
         note("compiling the model's layers")
         compile_layers(model)
+    reading = read_tokenizer(
+        tokenizer,
+        size=rows,
+        eos=ends,
+        specials=kind,
+        prefix_space=cast(PrefixSpace, prefix_space),
+        known=known,
+        warn=warn,
+    )
+    vocab = with_types(reading.vocab, types, text=kind == "text")
     _refuse_specials(kind, vocab, name)
+    facts = {
+        "model": name,
+        "revision": files.commit or revision,
+        "prefix_space": "yes" if reading.prefixed else "no",
+    }
     lm = TransformersLM(
         model,
         vocab,
         bos=begin,
         batch_tokens=batch_tokens,
-        tokenizer=tokenizer,
+        encode=reading.encode,
         tree=tree,
-        facts={"model": name, "revision": files.commit or revision},
+        facts=facts,
         warn=warn,
     )
     if context is None:
@@ -117,29 +153,63 @@ def load_lm(
 def load_guide(name: str, *, warn: Warn) -> BackoffLM:
     """The n-gram model that a guide's name means: a file, or the one packaged with a model.
 
-    Raises as `load_lm` does, UsageError for another kind of model.
+    Raises as `load_lm` does, UsageError for another kind of model, ModelError where most tokens are
+    no single bytes.
     """
     if name in PACKAGED:
         name = str(resource_dir("data") / name / "markov5.arpa")
-    elif not name.endswith(ARPA):
+    elif not name.lower().endswith(ARPA):
         raise UsageError(
             f"--guide must be an n-gram model, not {name!r}",
             hint=f"give a {' or '.join(ARPA)} file, or {', '.join(PACKAGED)}",
         )
-    return _load_arpa(name, bos="auto", specials="drop", warn=warn)
+    lm = _load_arpa(name, bos="auto", specials="drop", warn=warn, sums=False)
+    texts = [text for text in lm.vocab.token_bytes[0] if text]
+    longer = [text for text in texts if len(text) > 1]
+    if 2 * len(longer) > len(texts):
+        shown = longer[0].decode("utf-8", "replace")
+        raise ModelError(
+            f"{name}: expected a guide over single bytes, found {len(longer)} of {len(texts)} "
+            f"tokens that are longer, such as {shown!r}",
+            hint="a guide is a model of letters, such as the A, C, G and T of DNA; a model of "
+            "words can be --model (with --separator ' '), but no guide",
+        )
+    return lm
 
 
-def _load_arpa(name: str, *, bos: str, specials: Specials, warn: Warn) -> BackoffLM:
+def _load_arpa(
+    name: str,
+    *,
+    bos: str,
+    specials: Specials,
+    warn: Warn,
+    separator: str | None = None,
+    marks: str = NO_MARKS,
+    sums: bool = True,
+) -> BackoffLM:
+    """sums: warn of probabilities that don't sum to 1."""
     from lmfst.lm.arpa import read_arpa
     from lmfst.lm.backoff import BackoffLM
+    from lmfst.lm.sums import warn_of_sums
 
     if bos not in ("auto", "none", "<s>"):
         raise UsageError(f"--bos of an n-gram model is auto, none or <s>, not {bos!r}")
-    model = read_arpa(name)
-    vocab = vocab_from_symbols(model.names, eos=model.eos_ids, specials=specials, warn=warn)
+    separator = separator_of(separator, marks)
+    model = read_arpa(name, warn=warn)
+    vocab = vocab_from_symbols(
+        model.names,
+        eos=model.eos_ids,
+        specials=specials,
+        separator=separator,
+        marks=marks,
+        warn=warn,
+    )
     _refuse_specials(specials, vocab, name)
+    if sums:
+        warn_of_sums(model, vocab, name, warn)
     begins = bos == "<s>" or (bos == "auto" and model.bos_id is not None)
-    return BackoffLM(model, vocab, bos=begins, facts={"model": name, "revision": None})
+    facts = {"model": name, "revision": None, "separator": separator, "marks": marks}
+    return BackoffLM(model, vocab, bos=begins, facts=facts)
 
 
 def _refuse_specials(specials: Specials, vocab: Vocab, name: str) -> None:

@@ -141,6 +141,57 @@ class NgramLM:
         result: Floats = self._dense[states]
         return result
 
+    def sums(self) -> Floats:
+        """The sum of each state's row, Σ_w p(w | h) over all words but `<s>`: float64 [n_states].
+
+        Σ_w p(w | h) = Σ_{w listed} p*(w | h) + bow(h) · (Σ_w p(w | h') − Σ_{w listed} p(w | h')),
+        in time that grows with the number of n-grams, not with states times words.
+        """
+        size, first = len(self.names), int(self._first[1])
+        owners = np.repeat(np.arange(self.n_states), np.diff(self._first))
+        lower = self._below(owners[first:], self._tokens[first:])
+        own = np.bincount(owners, np.exp(self._logp), self.n_states)
+        with np.errstate(over="ignore"):
+            bow = np.exp(self._bow)
+        replaced = np.bincount(owners[first:], np.exp(lower), self.n_states)
+        sums = np.where(np.arange(self.n_states) == 0, np.exp(self._logp[:size]).sum(), 0.0)
+        # Shorter contexts have lower numbers: what a state falls back to is known before it.
+        for state in range(1, self.n_states):
+            left = max(0.0, sums[self._fail[state]] - replaced[state])
+            sums[state] = own[state] + (bow[state] * left if left > 0.0 else 0.0)
+        return sums
+
+    def _below(self, owners: Ints, tokens: Ints) -> Floats:
+        """log p(w | h') for entries (h, w), by states and tokens: float64 [n], nats."""
+        size = len(self.names)
+        keys = np.repeat(np.arange(self.n_states), np.diff(self._first)) * size + self._tokens
+        order = np.argsort(keys)
+        keys = keys[order]
+        at, out = self._fail[owners], np.zeros(len(owners))
+        waiting = np.arange(len(owners))
+        while len(waiting):
+            asked = at[waiting] * size + tokens[waiting]
+            place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+            listed = keys[place] == asked
+            out[waiting[listed]] += self._logp[order[place[listed]]]
+            waiting = waiting[~listed]
+            # The empty history lists every word, so this ends there.
+            out[waiting] += self._bow[at[waiting]]
+            at[waiting] = self._fail[at[waiting]]
+        return out
+
+    def possible(self, spelled: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """The states of histories of words that may occur, after `<s>` or none: bool [n_states].
+
+        spelled: bool [V], the words that may occur.
+        """
+        begins = self._last == self.bos_id if self.bos_id is not None else np.zeros_like(self._last)
+        found = (self._last < 0) | ((self._parent == 0) & begins.astype(bool))
+        found |= (self._last >= 0) & (self._parent == 0) & spelled[self._last]
+        for _ in range(self.order):
+            found |= (self._parent > 0) & found[self._parent] & spelled[self._last]
+        return found
+
     def context(self, state: int) -> tuple[int, ...]:
         """The history that `state` stands for, as token ids, oldest first."""
         _check_range(np.array([state]), self.n_states, "states")

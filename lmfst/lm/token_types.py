@@ -9,17 +9,16 @@ files are taken as the library has them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from lmfst.lm.files import TOKENIZER, ModelFiles
 from lmfst.lm.gguf_file import MODEL, TYPES, gguf_value
 from lmfst.lm.tokenizer_files import sentencepiece_model
-from lmfst.vocab import Vocab, vocab_from_tokenizer
+from lmfst.vocab import Vocab
 from lmfst.vocab.reading import NO_TOKEN
 
-Warn = Callable[[str], None]
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """The types, the same numbers in both kinds of files. Symbols that a user defined are text."""
 _ROLES = tuple(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
@@ -52,26 +51,6 @@ def token_types(files: ModelFiles, tokenizer: Any, size: int) -> TokenTypes:
         symbols &= {*tokenizer.all_special_ids, *(i for i, token in added if token.special)}
         symbols -= _named_special(files, tokenizer)
     return TokenTypes(frozenset(special), frozenset(symbols), hidden)
-
-
-def vocab_of_model(
-    files: ModelFiles,
-    tokenizer: Any,
-    *,
-    size: int,
-    eos: list[int],
-    specials: Literal["drop", "text", "error"],
-    warn: Warn,
-) -> Vocab:
-    """The vocabulary of a model's tokenizer, see `vocab_from_tokenizer`, by the types in its files.
-
-    Raises as that does, and ModelError for a GGUF file whose metadata can't be read.
-    """
-    types = token_types(files, tokenizer, size)
-    # What is special spells its written form first, so that symbols among it do.
-    first = "text" if types.text else specials
-    vocab = vocab_from_tokenizer(tokenizer, size=size, eos=eos, specials=first, warn=warn)
-    return with_types(vocab, types, text=specials == "text")
 
 
 def with_types(vocab: Vocab, types: TokenTypes, *, text: bool) -> Vocab:

@@ -25,6 +25,7 @@ from lmfst.lm.head import Usage, find_head
 from lmfst.lm.memory import fitting_tokens, out_of_memory
 from lmfst.lm.tree import TreeSession
 from lmfst.vocab import Vocab
+from lmfst.vocab.prefix import Encode
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,9 @@ class TransformersLM(LM):
 
     model: a loaded model in evaluation mode. vocab: its vocabulary. bos: the id that every document
     begins with, or None: then the first token is uniform over the support, since such a model says
-    nothing about it. tokenizer: for canonical tokens; only speed depends on it. tree: use the
-    token-tree route if the model takes it. facts: provenance for `describe`.
+    nothing about it. encode: the tokenizer's own tokens of a text, without which speed suffers, and
+    what a beam keeps. tree: use the token-tree route if the model takes it. facts: provenance for
+    `describe`.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class TransformersLM(LM):
         bos: int | None,
         batch_tokens: int | None = None,
         context_length: int | None = None,
-        tokenizer: Any = None,
+        encode: Encode | None = None,
         tree: bool = True,
         facts: dict[str, Any] | None = None,
         warn: Warn = lambda message: None,
@@ -65,7 +67,7 @@ class TransformersLM(LM):
         self.bos = bos
         self.batch_tokens = batch_tokens or fitting_tokens(model)
         self._model = model
-        self._tokenizer = tokenizer
+        self._encode = encode
         self.warn = warn
         self._facts = facts or {}
         self.device, self.dtype = model.device, model.dtype
@@ -86,9 +88,9 @@ class TransformersLM(LM):
         self.tree = tree and checks.takes_trees(self, known)
 
     def canonical(self, data: bytes) -> Sequence[int] | None:
-        if self._tokenizer is not None:
+        if self._encode is not None:
             try:
-                ids = self._tokenizer(data.decode(), add_special_tokens=False)["input_ids"]
+                ids = self._encode(data.decode())
                 if self.vocab.decode(ids) == data:
                     return list(ids)
             except (UnicodeDecodeError, InputError):

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from lmfst.vocab.machine import Vocab
-from lmfst.vocab.reading import vocab_from_symbols, vocab_from_tokenizer
+from lmfst.vocab.reading import (
+    Known,
+    Reading,
+    read_tokenizer,
+    vocab_from_symbols,
+    vocab_from_tokenizer,
+)
 
-__all__ = ["Vocab", "vocab_from_symbols", "vocab_from_tokenizer"]
+__all__ = [
+    "Known",
+    "Reading",
+    "Vocab",
+    "read_tokenizer",
+    "vocab_from_symbols",
+    "vocab_from_tokenizer",
+]

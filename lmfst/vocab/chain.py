@@ -37,6 +37,7 @@ class Chain:
     bytewise: which tokens spell raw bytes, so that a character may be divided among tokens.
     stages: what happens to the joined text. failed: id -> why the token can't be decoded.
     checkable: whether the library decodes every sequence of the machine's tokens without aborting.
+    waits: whether the first token is the first one that spells something.
     """
 
     first: Pieces
@@ -47,6 +48,7 @@ class Chain:
     stages: list[Stage] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     checkable: bool = True
+    waits: bool = False
 
     def apply(
         self, step: Callable[[str], Piece], first: Callable[[str], Piece] | None = None
@@ -66,7 +68,10 @@ class Chain:
             tables.append(_encoded(self.later))
         last = len(tables) - 1
         if not self.stages:
-            return tables, [[last] * len(tables[0]) for _ in tables]
+            after = [[last] * len(tables[0]) for _ in tables]
+            if self.waits:
+                after[0] = [last if piece else 0 for piece in tables[0]]
+            return tables, after
         return compose(tables, self.stages, self.failed)
 
 
@@ -247,6 +252,21 @@ def _fuse(chain: Chain, step: dict[str, Any]) -> None:
     chain.level = "whole"
 
 
+def _sentence_piece(chain: Chain, step: dict[str, Any]) -> None:
+    """SentencePiece's own decoding. It drops a space at the start of the first piece, or at that of
+    each piece until one spells something (where it merges spaces); byte pieces keep theirs."""
+    _byte_fallback(chain, step)
+    mark, drop = "▁", step["drop"]
+    if drop == "none":
+        chain.apply(lambda text: text.replace(mark, " "))
+        return
+    chain.apply(
+        lambda text: text.replace(mark, " "),
+        first=lambda text: text.removeprefix(mark).replace(mark, " "),
+    )
+    chain.waits = drop == "each"
+
+
 def _strip(chain: Chain, step: dict[str, Any]) -> None:
     content, start, stop = step["content"], step["start"], step["stop"]
     if not start and not stop:
@@ -290,6 +310,7 @@ _STEPS: dict[Any, Callable[[Chain, dict[str, Any]], None]] = {
     "Fuse": _fuse,
     "Metaspace": _metaspace,
     "Replace": _replace,
+    "SentencePiece": _sentence_piece,
     "Strip": _strip,
     "WordPiece": _word_piece,
 }

@@ -102,7 +102,7 @@ class Vocab:
         return f"{self.names[i]!r} spells nothing ({self.unmapped.get(i, 'not in this state')})"
 
     @cached_property
-    def _last_state(self) -> int:
+    def last_state(self) -> int:
         """The state that a machine stays in: the one most tokens lead to from state 0."""
         after = self.next_state[0]
         ids = [i for i, data in enumerate(self.token_bytes[0]) if data]
@@ -114,7 +114,7 @@ class Vocab:
     def duplicates(self) -> dict[bytes, list[int]]:
         """Byte strings that several ids spell, and those ids, as they are after a first token."""
         groups: dict[bytes, list[int]] = {}
-        for i, data in enumerate(self.token_bytes[self._last_state]):
+        for i, data in enumerate(self.token_bytes[self.last_state]):
             if data is not None:
                 groups.setdefault(data, []).append(i)
         return {data: ids for data, ids in groups.items() if len(ids) > 1}
@@ -138,14 +138,7 @@ class Vocab:
         O(len(data) · states).
         """
         width = len(self.token_bytes)
-        # best[position * width + state] = (tokens so far, cell before, token id)
-        best: dict[int, tuple[int, int, int]] = {0: (0, -1, -1)}
-        for position in range(len(data) + 1):
-            self._relax_empty(best, position * width)
-            for state in range(width):
-                cell = position * width + state
-                if cell in best:
-                    self._relax_spelling(best, data, cell)
+        best = self._paths(data)
         ends = [c for c in range(len(data) * width, (len(data) + 1) * width) if c in best]
         if not ends:
             return None
@@ -155,6 +148,37 @@ class Vocab:
             ids.append(token)
             cell = before
         return ids[::-1]
+
+    def spelled_length(self, data: bytes) -> int:
+        """How many bytes the longest prefix of `data` has that a token sequence spells exactly."""
+        return max(self._paths(data)) // len(self.token_bytes)
+
+    def unspelled(self, text: bytes | None) -> str:
+        """The hint as a clause of a message, "" if there is none; with the first part of `text`
+        that no tokens spell, if the text is known and they don't spell it."""
+        if not self.hint:
+            return ""
+        length = None if text is None else self.spelled_length(text)
+        if text is None or length is None or length == len(text):
+            return f"; {self.hint}"
+        rest = text[length:]
+        blank = len(rest) - len(rest.lstrip())
+        part = rest[:blank] + b"".join(rest.split(maxsplit=1)[:1])
+        shown = repr(part.decode("utf-8", "backslashreplace"))
+        return f"; no token spells {shown}, from byte {length} on: {self.hint}"
+
+    def _paths(self, data: bytes) -> dict[int, tuple[int, int, int]]:
+        """Shortest token sequences to every (position, decoder state) that can be reached:
+        position * states + state -> (tokens so far, cell before, token id)."""
+        width = len(self.token_bytes)
+        best: dict[int, tuple[int, int, int]] = {0: (0, -1, -1)}
+        for position in range(len(data) + 1):
+            self._relax_empty(best, position * width)
+            for state in range(width):
+                cell = position * width + state
+                if cell in best:
+                    self._relax_spelling(best, data, cell)
+        return best
 
     def _relax_spelling(
         self, best: dict[int, tuple[int, int, int]], data: bytes, cell: int

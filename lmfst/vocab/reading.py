@@ -11,18 +11,35 @@ import json
 import random
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from lmfst.errors import ModelError, UsageError
-from lmfst.vocab.chain import read_chain
+from lmfst.vocab.chain import Chain, read_chain
 from lmfst.vocab.machine import Vocab
+from lmfst.vocab.prefix import (
+    PREFIX_SPACE,
+    Encode,
+    Own,
+    PrefixSpace,
+    drops_space,
+    find_own,
+    without_drop,
+    without_prefix,
+)
+from lmfst.vocab.stages import Strip
+from lmfst.vocab.words import NO_MARKS, hint_of, separator_of, spaced
 
 Warn = Callable[[str], None]
 Specials = Literal["drop", "text", "error"]
 
 NO_TOKEN = "no token with this id"
-SYMBOL_SPECIALS = ("<s>", "</s>", "<unk>")
+UNKNOWABLE = "\ufffd"
+"""Stands in decoded text for what is no text."""
+UNKNOWN_SYMBOLS = ("<unk>", "<UNK>")
+SYMBOL_SPECIALS = ("<s>", "</s>", *UNKNOWN_SYMBOLS)
 
 _BYTE_SYMBOL = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -36,86 +53,200 @@ def vocab_from_symbols(
     *,
     eos: Sequence[int],
     specials: Specials = "drop",
+    separator: str | None = None,
+    marks: str = NO_MARKS,
     warn: Warn = _warn,
 ) -> Vocab:
     """The vocabulary of a model whose tokens are their own text, such as an n-gram model's.
 
     names: the token of each id; it spells its own UTF-8 bytes (lone surrogates U+DC80..U+DCFF stand
     for bytes that were not UTF-8 in the file), and `<0xNN>` spells the byte NN. specials: whether
-    `<s>`, `</s>` and `<unk>` spell nothing ("drop", "error") or their names ("text"); an EOS id
-    spells nothing. Raises ModelError for an EOS id out of range.
+    `<s>`, `</s>`, `<unk>` and `<UNK>` spell nothing ("drop", "error") or their names ("text"); an
+    EOS id spells nothing. separator: the text between neighbouring tokens, which are words then
+    (None: a space with marks, else nothing). marks: "none", "▁", "##" or "@@", see
+    `lmfst.vocab.words`.
+
+    Raises ModelError for an EOS id out of range, UsageError for other specials or marks.
     """
     _check_specials(specials)
+    separator = separator_of(separator, marks)
     controls = {i for i, name in enumerate(names) if name in SYMBOL_SPECIALS} - set(eos)
     hidden = set() if specials == "text" else controls
     ended = set(eos)
     table: list[bytes | None] = []
+    single = set()
     for i, name in enumerate(names):
         match = _BYTE_SYMBOL.fullmatch(name)
+        if match:
+            single.add(i)
         if i in ended or i in hidden:
             table.append(None)
         elif match:
             table.append(bytes([int(match[1], 16)]))
         else:
             table.append(name.encode("utf-8", "surrogateescape"))
+    token_bytes, next_state = spaced(table, single, separator, marks)
+    unknown = [names[i] for i in sorted(hidden) if names[i] in UNKNOWN_SYMBOLS]
     vocab = Vocab(
         size=len(names),
-        token_bytes=(table,),
-        next_state=([0] * len(names),),
+        token_bytes=token_bytes,
+        next_state=next_state,
         specials=frozenset(controls),
         eos=tuple(dict.fromkeys(eos)),
         unmapped={},
         names=tuple(names),
+        hint=hint_of(table, separator, marks, unknown),
     )
     _warn_if_endless(vocab, warn)
     return vocab
 
 
-def vocab_from_tokenizer(
+@dataclass(frozen=True)
+class Known:
+    """What a model's files say of its tokenizer, where the tokenizer that was made of them does
+    otherwise. None, and nothing: as the tokenizer does.
+
+    prefixed: whether a leading space is the model's own. decoder: a definition (parsed JSON).
+    encode: the tokens of a text, no special ones; decode: the text of tokens, for checks. hidden:
+    ids out of the support → why. text: ids that are text, though the tokenizer calls them special.
+    """
+
+    prefixed: bool | None = None
+    decoder: Any = None
+    encode: Encode | None = None
+    decode: Callable[[Sequence[int]], str] | None = None
+    hidden: Mapping[int, str] = field(default_factory=dict)
+    text: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A tokenizer, read. encode: the tokenizer's own tokens of a text, no special ones. prefixed:
+    whether a leading space is the model's own and none of the text's."""
+
+    vocab: Vocab
+    encode: Encode
+    prefixed: bool
+
+
+def vocab_from_tokenizer(tokenizer: Any, **options: Any) -> Vocab:
+    """The vocabulary of a tokenizer; arguments and errors as in `read_tokenizer`."""
+    return read_tokenizer(tokenizer, **options).vocab
+
+
+def read_tokenizer(
     tokenizer: Any,
     *,
     size: int,
     eos: Sequence[int],
     specials: Specials = "drop",
+    prefix_space: PrefixSpace = "auto",
+    known: Known | None = None,
     warn: Warn = _warn,
-) -> Vocab:
-    """The vocabulary of a transformers fast tokenizer, or of a `tokenizers.Tokenizer`.
+) -> Reading:
+    """Read a transformers fast tokenizer, or a `tokenizers.Tokenizer`.
 
     size: rows of the LM's output. eos: ids that end the string. specials: "drop" keeps the special
     tokens and the model's unknown token out of the support, "text" lets them spell what the
     tokenizer's decoder prints for them; "error" reads as "drop": whoever meets their mass raises.
+    prefix_space: whether a leading space is the model's own ("yes") or the text's ("no"); "auto":
+    the tokenizer's rule, see `lmfst.vocab.prefix`. known: what is known besides.
 
-    Raises UsageError for other `specials`, ModelError if the tokenizer has no decoder definition,
-    or one that is no finite machine.
+    Raises UsageError for other `specials` and `prefix_space`, ModelError if the tokenizer has no
+    decoder definition, or one that is no finite machine.
     """
     _check_specials(specials)
-    backend = _backend(tokenizer)
-    tokens: list[str | None] = [backend.id_to_token(i) for i in range(size)]
-    ended = tuple(dict.fromkeys(int(i) for i in eos))
-    controls, unknown = _controls(tokenizer, backend, tokens)
-    controls -= set(ended)
-    hidden = set(ended) if specials == "text" else controls | set(ended)
-    spoken = [None if i in hidden else token for i, token in enumerate(tokens)]
-    definition = json.loads(backend.decoder.__getstate__()) if backend.decoder else None
-    chain = read_chain(definition, spoken, warn)
-    token_bytes, next_state = chain.machine()
-    unmapped = {i: NO_TOKEN for i, token in enumerate(tokens) if token is None and i not in ended}
-    if specials != "text":
-        unmapped.update({i: "the model's unknown token" for i in unknown - set(ended)})
-    unmapped.update(chain.failed)
-    vocab = Vocab(
-        size=size,
-        token_bytes=tuple(token_bytes),
-        next_state=tuple(next_state),
-        specials=frozenset(controls),
-        eos=ended,
-        unmapped=unmapped,
-        names=tuple(f"<id {i}>" if token is None else token for i, token in enumerate(tokens)),
-    )
-    _report(vocab, chain.failed, tokenizer, backend, warn)
-    if chain.checkable:
-        _check_against(vocab, tokenizer)
-    return vocab
+    if prefix_space not in PREFIX_SPACE:
+        raise UsageError(
+            f"--prefix-space must be one of {', '.join(PREFIX_SPACE)}, not {prefix_space!r}"
+        )
+    known = known or Known()
+    reader = _Reader(tokenizer, size, eos, specials, known, warn)
+    definition = known.decoder
+    if definition is None and reader.backend.decoder:
+        definition = json.loads(reader.backend.decoder.__getstate__())
+    chain = read_chain(definition, reader.spoken, warn)
+    vocab = reader.vocab(chain)
+    _report(vocab, chain.failed, tokenizer, reader.backend, warn)
+    if chain.checkable and (known.decoder is None or known.decode is not None):
+        _check_against(vocab, tokenizer, known.decode)
+    encode = known.encode or _encode(tokenizer)
+    own = find_own(vocab, encode, drops_space(definition))
+    own.tell(warn)
+    prefixed = own.prefixed if known.prefixed is None else known.prefixed
+    if prefix_space != "auto":
+        prefixed = prefix_space == "yes"
+    if prefixed != own.drops:
+        chain = read_chain(without_drop(definition), reader.spoken, lambda message: None)
+        if prefixed:
+            chain.stages.append(Strip(b" ", 1, 0))
+        vocab = reader.vocab(chain)
+    backend = None if known.encode else reader.backend
+    return Reading(vocab, _encoder(encode, own, prefixed, backend), prefixed)
+
+
+def _encode(tokenizer: Any) -> Encode:
+    from tokenizers import Tokenizer
+
+    if isinstance(tokenizer, Tokenizer):
+        return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+    return lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _encoder(encode: Encode, own: Own, prefixed: bool, backend: Any) -> Encode:
+    """The tokens of texts whose leading space is (`prefixed`) or isn't the model's own. backend:
+    the `tokenizers.Tokenizer` that encodes, None for another."""
+    if prefixed and not own.prefixed:
+        return lambda text: encode(" " + text)
+    if own.adds and not prefixed and backend is not None:
+        return _encode(without_prefix(backend))
+    return encode
+
+
+class _Reader:
+    """What is read of a tokenizer before its decoder.
+
+    backend: the `tokenizers.Tokenizer`. spoken: text of each id, None: out of the support.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        size: int,
+        eos: Sequence[int],
+        specials: Specials,
+        known: Known,
+        warn: Warn,
+    ) -> None:
+        self.backend = _backend(tokenizer)
+        self._tokens: list[str | None] = [self.backend.id_to_token(i) for i in range(size)]
+        self._ended = tuple(dict.fromkeys(int(i) for i in eos))
+        ended = set(self._ended)
+        controls, unknown = _controls(tokenizer, self.backend, self._tokens)
+        self._controls = controls - ended - known.text
+        hidden = {*known.hidden, *(ended if specials == "text" else self._controls | ended)}
+        self.spoken = [None if i in hidden else token for i, token in enumerate(self._tokens)]
+        missing = (i for i, token in enumerate(self._tokens) if token is None)
+        self._unmapped = dict.fromkeys(missing, NO_TOKEN)
+        self._unmapped.update(known.hidden)
+        if specials != "text":
+            self._unmapped.update({i: "the model's unknown token" for i in unknown})
+        for i in ended:
+            self._unmapped.pop(i, None)
+
+    def vocab(self, chain: Chain) -> Vocab:
+        """The vocabulary under a decoder that was read over `spoken`."""
+        token_bytes, next_state = chain.machine()
+        names = (f"<id {i}>" if token is None else token for i, token in enumerate(self._tokens))
+        return Vocab(
+            size=len(self._tokens),
+            token_bytes=tuple(token_bytes),
+            next_state=tuple(next_state),
+            specials=frozenset(self._controls),
+            eos=self._ended,
+            unmapped=self._unmapped | chain.failed,
+            names=tuple(names),
+        )
 
 
 def _check_specials(specials: str) -> None:
@@ -186,26 +317,33 @@ def _report(vocab: Vocab, failed: dict[int, str], tokenizer: Any, backend: Any, 
         )
 
 
-def _check_against(vocab: Vocab, tokenizer: Any, *, trials: int = 64) -> None:
-    """Raise ModelError if the tokenizer decodes some short id sequences to other bytes.
+def _check_against(
+    vocab: Vocab,
+    tokenizer: Any,
+    decode: Callable[[Sequence[int]], str] | None = None,
+    *,
+    trials: int = 64,
+) -> None:
+    """Raise ModelError if the tokenizer, or `decode`, gives other bytes for short id sequences.
 
     A safeguard against tokenizer classes that change what their decoder gives. Sequences are drawn
-    with a fixed seed; those with a replacement character (no UTF-8) are passed over.
+    with a fixed seed; those that give `UNKNOWABLE` are passed over.
     """
     from tokenizers import Tokenizer
 
     options: dict[str, Any] = {"skip_special_tokens": False}
     if not isinstance(tokenizer, Tokenizer):
         options["clean_up_tokenization_spaces"] = False
+    decode = decode or partial(tokenizer.decode, **options)
     usable = [
         i for i in range(vocab.size) if all(table[i] is not None for table in vocab.token_bytes)
     ]
     draw = random.Random(0)
     for trial in range(trials if usable else 0):
         ids = [draw.choice(usable) for _ in range(1 + trial % 4)]
-        theirs = tokenizer.decode(ids, **options)
+        theirs = decode(ids)
         ours = vocab.decode(ids)
-        if "\ufffd" not in theirs and theirs.encode("utf-8", "surrogatepass") != ours:
+        if UNKNOWABLE not in theirs and theirs.encode("utf-8", "surrogatepass") != ours:
             raise ModelError(
                 f"the decoder of this tokenizer ({type(tokenizer).__name__}) is not understood: "
                 f"ids {ids} decode to {theirs!r}, its definition was read as giving {ours!r}",

@@ -1,0 +1,229 @@
+r"""Tables as documents: CSV and TSV with a header, one document a row.
+
+CSV is that of RFC 4180: commas, and fields in quotes where they hold commas, line ends or quotes (a
+quote twice). TSV is what `lmfst.io.rows` writes: a line is a row, tabs separate fields, quotes are
+text, and \t \n \r \\ in a field stand for tab, line feed, carriage return and backslash. Both may
+have CRLF line ends. A row is handed on as soon as it is complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lmfst.errors import InputError
+from lmfst.io.lines import MEND
+
+Warn = Callable[[str], None]
+Lines = Iterator[tuple[int, bytes]]
+Kind = Literal["csv", "tsv"]
+
+TEXT, ID = "text", "id"
+"""The columns that are taken where none is named."""
+LONGEST_FIELD = 2**31 - 1
+"""Characters of a CSV field."""
+
+_SEPARATED = {",": "use --doc csv", "\t": "use --doc tsv"} | dict.fromkeys(
+    ";|", "save the table with commas for --doc csv, or with tabs for --doc tsv"
+)
+_ESCAPE = re.compile(r"\\[tnr\\]")
+_PLAIN = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
+_ENCODING = ("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: its 1-based number without the header, the number of its first line, and its fields by
+    column. Bytes that are no UTF-8 are lone surrogates ("surrogateescape")."""
+
+    number: int
+    line: int
+    fields: dict[str, str]
+
+
+def rows(lines: Lines, name: str, kind: Kind, warn: Warn) -> tuple[list[str], Iterator[Row]]:
+    """The columns of a table and its rows.
+
+    lines: numbered from 1. name: the file's, for messages. Raises InputError, with the line, for a
+    missing or bad header, a column that comes twice, and while iterating for rows that have more or
+    fewer fields, and for quotes that are not closed or close amid a field.
+    """
+    decoded = _Decoded(lines, name, warn)
+    found = (_csv if kind == "csv" else _tsv)(decoded, name, warn)
+    _, columns = next(found, (0, None))
+    if columns is None:
+        raise InputError(
+            f"{name}: expected a header line with the names of columns, the file is empty",
+            hint="the first line of a table names its columns, such as text",
+        )
+    if columns in ([], [""]):
+        raise InputError(
+            f"{name}:1: expected a header line with the names of columns, found an empty line",
+            hint="the header must be the first line",
+        )
+    _check_columns(columns, name, kind)
+    return columns, _rows(found, columns, name, kind, warn)
+
+
+def chosen(
+    columns: Sequence[str], text: str | None, id: str | None, name: str
+) -> tuple[str, str | None]:
+    """The columns of text and id (None: there is none). text, id: those asked for; None: the usual
+    ones, where there are such.
+
+    InputError, with the columns that there are, for one that isn't there.
+    """
+    shown = ", ".join(map(repr, columns))
+    for option, wanted in (("--text-column", TEXT if text is None else text), ("--id-column", id)):
+        if wanted is None or wanted in columns:
+            continue
+        hint = f"name one with {option}"
+        if len(columns) == 1 and (other := re.search(r"[;\t|,]", columns[0])):
+            hint = f"fields seem to be separated by {other[0]!r}: {_SEPARATED[other[0]]}"
+        raise InputError(
+            f"{name}: expected a column {wanted!r}, the columns are {shown}", hint=hint
+        )
+    usual = ID if ID in columns else None
+    return TEXT if text is None else text, usual if id is None else id
+
+
+def shown(text: str) -> str:
+    r"""The text with bytes that are no UTF-8 as `\xNN`."""
+    return re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
+
+
+class _Decoded:
+    """Lines as text. number: that of the last one handed out."""
+
+    def __init__(self, lines: Lines, name: str, warn: Warn) -> None:
+        self._lines, self._name, self._warn = lines, name, warn
+        self._warned = False
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number, line in self._lines:
+            self.number = number
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                text = self._damaged(line, error)
+            yield text
+
+    def _damaged(self, line: bytes, error: UnicodeDecodeError) -> str:
+        found = f"{self._name}:{self.number}: the byte 0x{line[error.start]:02x} is no UTF-8"
+        mend = "convert the file, for instance with: iconv -f WINDOWS-1252 -t UTF-8"
+        if self.number == 1:
+            raise InputError(f"{found}: expected a header in UTF-8", hint=mend)
+        if not self._warned:
+            self._warned = True
+            self._warn(f"{found}: such bytes are taken as they are; {mend}")
+        return line.decode(*_ENCODING)
+
+
+def _csv(lines: _Decoded, name: str, warn: Warn) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, fields) of each row, the header first."""
+    reader = csv.reader(iter(lines), strict=True)
+    while True:
+        first = lines.number + 1
+        # The limit is the module's, so it is put back for others at once.
+        limit = csv.field_size_limit(LONGEST_FIELD)
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _bad_csv(str(error), name, first, lines.number) from None
+        finally:
+            csv.field_size_limit(limit)
+        yield first, fields
+
+
+def _bad_csv(reason: str, name: str, first: int, last: int) -> InputError:
+    if "unexpected end" in reason:
+        return InputError(
+            f"{name}:{first}: a quote that opens a field in this row is not closed by the end of "
+            "the file",
+            hint='close it; a quote inside a field in quotes is written twice (""), and a field '
+            "that isn't in quotes must not begin with one",
+        )
+    if "new-line character" in reason:
+        return InputError(
+            f"{name}:{last}: a carriage return (CR) without a line feed stands in a field without "
+            "quotes",
+            hint=f"if CR ends lines, use: {MEND}; else put the field in quotes",
+        )
+    return InputError(
+        f"{name}:{last}: expected CSV: {reason}",
+        hint='a field in quotes ends with its quote; a quote inside is written twice ("")',
+    )
+
+
+def _tsv(lines: _Decoded, name: str, warn: Warn) -> Iterator[tuple[int, list[str]]]:
+    """As `_csv`."""
+    quotes = escapes = False
+    for line in lines:
+        text = line.removesuffix("\n")
+        if text != line:
+            text = text.removesuffix("\r")
+        fields = text.split("\t")
+        if not quotes and any(len(f) > 1 and f[0] == f[-1] == '"' for f in fields):
+            quotes = True
+            warn(
+                f"{name}:{lines.number}: a field is in quotes, which are text in TSV; if a "
+                "program put them there, save the table as CSV and read it with --doc csv"
+            )
+        if "\\" in text:
+            plain = [_ESCAPE.sub(lambda found: _PLAIN[found[0]], field) for field in fields]
+            if not escapes and plain != fields:
+                escapes = True
+                warn(
+                    f"{name}:{lines.number}: \\t, \\n, \\r and \\\\ in a field are read as tab, "
+                    "line ends and backslash, as lmfst writes them"
+                )
+            fields = plain
+        yield lines.number, fields
+
+
+def _check_columns(columns: list[str], name: str, kind: Kind) -> None:
+    if kind == "tsv" and any("\r" in column for column in columns):
+        raise InputError(f"{name}:1: the header has a carriage return (CR)", hint=f"use: {MEND}")
+    first: dict[str, int] = {}
+    for at, column in enumerate(columns, start=1):
+        if column in first:
+            what = f"are both called {column!r}" if column else "have no name"
+            raise InputError(
+                f"{name}:1: expected different names, columns {first[column]} and {at} {what}",
+                hint="rename one of them in the header",
+            )
+        first[column] = at
+
+
+def _rows(
+    found: Iterator[tuple[int, list[str]]], columns: list[str], name: str, kind: Kind, warn: Warn
+) -> Iterator[Row]:
+    row = Row(0, 0, {})
+    blank = False
+    for line, fields in found:
+        if fields in ([], [""]):
+            if len(columns) > 1:
+                if not blank:
+                    blank = True
+                    warn(f"{name}:{line}: an empty line is no row of the table; it is left out")
+                continue
+            fields = [""]
+        if len(fields) != len(columns):
+            hint = "a comma or a line end inside a field needs quotes around the field"
+            if kind == "tsv":
+                hint = "a tab inside a field is written \\t, a line end \\n; quotes don't hold them"
+            raise InputError(
+                f"{name}:{line}: expected {len(columns)} fields, as in the header, found "
+                f"{len(fields)}",
+                hint=hint,
+            )
+        row = replace(
+            row, number=row.number + 1, line=line, fields=dict(zip(columns, fields, strict=True))
+        )
+        yield row
