@@ -63,8 +63,8 @@ def write_folder(
 
 
 def read_folder(path: Path | str, *, padding: int = 3) -> tuple[Any, Vocab]:
-    """(tokenizer, vocabulary) of a model, read as for it to be loaded, without its weights; there
-    must be no warning. padding: rows of its output layer beyond its tokens."""
+    """(tokenizer, vocabulary) of a model, read as for it to be loaded, without its weights; its
+    files must give no warning. padding: rows of its output layer beyond its tokens."""
     said: list[str] = []
     prepare_library()
     with model_files(str(path), None, lambda message: None) as files:
@@ -72,15 +72,15 @@ def read_folder(path: Path | str, *, padding: int = 3) -> tuple[Any, Vocab]:
         config = load_config(files, said.append)
         tokenizer = load_tokenizer(files, config, said.append)
         ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        assert said == []
         vocab = vocab_of_model(
             files,
             tokenizer,
             size=len(tokenizer) + padding,
             eos=ends,
             specials="drop",
-            warn=said.append if ends else lambda message: None,
+            warn=lambda message: None,
         )
-    assert said == []
     return tokenizer, vocab
 
 

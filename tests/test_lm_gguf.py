@@ -84,7 +84,7 @@ def test_types_of_sentence_pieces(pieces: Path) -> None:
     vocab, after = lm.vocab, lm.vocab.token_bytes[-1]
     assert [after[3 + byte] for byte in range(256)] == [bytes([byte]) for byte in range(256)]
     pad = vocab.names.index("<pad_0>")
-    assert [table[pad] for table in vocab.token_bytes] == [None, None]
+    assert all(table[pad] is None for table in vocab.token_bytes)
     assert vocab.unmapped.keys() == {pad} and "unused" in vocab.unmapped[pad]
     assert vocab.specials == {0, 1, vocab.names.index("<call>")}
     assert after[vocab.names.index("<tool>")] == b"<tool>"

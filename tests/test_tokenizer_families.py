@@ -198,7 +198,7 @@ def test_the_prefix_of_unigram(tmp_path: Path) -> None:
     model = piece_model(path)
     folder = write_folder(tmp_path / "model", {"tokenizer.model": path}, tokenizer=FAST)
     _, vocab = read_folder(folder)
-    check_sequences(vocab, lambda ids: own_decode(model, ids))
+    check_sequences(vocab, lambda ids: model.DecodeIds(list(ids)).encode())
 
 
 def test_added_tokens_of_a_unigram_model(tmp_path: Path) -> None:
@@ -246,9 +246,9 @@ def test_types_of_sentence_pieces(tmp_path: Path) -> None:
     assert vocab.names[gap:] == ("<gap>", "▁▁", "<sep>", "<role>", "<named>")
     assert "unused" in vocab.unmapped[gap] and vocab.unmapped.keys() == {gap}
     tool = vocab.names.index("<tool>")
-    for table in vocab.token_bytes:
-        assert table[gap] is None
-        assert (table[spaces], table[tool]) == (b"  ", b"<tool>")
+    later = vocab.token_bytes[-1]  # after a first token, whose space may be the dummy prefix
+    assert (later[spaces], later[tool]) == (b"  ", b"<tool>")
+    assert all(table[gap] is None for table in vocab.token_bytes)
     assert vocab.specials == {0, 1, vocab.names.index("<ctl>"), *special}
 
 
