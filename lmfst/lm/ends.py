@@ -13,6 +13,7 @@ from typing import Any
 from lmfst.errors import ModelError, UsageError
 from lmfst.lm.chat import opens_a_role
 from lmfst.lm.files import CONFIG, GENERATION, ModelFiles
+from lmfst.lm.gguf_file import BEGIN, gguf_value
 
 Warn = Callable[[str], None]
 BEGINNINGS = (
@@ -82,6 +83,9 @@ def begin_token(files: ModelFiles, tokenizer: Any, bos: str, rows: int, warn: Wa
     if bos != "auto":
         return _given(files, tokenizer, bos, rows)
     found = tokenizer.bos_token_id
+    if files.gguf_path is not None:
+        # The library looks the token up by its text, which may be written otherwise in a file.
+        found = gguf_value(files.gguf_path, BEGIN)
     if found is None:
         found = _named_begin(files, tokenizer, rows)
     if found is None:

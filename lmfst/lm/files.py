@@ -17,6 +17,7 @@ from typing import Any
 
 from lmfst.errors import ModelError
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
+from lmfst.lm.tokenizer_files import VOCABULARIES, no_vocabulary
 from lmfst.resources import resource_dir
 from lmfst.temporary import scratch_folder
 
@@ -27,7 +28,6 @@ CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokeni
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OBJECTS = (CONFIG, GENERATION, TOKENIZER, "special_tokens_map.json", "added_tokens.json", INDEX)
 """Files that hold one JSON object, where there are any."""
-VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -45,6 +45,13 @@ class ModelFiles:
     def gguf(self) -> bool:
         """Whether all of the model is in one GGUF file."""
         return "gguf_file" in self.where
+
+    @property
+    def gguf_path(self) -> Path | None:
+        """The GGUF file, None if the model is no such file."""
+        if not self.gguf:
+            return None
+        return Path(self.where["pretrained_model_name_or_path"]) / self.where["gguf_file"]
 
     @property
     def folder(self) -> Path | None:
@@ -111,11 +118,7 @@ class ModelFiles:
                 "what ends a text may differ from what it says"
             )
         if self.folder is not None and not any(self.path(file) for file in VOCABULARIES):
-            raise ModelError(
-                f"the model folder {self.name} has no tokenizer (tokenizer.json or a vocabulary "
-                "file)",
-                hint="save the model's tokenizer there too: tokenizer.save_pretrained(folder)",
-            )
+            raise no_vocabulary(self.name, self.folder)
         if self.path("adapter_config.json") is not None:
             # The library reads it where peft is installed, and says nothing where it isn't.
             raise ModelError(

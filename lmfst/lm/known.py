@@ -6,15 +6,14 @@ folder may have SentencePiece's own file (`tokenizer.model`) and no other.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from lmfst.lm.files import ModelFiles
+from lmfst.lm.gguf_file import MODEL, gguf_value
+from lmfst.lm.tokenizer_files import PIECES, WHOLE, installed
 from lmfst.vocab import Known
 from lmfst.vocab.spm import known_of_sentencepiece
 
-SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-"""Names of SentencePiece's files."""
 _PREFIXED = {"llama": True, "t5": None, "gemma4": None}
 """Kinds of tokenizers in GGUF files that `add_space_prefix` is about → what holds without it, as
 llama.cpp reads it (None: what the library does)."""
@@ -27,8 +26,8 @@ def known_of_files(files: ModelFiles, tokenizer: Any) -> Known:
     """
     if files.gguf:
         return _of_gguf(files)
-    if files.path("tokenizer.json") is None and importlib.util.find_spec("sentencepiece"):
-        for name in SENTENCEPIECE:
+    if files.path(WHOLE) is None and installed("sentencepiece"):
+        for name in PIECES:
             path = files.path(name)
             found = None if path is None else known_of_sentencepiece(path, tokenizer)
             if found is not None:
@@ -37,13 +36,11 @@ def known_of_files(files: ModelFiles, tokenizer: Any) -> Known:
 
 
 def _of_gguf(files: ModelFiles) -> Known:
-    from transformers.integrations.gguf.reader import read_gguf_metadata
-
-    folder = files.folder
-    assert folder is not None
-    metadata, _ = read_gguf_metadata(str(folder / files.where["gguf_file"]))
-    kind = metadata.get("tokenizer.ggml.model")
+    path = files.gguf_path
+    assert path is not None
+    kind = gguf_value(path, MODEL)
     if kind not in _PREFIXED:
         return Known()
-    said = metadata.get("tokenizer.ggml.add_space_prefix", _PREFIXED[kind])
+    said = gguf_value(path, "tokenizer.ggml.add_space_prefix")
+    said = _PREFIXED[kind] if said is None else said
     return Known(prefixed=None if said is None else bool(said))

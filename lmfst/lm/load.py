@@ -14,9 +14,10 @@ from lmfst import defaults
 from lmfst.errors import ModelError, UsageError
 from lmfst.lm.base import LM
 from lmfst.lm.ends import begin_token, end_tokens
-from lmfst.lm.files import PACKAGED, model_files
+from lmfst.lm.files import PACKAGED, ModelFiles, model_files
 from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
+from lmfst.lm.token_types import token_types, with_types
 from lmfst.resources import resource_dir
 from lmfst.vocab import Vocab, read_tokenizer, vocab_from_symbols
 from lmfst.vocab.prefix import PREFIX_SPACE, PrefixSpace
@@ -106,10 +107,11 @@ def load_lm(
         config = load_config(files, warn)
         tokenizer = load_tokenizer(files, config, warn)
         model = load_model(files, config, dtype).to(place).eval()
-        rows = _matching_rows(model, tokenizer, name, warn)
+        rows = _matching_rows(model, tokenizer, files, warn)
         ends = end_tokens(files, tokenizer, model, rows)
         known = known_of_files(files, tokenizer)
         begin = begin_token(files, tokenizer, bos, rows, warn)
+        types = token_types(files, tokenizer, rows)
     if compiled:
         note("compiling the model's layers")
         compile_layers(model)
@@ -122,7 +124,8 @@ def load_lm(
         known=known,
         warn=warn,
     )
-    _refuse_specials(kind, reading.vocab, name)
+    vocab = with_types(reading.vocab, types, text=kind == "text")
+    _refuse_specials(kind, vocab, name)
     facts = {
         "model": name,
         "revision": files.commit or revision,
@@ -130,7 +133,7 @@ def load_lm(
     }
     lm = TransformersLM(
         model,
-        reading.vocab,
+        vocab,
         bos=begin,
         batch_tokens=batch_tokens,
         encode=reading.encode,
@@ -242,12 +245,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _matching_rows(model: Any, tokenizer: Any, name: str, warn: Warn) -> int:
+def _matching_rows(model: Any, tokenizer: Any, files: ModelFiles, warn: Warn) -> int:
     """Rows of the output layer; ModelError if a token of the tokenizer has none.
 
     Special tokens may lack one, with a warning: Gemma 3's models of text alone have no row for
-    their tokenizer's placeholder of an image.
+    their tokenizer's placeholder of an image. Without a warning for a GGUF file, whose tokens are
+    as many as its rows: the library adds some of its own where it doesn't find one by its text.
     """
+    name = files.name
     head = model.get_output_embeddings()
     rows = 0 if head is None else int(head.weight.shape[0])
     beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
@@ -262,6 +267,8 @@ def _matching_rows(model: Any, tokenizer: Any, name: str, warn: Warn) -> int:
             hint="copy the tokenizer that the model was saved with; if tokens were added to it, "
             "save the model again after model.resize_token_embeddings(len(tokenizer))",
         )
+    if files.gguf:
+        return rows
     warn(
         f"the output layer of {name} has {rows} rows, and {len(beyond)} special tokens of its "
         f"tokenizer are beyond ({beyond[last]!r}, id {last}): they have no probability"

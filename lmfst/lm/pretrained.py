@@ -12,6 +12,7 @@ from typing import Any
 
 from lmfst.errors import ModelError
 from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, Warn, not_loaded, pickled
+from lmfst.lm.tokenizer_files import require_text, why_not_read
 
 
 def prepare_library() -> None:
@@ -71,6 +72,7 @@ def load_config(files: ModelFiles, warn: Warn) -> Any:
 def load_tokenizer(files: ModelFiles, config: Any, warn: Warn) -> Any:
     """The model's tokenizer, of a class that the library has."""
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
+    from transformers.models.auto import tokenization_auto as module
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
     for file in (TOKENIZER, CONFIG):
@@ -85,12 +87,18 @@ def load_tokenizer(files: ModelFiles, config: Any, warn: Warn) -> Any:
             f"the tokenizer is transformers' own {named}"
         )
     _require_tokenizer_classes(files, config)
+    # The library's own reading of Tekken, whether or not mistral-common is installed.
+    own_reading = {"mistral_format": False} if hasattr(module, "_use_mistral_format") else {}
     try:
-        found = AutoTokenizer.from_pretrained(**files.where, config=config, trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(
+            **files.where, **own_reading, config=config, trust_remote_code=False
+        )
     except Exception as error:  # as above
-        raise not_loaded(f"the tokenizer of {files.name}", error) from error
+        what = f"the tokenizer of {files.name}"
+        raise why_not_read(files, error) or not_loaded(what, error) from error
     if not isinstance(found, PreTrainedTokenizerBase):
         raise _no_tokenizer(files, "its files", type(found).__name__)
+    require_text(files, found)
     return found
 
 

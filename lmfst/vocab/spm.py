@@ -40,7 +40,7 @@ def known_of_sentencepiece(path: Path, tokenizer: Any) -> Known | None:
         )
     adds = any(pieces[0].startswith(SPACE) for pieces in probes)
     # Of pieces that are spaces alone, decoding drops the first one's, or each one's.
-    each = processor.decode_pieces([SPACE, SPACE + SPACE]) == " "
+    each = _drops_each(processor)
     drop = "each" if each else "first" if adds else "none"
     ids = _ids(processor, tokenizer)
     return Known(
@@ -50,6 +50,16 @@ def known_of_sentencepiece(path: Path, tokenizer: Any) -> Known | None:
         text=_text(processor, tokenizer, ids),
         decode=_decoder(processor, {own: piece for piece, own in ids.items()}),
     )
+
+
+def _drops_each(processor: Any) -> bool:
+    """Whether decoding drops a space after one that it dropped, asked with pieces that there are:
+    others are decoded as they stand."""
+    pieces = map(processor.id_to_piece, range(processor.get_piece_size()))
+    word = next((p for p in pieces if p.startswith(SPACE) and p.strip(SPACE)), None)
+    if word is None or processor.is_unknown(processor.piece_to_id(SPACE)):
+        return False
+    return not processor.decode_pieces([SPACE, word]).startswith(" ")
 
 
 def _ids(processor: Any, tokenizer: Any) -> dict[int, int]:
