@@ -11,10 +11,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from lmfst.ground._version import __version__
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from lmfst.errors import (
+    from lmfst.fst import Fst
+    from lmfst.ground.errors import (
         BudgetError,
         FstError,
         GrammarError,
@@ -23,13 +26,10 @@ if TYPE_CHECKING:
         ModelError,
         UsageError,
     )
-    from lmfst.fst import Fst
+    from lmfst.inference.policy import Beam, Exact, Tolerance
+    from lmfst.inference.sampling import Sample
     from lmfst.lm.base import LM
-    from lmfst.policy import Beam, Exact, Tolerance
-    from lmfst.sampling import Sample
-    from lmfst.score import TransducedLM, load
-
-__version__ = "0.1.0"
+    from lmfst.model import TransducedLM, load
 
 __all__ = [
     "LM",
@@ -52,13 +52,13 @@ __all__ = [
 
 _HOMES = {
     "LM": "lmfst.lm.base",
-    "Beam": "lmfst.policy",
-    "Exact": "lmfst.policy",
+    "Beam": "lmfst.inference.policy",
+    "Exact": "lmfst.inference.policy",
     "Fst": "lmfst.fst",
-    "Sample": "lmfst.sampling",
-    "Tolerance": "lmfst.policy",
-    "TransducedLM": "lmfst.score",
-    "load": "lmfst.score",
+    "Sample": "lmfst.inference.sampling",
+    "Tolerance": "lmfst.inference.policy",
+    "TransducedLM": "lmfst.model",
+    "load": "lmfst.model",
 }
 
 
@@ -84,7 +84,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'lmfst' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_HOMES.get(name, "lmfst.errors")), name)
+    value = getattr(import_module(_HOMES.get(name, "lmfst.ground.errors")), name)
     # Kept, so that the next use is an ordinary look-up.
     globals()[name] = value
     return value

@@ -33,16 +33,17 @@ import numpy as np
 from benchmark.serving import peak_memory
 from dna_data import GENBANK, SYMBOLS, read_genome
 
+from lmfst.fst.sequential import END
+from lmfst.inference.passes import propagate
+from lmfst.inference.policy import Exact, Policy
+from lmfst.inference.query import Query
+from lmfst.inference.sampling import Sample
 from lmfst.lm.arpa import read_arpa, write_arpa
 from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
 from lmfst.lm.ngram import NgramTables
-from lmfst.policy import Exact, Policy
-from lmfst.propagate import Job, propagate
-from lmfst.sampling import Sample
-from lmfst.score import TransducedLM
-from lmfst.sequential import END
-from lmfst.target import Target, load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import Target, load_target
 
 MARKOV = Path(__file__).resolve().parent.parent / "data" / "dna" / "markov5.arpa"
 CODE = "amino:TABLE11"
@@ -185,7 +186,7 @@ def rmse(bench: Bench) -> Rows:
         for name, target in (("amino", bench.target), ("CpG lookahead", load_target(str(grammar)))):
             model = TransducedLM(load_lm(str(MARKOV)), target, Exact())
             y = (*model.transduce(gene), END)
-            truth = float(model._propagate(y[:-1], end=True).log_prefix[-1])
+            truth = float(model._ask(y).log_prefix[-1])
             for particles in (8, 16, 32):
                 for kind in (Sample, Multinomial):
                     policy = kind(particles=particles, replicates=1000, seed=1)
@@ -206,10 +207,12 @@ def rmse(bench: Bench) -> Rows:
 def _estimates(model: TransducedLM, policy: Sample, y: tuple[int, ...]) -> np.ndarray:
     """log P of y by each replicate."""
     jobs = [
-        Job(y, lookahead=False, random=policy.generator(0, replicate))
+        Query(y, lookahead=False, random=policy.generator(0, replicate))
         for replicate in range(policy.replicates)
     ]
-    found = propagate(model.lexicons, model.lm.session(), policy, model._normalise, jobs)
+    found = propagate(
+        model.setting.lexicons, model.lm.session(), policy, model.setting.normalise, jobs
+    )
     return np.array([one.log_prefix[-1] for one in found])
 
 

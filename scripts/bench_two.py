@@ -24,7 +24,7 @@ WORKER = """
 import sys, time
 import lmfst
 from lmfst.io import read_documents
-from lmfst.policy import Beam
+from lmfst.inference.policy import Beam
 
 path, threshold = sys.argv[1], float(sys.argv[2])
 model = lmfst.load(policy=Beam(threshold=threshold), warn=lambda message: None)

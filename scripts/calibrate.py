@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import lmfst
-from lmfst.policy import Beam, Policy, Tolerance
-from lmfst.records import Scored
-from lmfst.score import TransducedLM
-from lmfst.target import load_target
+from lmfst.inference.policy import Beam, Policy, Tolerance
+from lmfst.model import TransducedLM
+from lmfst.scored.records import Scored
+from lmfst.target.load import load_target
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Beam(size=64, threshold=1e-6)

@@ -23,9 +23,9 @@ from Bio import SeqIO
 from Bio.Data import CodonTable
 from Bio.Seq import translate
 
+from lmfst.fst.sequential import Determinised, run
 from lmfst.grammar import compile_file
-from lmfst.resources import resource_dir
-from lmfst.sequential import Determinised, run
+from lmfst.ground.resources import resource_dir
 
 EXAMPLE = Path("/usr/share/doc/any2fasta/examples/test.gbk.gz")
 LETTERS = "ACGTRYSWKMBDHVN"

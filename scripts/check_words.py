@@ -24,10 +24,10 @@ from pathlib import Path
 
 from nltk.tokenize.treebank import TreebankWordTokenizer
 
+from lmfst.fst.sequential import Determinised, run
 from lmfst.grammar import compile_file
-from lmfst.resources import resource_dir
-from lmfst.sequential import Determinised, run
-from lmfst.units import Units
+from lmfst.ground.resources import resource_dir
+from lmfst.target.units import Units
 
 DUMP = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 SHORTEST = 40

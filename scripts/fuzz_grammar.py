@@ -26,8 +26,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from lmfst.errors import LmfstError
 from lmfst.grammar import compile_file, parse
+from lmfst.ground.errors import LmfstError
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests" / "grammar_data"

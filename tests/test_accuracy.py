@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmfst.accuracy import Pass, missing_by_offset
 from lmfst.fst import Fst
+from lmfst.inference.accuracy import Pass, missing_by_offset
+from lmfst.inference.policy import Beam, Exact, Policy, Tolerance
+from lmfst.inference.sampling import Sample
 from lmfst.lm.base import LM
-from lmfst.policy import Beam, Exact, Policy, Tolerance
-from lmfst.sampling import Sample
-from lmfst.score import TransducedLM
-from lmfst.target import fst_target, load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import fst_target, load_target
 from tests.oracle import TableLM, make_vocab, random_fst
 from tests.test_trunk import TOKENS, canonical_logp
 
@@ -280,8 +280,8 @@ def test_further_passes_ask_for_no_row_again() -> None:
 def test_rows_that_were_forgotten_between_passes(
     monkeypatch: pytest.MonkeyPatch, retained: int
 ) -> None:
-    monkeypatch.setattr("lmfst.propagate.RETAINED_ROWS", retained)
-    monkeypatch.setattr("lmfst.propagate.RETAIN_EVERY", 2)
+    monkeypatch.setattr("lmfst.inference.passes.RETAINED_ROWS", retained)
+    monkeypatch.setattr("lmfst.inference.passes.RETAIN_EVERY", 2)
     lm = TableLM(make_vocab(TOKENS), order=4, depth=60, seed=5, merges=False)
     policy = Tolerance(size=20, threshold=0.2, tolerance=0.01, effort=100)
     text = b"abbababbaabbabab" * 2

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm.arpa import read_arpa, read_tables, write_arpa
 from lmfst.lm.load import load_guide, load_lm
 from lmfst.lm.ngram import NgramLM, NgramTables

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 import lmfst
 from lmfst.cli import app
-from lmfst.errors import FstError, ModelError, UsageError
+from lmfst.generate.next_units import REST, following
+from lmfst.ground.errors import FstError, ModelError, UsageError
 from lmfst.lm.arpa import write_arpa
 from lmfst.lm.load import load_guide, load_lm
 from lmfst.lm.ngram import Entry, Gram, NgramTables
-from lmfst.next_units import REST, following
-from lmfst.score import TransducedLM
+from lmfst.model import TransducedLM
 from lmfst.vocab import Vocab, vocab_from_symbols
 
 UNIGRAMS = {"</s>": 0.2, "the": 0.4, "cat": 0.2, "sat": 0.2}

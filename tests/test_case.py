@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lmfst.case import Case
 from lmfst.cli import app
-from lmfst.errors import InputError
 from lmfst.fst import Fst, Symbols
-from lmfst.next_units import following
-from lmfst.policy import Beam, Exact, Policy
-from lmfst.sampling import Sample
-from lmfst.score import TransducedLM
-from lmfst.target import fst_target
+from lmfst.generate.next_units import following
+from lmfst.ground.errors import InputError
+from lmfst.inference.policy import Beam, Exact, Policy
+from lmfst.inference.sampling import Sample
+from lmfst.model import TransducedLM
+from lmfst.target.case import Case
+from lmfst.target.load import fst_target
 from tests.oracle import TableLM, make_vocab
 from tests.test_oracle_openfst import letter_bigram
 from tests.test_unknown import bases, document, scored, target

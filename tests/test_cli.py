@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lmfst import __version__
 from lmfst.cli import app
 from lmfst.fst import EPS, Fst, Symbols, read_fst, write_openfst
+from lmfst.ground._version import __version__
 from lmfst.lm.arpa import read_tables, write_arpa
 from tests.tiny import normalised
 

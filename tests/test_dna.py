@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 import lmfst
 from lmfst.cli import app
+from lmfst.ground.resources import resource_dir
 from lmfst.lm.arpa import write_arpa
 from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
 from lmfst.lm.transformers import TransformersLM
-from lmfst.resources import resource_dir
 
 FOLDER = resource_dir("data") / "dna"
 HERE = Path(__file__).parent

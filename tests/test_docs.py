@@ -191,7 +191,7 @@ def test_readme_names_only_public_names_of_lmfst() -> None:
     assert named <= set(lmfst.__all__)
 
 
-@pytest.mark.parametrize("first", ["import lmfst", "from lmfst.errors import LmfstError"])
+@pytest.mark.parametrize("first", ["import lmfst", "from lmfst.ground.errors import LmfstError"])
 def test_importing_lmfst_is_cheap(first: str) -> None:
     code = f"{first}; import sys; print(*sorted(sys.modules))"
     done = subprocess.run(

@@ -11,16 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from lmfst.cli import app
-from lmfst.errors import InputError, UsageError
-from lmfst.estimate import effective_number, stderr_of_difference, unsure
-from lmfst.levels import Levels
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.inference.estimate import effective_number, stderr_of_difference, unsure
+from lmfst.inference.policy import Exact, Tolerance
+from lmfst.inference.recommend import RECOMMENDED, merges_sources, recommended
+from lmfst.inference.sampling import Sample
 from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
-from lmfst.policy import Exact, Tolerance
-from lmfst.recommend import RECOMMENDED, merges_sources, recommended
-from lmfst.sampling import Sample
-from lmfst.score import TransducedLM, load
-from lmfst.target import load_fst, load_target
+from lmfst.model import TransducedLM, load
+from lmfst.scored.levels import Levels
+from lmfst.target.load import load_fst, load_target
 from tests.oracle import TableLM, make_vocab, random_fst
 from tests.test_sampling import amino
 

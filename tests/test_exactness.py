@@ -13,12 +13,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lmfst.fst import Symbols
+from lmfst.fst.sequential import Identity, Utf8, run
+from lmfst.inference.policy import Beam, Exact
 from lmfst.lm.base import LM
-from lmfst.policy import Beam, Exact
-from lmfst.score import TransducedLM
-from lmfst.sequential import Identity, Utf8, run
-from lmfst.target import Target, fst_target, load_target
-from lmfst.units import Units
+from lmfst.model import TransducedLM
+from lmfst.target.load import Target, fst_target, load_target
+from lmfst.target.units import Units
 from tests.oracle import END, Oracle, TableLM, fst_function, make_vocab, random_fst, strings
 
 TOLERANCE = 1e-9

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tokenize.treebank import TreebankWordTokenizer
 
+from lmfst.inference.policy import Beam, Exact
 from lmfst.lm.load import load_lm
-from lmfst.policy import Beam, Exact
-from lmfst.score import TransducedLM
-from lmfst.target import Target, load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import Target, load_target
 from tests.oracle import Function, Oracle, TableLM, make_vocab, strings
 from tests.test_exactness import TOLERANCE, check_everything, some_strings
 from tests.test_grammars import encoded, kept

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.errors import BudgetError, FstError
 from lmfst.fst import BYTES, EPS, Fst, Symbols, apply_all, identity_bytes
+from lmfst.ground.errors import BudgetError, FstError
 
 XY = Symbols("symbols", {1: "x", 2: "y"})
 

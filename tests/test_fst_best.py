@@ -12,11 +12,11 @@ import pynini
 import pytest
 import pywrapfst
 
-from lmfst.errors import FstError
 from lmfst.fst import EPS, Fst, apply_all, from_openfst, read_fst
 from lmfst.fst.best import Best, BestPaths, pair_weight
 from lmfst.fst.text import compile_text
 from lmfst.grammar import compile_file
+from lmfst.ground.errors import FstError
 
 
 def silent(message: str) -> None:

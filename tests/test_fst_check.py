@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmfst.errors import BudgetError
 from lmfst.fst import EPS, Fst, Symbols, apply_all, from_openfst, identity_bytes
 from lmfst.fst.check import (
     epsilon_output_cycle_witness,
@@ -20,6 +19,7 @@ from lmfst.fst.check import (
     rejected_string,
     rejected_witness,
 )
+from lmfst.ground.errors import BudgetError
 
 XY = Symbols("symbols", {1: "x", 2: "y"})
 

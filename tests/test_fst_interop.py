@@ -17,11 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 from lmfst.cli import app
-from lmfst.errors import FstError
 from lmfst.fst import Fst, apply_all, read_far, read_fst, to_text
 from lmfst.fst.layout import read_header
-from lmfst.sequential import run
-from lmfst.target import load_fst, load_target
+from lmfst.fst.sequential import run
+from lmfst.ground.errors import FstError
+from lmfst.target.load import load_fst, load_target
 from tests.oracle import random_fst
 
 SAMPLES = Path(__file__).parent / "data" / "openfst"

@@ -17,7 +17,6 @@ import pywrapfst
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.errors import FstError
 from lmfst.fst import (
     EPS,
     Fst,
@@ -31,6 +30,7 @@ from lmfst.fst import (
     to_text,
     write_openfst,
 )
+from lmfst.ground.errors import FstError
 
 GENERATED = Symbols("bytes", {0xF0000: "CAP", 0xF0001: "SEP"})
 CODE_POINTS = Symbols("unicode", {0x110000: "SEP", 0x110001: "\\x80"})

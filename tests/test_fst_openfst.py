@@ -11,8 +11,8 @@ import pywrapfst
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.errors import FstError
 from lmfst.fst import Fst, apply_all, from_openfst
+from lmfst.ground.errors import FstError
 
 
 def silent(message: str) -> None:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmfst.errors import BudgetError, FstError
 from lmfst.fst import EPS, Fst, apply_all, from_openfst, identity_bytes, to_text
 from lmfst.fst.draw import to_dot
 from lmfst.fst.preimages import preimages
 from lmfst.fst.text import compile_text, read_symbol_table
+from lmfst.ground.errors import BudgetError, FstError
 
 TEXT = b"0\t1\t97\t98\n1\t0\t99\t0\n1 2 0 120\n\n2\n0\n"
 

@@ -11,11 +11,11 @@ import pynini
 import pytest
 from grammar_data.helpers import DATA, apply, compile_here, compile_text, error_of, translate
 
-from lmfst.cache import atomic_write, cache_dir
-from lmfst.errors import BudgetError, GrammarError, InputError
 from lmfst.grammar import CompiledModule, compile_file, to_fst
 from lmfst.grammar import runner as runner_module
-from lmfst.verdicts import remembered
+from lmfst.ground.cache import atomic_write, cache_dir
+from lmfst.ground.errors import BudgetError, GrammarError, InputError
+from lmfst.target.verdicts import remembered
 
 
 @pytest.fixture

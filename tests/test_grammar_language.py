@@ -15,8 +15,8 @@ from grammar_data.helpers import DATA, apply, byte_labels, compile_here, transla
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lmfst.errors import BudgetError
 from lmfst.grammar import CompiledModule
+from lmfst.ground.errors import BudgetError
 
 EXAMPLES = ["operators", "imports", "builtins", "rewrite", "files", "morphology"]
 

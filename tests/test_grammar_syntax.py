@@ -9,9 +9,9 @@ from grammar_data.helpers import compile_text, error_of, translate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.errors import GrammarError
 from lmfst.grammar import parse
 from lmfst.grammar import syntax as s
+from lmfst.ground.errors import GrammarError
 
 
 def shape(expr: s.Expr) -> object:

@@ -19,9 +19,9 @@ import pynini
 import pytest
 from grammar_data.helpers import apply, byte_labels, compile_text, error_of, translate, value
 
-from lmfst.errors import BudgetError, GrammarError, UsageError
 from lmfst.grammar import CompiledRule, compile_file, to_fst
-from lmfst.target import shipped_grammars
+from lmfst.ground.errors import BudgetError, GrammarError, UsageError
+from lmfst.target.load import shipped_grammars
 
 
 @pytest.mark.parametrize("text", [r"it\'s\q", r"\#a", r"\b\t\\\[", r"\é"])

@@ -21,12 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tokenize.treebank import TreebankWordTokenizer
 
-from lmfst.errors import InputError
 from lmfst.fst import Fst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, is_total
+from lmfst.fst.sequential import Determinised, run
 from lmfst.grammar import compile_file
-from lmfst.resources import resource_dir
-from lmfst.sequential import Determinised, run
+from lmfst.ground.errors import InputError
+from lmfst.ground.resources import resource_dir
 
 GRAMMARS = resource_dir("grammars")
 NAMES = sorted(path.stem for path in GRAMMARS.glob("*.grm"))

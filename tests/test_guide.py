@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lmfst import estimate
-from lmfst import guide as guides
 from lmfst.cli import app
-from lmfst.errors import ModelError, UsageError
-from lmfst.guide import Future, Guide
+from lmfst.fst.sequential import END, emit
+from lmfst.ground.errors import ModelError, UsageError
+from lmfst.inference import guide as guides
+from lmfst.inference import sampled
+from lmfst.inference.guide import Future, Guide
+from lmfst.inference.passes import propagate
+from lmfst.inference.policy import Exact
+from lmfst.inference.sampling import Sample
 from lmfst.io import Document
 from lmfst.lm.backoff import BackoffLM
 from lmfst.lm.load import load_lm
-from lmfst.policy import Exact
-from lmfst.propagate import propagate
-from lmfst.sampling import Sample
-from lmfst.score import TransducedLM
-from lmfst.sequential import END, emit
-from lmfst.target import fst_target, load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import fst_target, load_target
 from tests.oracle import TableLM, make_vocab, random_fst
 from tests.test_oracle_openfst import letter_bigram
 
@@ -62,7 +62,7 @@ def test_futures_equal_enumeration(tmp_path: Path, begun: str, letters: str) -> 
     source = TableLM(make_vocab([b"A", b"C", b"G", b"T"]), order=1, depth=9, seed=1, merges=True)
     model = TransducedLM(source, load_target("amino"), Exact())
     target = model.symbols("L")
-    guide = Guide(lm, model.lexicons)
+    guide = Guide(lm, model.setting.lexicons)
     expected = []
     for size in range(6 - len(begun)):
         for bases in itertools.product("ACGT", repeat=size):
@@ -75,7 +75,7 @@ def test_futures_equal_enumeration(tmp_path: Path, begun: str, letters: str) -> 
     for letter in begun:
         history = guide.read(history, np.array(["ACGT".index(letter)]), np.array([-1]))
     found = Future(guide, (*target, END)).log_expected(
-        np.array([model.lexicons.intern(0, state)]), np.array([len(out)]), history
+        np.array([model.setting.lexicons.intern(0, state)]), np.array([len(out)]), history
     )
     assert found[0] == pytest.approx(log_sum(expected), abs=1e-5)
 
@@ -83,10 +83,10 @@ def test_futures_equal_enumeration(tmp_path: Path, begun: str, letters: str) -> 
 def test_what_a_guide_excludes_can_still_be_kept(tmp_path: Path) -> None:
     lm = bigram(tmp_path / "g.arpa")
     model = TransducedLM(lm, load_target("amino"), Exact())
-    future = Future(Guide(lm, model.lexicons), (*model.symbols("LL"), END))
-    elsewhere = model.lexicons.intern(0, 10**6)
+    future = Future(Guide(lm, model.setting.lexicons), (*model.symbols("LL"), END))
+    elsewhere = model.setting.lexicons.intern(0, 10**6)
     found = future.log_expected(
-        np.array([model.lexicons.start, elsewhere]), np.array([0, 0]), np.array([0, 0])
+        np.array([model.setting.lexicons.start, elsewhere]), np.array([0, 0]), np.array([0, 0])
     )
     assert np.isfinite(found).all() and found[1] <= found[0] - 10
 
@@ -155,7 +155,7 @@ def test_words_such_as_0x20_are_bytes(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("b", "<0x20>").replace("<0x20>ackoff", "backoff"))
     lm = load_lm(str(path))
     assert isinstance(lm, BackoffLM)
-    guide = Guide(lm, TransducedLM(lm, load_target("bytes"), Exact()).lexicons)
+    guide = Guide(lm, TransducedLM(lm, load_target("bytes"), Exact()).setting.lexicons)
     token = lm.model.names.index("<0x20>")
     expected = lm.model.rows(np.arange(guide.size))[:, token]
     np.testing.assert_allclose(guide.logp[0x20], np.maximum(expected, guides.UNSEEN), rtol=1e-6)
@@ -171,10 +171,10 @@ def test_targets_whose_futures_are_too_many_share_no_calls(
     texts = ["LRS", "SRLLM", "LRS", "GLA", "ARS"]
     model = TransducedLM(lm, load_target("amino"), policy)
     expected = [one.logp for one in model.score(texts, given="target")]
-    size = Future(model._estimator.guide(model.policy), (*model.symbols("SRLLM"), END)).size
-    monkeypatch.setattr(estimate, "MOST_VALUES", size + 1)
+    size = Future(model._engine._guide, (*model.symbols("SRLLM"), END)).size
+    monkeypatch.setattr(sampled, "MOST_VALUES", size + 1)
     calls = []
-    monkeypatch.setattr(estimate, "propagate", lambda *a: calls.append(len(a[4])) or propagate(*a))
+    monkeypatch.setattr(sampled, "propagate", lambda *a: calls.append(len(a[4])) or propagate(*a))
     assert [one.logp for one in model.score(texts, given="target")] == expected
     # Two replicates of each, then a beam for each.
     assert calls[::2] == [2 * n for n in calls[1::2]] and len(calls) > 2
@@ -186,19 +186,17 @@ def test_guides_that_can_not_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
         TransducedLM(lm, load_target("amino"), Sample(guide="g.txt"))
     model = TransducedLM(lm, load_target("amino"))
     letter_bigram(tmp_path / "other.arpa", "xyz")
-    model.policy = Sample(guide=str(tmp_path / "other.arpa"))
     with pytest.raises(ModelError, match="no token that is a byte which the model writes"):
-        model.logp("L")
-    model.policy = Sample(guide=str(tmp_path / "g.arpa"))
-    assert model.logp("L") < 0
+        model.with_policy(Sample(guide=str(tmp_path / "other.arpa")))
+    guided = model.with_policy(Sample(guide=str(tmp_path / "g.arpa")))
+    assert guided.logp("L") < 0
     monkeypatch.setattr(guides, "MOST_VALUES", 30)
     with pytest.raises(UsageError, match=r"document of 2 symbols has .* too many"):
-        model.logp("L")
+        guided.logp("L")
     monkeypatch.setattr(guides, "MOST_VALUES", 10)
     shutil.copy(tmp_path / "g.arpa", tmp_path / "large.arpa")
-    model.policy = Sample(guide=str(tmp_path / "large.arpa"))
     with pytest.raises(UsageError, match="the guide is too large"):
-        model.logp("L")
+        model.with_policy(Sample(guide=str(tmp_path / "large.arpa")))
 
 
 def test_the_option_belongs_to_sampling(tmp_path: Path) -> None:

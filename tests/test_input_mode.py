@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmfst
-from lmfst.errors import FstError, UsageError
 from lmfst.fst import EPS, Fst, Symbols, apply_all, from_openfst, identity_bytes, read_far, read_fst
+from lmfst.fst.sequential import run
 from lmfst.fst.symbols import BYTES
 from lmfst.fst.utf8 import unusable_labels
-from lmfst.sequential import run
-from lmfst.target import load_fst, load_target, shipped_grammars
+from lmfst.ground.errors import FstError, UsageError
+from lmfst.target.load import load_fst, load_target, shipped_grammars
 from tests.test_cli import ARPA, call
 
 BYTE = pynini.union(*(f"[{byte}]" for byte in range(1, 256))).optimize()

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmfst.errors import InputError, UsageError
+from lmfst.ground.errors import InputError, UsageError
 from lmfst.io import Document, open_rows, read_documents
 from lmfst.io.documents import DocMode
 from lmfst.io.rows import RowFormat

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lmfst.errors import InputError
+from lmfst.ground.errors import InputError
+from lmfst.inference.policy import Exact
 from lmfst.io import Document, read_documents
-from lmfst.policy import Exact
-from lmfst.score import TransducedLM
-from lmfst.target import load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import load_target
 from tests.oracle import TableLM, make_vocab
 
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmfst.errors import InputError, UsageError
+from lmfst.ground.errors import InputError, UsageError
 from lmfst.io import Document, open_rows, read_documents
 from lmfst.io.lines import likeness
 from lmfst.io.rows import names_beside

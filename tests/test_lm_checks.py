@@ -12,8 +12,8 @@ import pytest
 import torch
 import transformers
 
-from lmfst import defaults
-from lmfst.errors import ModelError
+from lmfst.ground import defaults
+from lmfst.ground.errors import ModelError
 from lmfst.lm import checks, config
 from lmfst.lm.attention import Call, KeyValueStore
 from lmfst.lm.memory import fitting_tokens

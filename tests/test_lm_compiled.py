@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm.compiled import compile_layers
 from lmfst.lm.transformers import TransformersLM
 from tests.oracle import make_vocab

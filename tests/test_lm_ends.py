@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm.chat import opens_a_role
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
 from lmfst.lm.load import load_lm

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm import config
 from lmfst.lm.transformers import TransformersLM
 from tests.architectures import SMALL, build, make, random_tree, reference, rows_of

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lmfst.errors import ModelError, UsageError
+from lmfst.ground.errors import ModelError, UsageError
+from lmfst.ground.temporary import SCRATCH, mark
 from lmfst.lm.files import model_files
 from lmfst.lm.load import load_lm
-from lmfst.temporary import SCRATCH, mark
 from tests.test_lm_code import own_model, own_tokenizer, pickled, pickled_by_name, pickled_shards
 from tests.tiny import change, make_folder, make_gguf
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm.gguf_file import gguf_value
 from lmfst.lm.load import load_lm
 from tests.tiny import letters, make_gguf

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm import default
 from lmfst.lm.unpack import intact, made_folder, remove_older
 

@@ -9,10 +9,10 @@ from typer.testing import CliRunner, Result
 
 import lmfst
 from lmfst.cli import app
-from lmfst.errors import FstError, UsageError
-from lmfst.policy import Exact
-from lmfst.score import TransducedLM
-from lmfst.target import fst_target, load_target
+from lmfst.ground.errors import FstError, UsageError
+from lmfst.inference.policy import Exact
+from lmfst.model import TransducedLM
+from lmfst.target.load import fst_target, load_target
 from tests.oracle import TableLM, make_vocab, random_fst
 from tests.test_oracle_openfst import letter_bigram
 from tests.test_unknown import bases

@@ -18,16 +18,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lmfst import announce
-from lmfst.announce import Announced
 from lmfst.cli import app, progress
-from lmfst.errors import UsageError
+from lmfst.fst.sequential import Determinised
 from lmfst.grammar import compile_file
+from lmfst.ground import announce
+from lmfst.ground.announce import Announced
+from lmfst.ground.errors import UsageError
 from lmfst.io import Document
-from lmfst.lexicon import Lexicons
+from lmfst.lexicon.lexicon import Lexicons
 from lmfst.lm.load import load_lm
-from lmfst.sequential import Determinised
-from lmfst.verdicts import remembered
+from lmfst.target.verdicts import remembered
 from tests.oracle import make_vocab, random_fst
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -132,7 +132,7 @@ def test_what_builds_caches_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: list[str]
 ) -> None:
     monkeypatch.setattr(announce, "AFTER", 0.001)
-    monkeypatch.setattr("lmfst.lexicon_store.WORTHWHILE_TOKENS", 1)
+    monkeypatch.setattr("lmfst.lexicon.store.WORTHWHILE_TOKENS", 1)
     path = tmp_path / "g.grm"
     path.write_text('export r = "a";')
     for _ in range(2):

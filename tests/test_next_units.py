@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmfst.errors import InputError, UsageError
 from lmfst.fst import EPS, Fst, Symbols, identity_bytes
+from lmfst.generate.next_units import REST, emitted, following
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.inference.policy import Exact
 from lmfst.lm.load import load_lm
 from lmfst.lm.remembering import RememberingLM
-from lmfst.next_units import REST, emitted, following
-from lmfst.policy import Exact
-from lmfst.score import TransducedLM
-from lmfst.target import fst_target, load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import fst_target, load_target
 
 ARPA = r"""
 \data\

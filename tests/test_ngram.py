@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmfst.errors import ModelError, UsageError
+from lmfst.ground.errors import ModelError, UsageError
 from lmfst.lm.arpa import read_arpa, read_tables, write_arpa
 from lmfst.lm.ngram import Entry, Gram, NgramLM, NgramTables
 

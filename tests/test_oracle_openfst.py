@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from lmfst.fst import EPS, Fst
+from lmfst.fst.sequential import run
+from lmfst.ground.resources import resource_dir
+from lmfst.inference.policy import Exact
 from lmfst.lm.arpa import read_arpa, write_arpa
 from lmfst.lm.load import load_lm
 from lmfst.lm.ngram import NgramTables
-from lmfst.policy import Exact
-from lmfst.resources import resource_dir
-from lmfst.score import TransducedLM
-from lmfst.sequential import run
-from lmfst.target import fst_target, load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import fst_target, load_target
 from tests.oracle import random_fst
 
 SEEDS = (0, 2, 4, 7, 8)

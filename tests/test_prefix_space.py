@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import lmfst
 from lmfst.cli import app
-from lmfst.errors import ModelError, UsageError
+from lmfst.ground.errors import ModelError, UsageError
 from lmfst.lm.load import load_lm
 from lmfst.vocab import read_tokenizer
 from lmfst.vocab.spm import known_of_sentencepiece

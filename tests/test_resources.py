@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lmfst import resources
-from lmfst.errors import LmfstError
+from lmfst.ground import resources
+from lmfst.ground.errors import LmfstError
+from lmfst.ground.resources import resource_dir
 from lmfst.io import read_documents
-from lmfst.resources import resource_dir
 
 
 def test_the_sample_is_found_and_as_described() -> None:

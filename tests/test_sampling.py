@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from lmfst.errors import UsageError
-from lmfst.policy import Exact
-from lmfst.propagate import Job, propagate
-from lmfst.records import summary_row
-from lmfst.sampling import Sample, mean_estimate
-from lmfst.score import TransducedLM
-from lmfst.sequential import END
-from lmfst.target import Target, fst_target, load_target
+from lmfst.fst.sequential import END
+from lmfst.ground.errors import UsageError
+from lmfst.inference.passes import propagate
+from lmfst.inference.policy import Exact
+from lmfst.inference.query import Query
+from lmfst.inference.sampling import Sample, mean_estimate
+from lmfst.model import TransducedLM
+from lmfst.scored.records import summary_row
+from lmfst.target.load import Target, fst_target, load_target
 from tests.oracle import TableLM, make_vocab, random_fst
 
 REPLICATES = 2000
@@ -111,10 +112,10 @@ def replicates(lm: TableLM, target: Target, y: tuple[int, ...], policy: Sample) 
     """log P_Y of all prefixes, and of the whole, by each replicate."""
     model = TransducedLM(lm, target, policy)
     jobs = [
-        Job((*y, END), lookahead=False, random=policy.random_numbers(0, r))
+        Query((*y, END), lookahead=False, random=policy.random_numbers(0, r))
         for r in range(policy.replicates)
     ]
-    found = propagate(model.lexicons, lm.session(), policy, model._normalise, jobs)
+    found = propagate(model.setting.lexicons, lm.session(), policy, model.setting.normalise, jobs)
     return np.stack([one.log_prefix for one in found])
 
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.errors import FstError
 from lmfst.fst import EPS, Fst, Symbols
 from lmfst.fst.check import epsilon_output_cycle_witness
+from lmfst.fst.sequential import Determinised
 from lmfst.fst.shown import escaped, show_bytes, show_output
-from lmfst.sequential import Determinised
-from lmfst.target import fst_target
+from lmfst.ground.errors import FstError
+from lmfst.target.load import fst_target
 from tests.test_cli import call
 
 ARPA = """

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lmfst import target as module
-from lmfst.cache import unsealed
-from lmfst.errors import BudgetError, FstError, GrammarError, UsageError
 from lmfst.fst import EPS, Fst, identity_bytes, write_openfst
+from lmfst.fst.sequential import run
 from lmfst.grammar import compile_file
-from lmfst.resources import resource_dir
-from lmfst.sequential import run
-from lmfst.target import (
+from lmfst.ground.cache import unsealed
+from lmfst.ground.errors import BudgetError, FstError, GrammarError, UsageError
+from lmfst.ground.resources import resource_dir
+from lmfst.target import load as module
+from lmfst.target.load import (
     fst_target,
     grammar_of,
     load_fst,
@@ -22,7 +22,7 @@ from lmfst.target import (
     rejected_by,
     shipped_grammars,
 )
-from lmfst.verdicts import digest_of, remembered
+from lmfst.target.verdicts import digest_of, remembered
 
 UPPER = (
     'export UPPER = (("a" : "A") | ("b" : "B"))*;\nexport LOWER = (("A" : "a") | ("B" : "b"))*;\n'

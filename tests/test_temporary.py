@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lmfst import temporary
-from lmfst.cache import atomic_write, cache_dir
+from lmfst.ground import temporary
+from lmfst.ground.cache import atomic_write, cache_dir
+from lmfst.ground.temporary import YOUNGEST, clear_folder, new_file, scratch_folder
 from lmfst.io import open_rows
-from lmfst.temporary import YOUNGEST, clear_folder, new_file, scratch_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STALL = "import sys, time; print('there', flush=True); time.sleep(60)"
@@ -65,7 +65,7 @@ def test_the_cache_is_cleared_at_the_next_start(
 ) -> None:
     monkeypatch.setenv("LMFST_CACHE", str(tmp_path))
     folder = cache_dir("checks")
-    code = "from lmfst.temporary import new_file; from pathlib import Path\n"
+    code = "from lmfst.ground.temporary import new_file; from pathlib import Path\n"
     code += f"new_file(Path({str(folder)!r}, 'x'))"
     end(started(code))
     (left,) = folder.iterdir()
@@ -95,7 +95,7 @@ def test_scratch_folders_of_dead_processes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     code = (
-        "from lmfst.temporary import scratch_folder; s = scratch_folder(); f = s.__enter__()\n"
+        "from lmfst.ground.temporary import scratch_folder; s = scratch_folder(); f = s.__enter__()\n"
         "open(f + '/file', 'w').close()"
     )
     process = started(code)

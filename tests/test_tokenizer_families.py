@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm import tokenizer_files
 from lmfst.lm.files import ModelFiles
 from lmfst.lm.gguf_file import gguf_value

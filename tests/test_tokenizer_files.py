@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm import tokenizer_files
 from tests.packaged import read_folder, write_folder
 

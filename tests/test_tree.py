@@ -10,11 +10,11 @@ import pytest
 import torch
 import transformers
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
+from lmfst.inference.row_table import Normaliser
 from lmfst.lm.attention import KeyValueStore
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.tree import TreeSession
-from lmfst.rows import Normaliser
 from tests.architectures import SIZE, SMALL, make, random_tree, reference, rows_of, vocab
 
 FAMILIES = {

@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from lmfst.cli import app
-from lmfst.errors import UsageError
+from lmfst.ground.errors import UsageError
+from lmfst.inference.policy import Exact
 from lmfst.lm import truncated
 from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
-from lmfst.policy import Exact
-from lmfst.score import TransducedLM
-from lmfst.target import load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import load_target
 
 CODONS = {"M": ["ATG"], "I": ["ATT", "ATC", "ATA"], "L": ["CTA", "CTC", "CTG", "CTT", "TTA", "TTG"]}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmfst.policy import Beam
-from lmfst.score import TransducedLM
-from lmfst.target import fst_target
-from lmfst.trunk import Trunk
+from lmfst.inference.canonical import Trunk
+from lmfst.inference.policy import Beam
+from lmfst.model import TransducedLM
+from lmfst.target.load import fst_target
 from tests.oracle import TableLM, make_vocab, random_fst
 
 TOKENS = [b"a", b"b", b"ab", b"ba", b"abb"]

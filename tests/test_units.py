@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.errors import InputError
 from lmfst.fst import BYTES, Symbols
-from lmfst.sequential import Utf8, run
-from lmfst.units import Units, parse_target_text, target_text
+from lmfst.fst.sequential import Utf8, run
+from lmfst.ground.errors import InputError
+from lmfst.target.units import Units, parse_target_text, target_text
 
 SEP = 0xF0000
 WORDS = Symbols("bytes", {SEP: "SEP", SEP + 1: "SEPARATE", SEP + 2: "/AA0/"})

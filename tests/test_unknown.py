@@ -14,14 +14,14 @@ from Bio.Data import IUPACData
 from typer.testing import CliRunner
 
 from lmfst.cli import app
-from lmfst.errors import InputError, UsageError
 from lmfst.fst import Fst
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.inference.policy import Beam, Exact, Policy
+from lmfst.inference.sampling import Sample
 from lmfst.io import Document
-from lmfst.policy import Beam, Exact, Policy
-from lmfst.records import Scored
-from lmfst.sampling import Sample
-from lmfst.score import TransducedLM, Unknown
-from lmfst.target import Target, fst_target, load_target
+from lmfst.model import TransducedLM, Unknown
+from lmfst.scored.records import Scored
+from lmfst.target.load import Target, fst_target, load_target
 from tests.oracle import Oracle, TableLM, fst_function, make_vocab, random_fst
 from tests.test_oracle_openfst import letter_bigram
 

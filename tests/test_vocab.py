@@ -26,10 +26,10 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from lmfst.errors import InputError, ModelError, UsageError
-from lmfst.policy import Beam, Exact, Tolerance
-from lmfst.score import TransducedLM
-from lmfst.target import load_target
+from lmfst.ground.errors import InputError, ModelError, UsageError
+from lmfst.inference.policy import Beam, Exact, Tolerance
+from lmfst.model import TransducedLM
+from lmfst.target.load import load_target
 from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
 from tests.oracle import TableLM, strings
 

@@ -8,13 +8,13 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from lmfst.policy import Beam
-from lmfst.wave import NOWHERE, Pool, Wave, merged, sorted_by_position
+from lmfst.inference.frontier import NOWHERE, Agenda, Hypotheses, merged, sorted_by_position
+from lmfst.inference.policy import Beam
 
 
-def random_wave(rng: np.random.Generator, size: int) -> Wave:
+def random_wave(rng: np.random.Generator, size: int) -> Hypotheses:
     position, parent, token, lexicon, guide = rng.integers(0, 4, (5, size))
-    return Wave(position, parent, token, lexicon, np.log(rng.random(size)), guide)
+    return Hypotheses(position, parent, token, lexicon, np.log(rng.random(size)), guide)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -30,7 +30,7 @@ def test_merging_adds_up_equal_nodes(seed: int) -> None:
     np.testing.assert_allclose(np.exp(found.logw), list(expected.values()), rtol=1e-12)
 
 
-def nodes_of(wave: Wave) -> list[tuple[float, ...]]:
+def nodes_of(wave: Hypotheses) -> list[tuple[float, ...]]:
     columns = (wave.position, wave.parent, wave.token, wave.lexicon, wave.logw, wave.guide)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -38,10 +38,10 @@ def nodes_of(wave: Wave) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize("seed", range(10))
 def test_the_pool_gives_back_what_was_added_in_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    pool, waiting = Pool(4), []
+    pool, waiting = Agenda(4), []
     for _ in range(30):
         wave = random_wave(rng, int(rng.integers(0, 200)))
-        pool.add_wave(wave)
+        pool.put_back(wave)
         waiting += nodes_of(wave)
         wanted = np.unique(rng.integers(0, 4, int(rng.integers(1, 4))))
         here = [node for node in waiting if node[0] in wanted]

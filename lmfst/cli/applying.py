@@ -11,15 +11,15 @@ from lmfst.cli.mistakes import require_documents
 from lmfst.cli.progress import Progress
 from lmfst.cli.reading import Reading, documents
 from lmfst.cli.terminal import Terminal
-from lmfst.errors import BudgetError, InputError, LmfstError, UsageError
 from lmfst.fst import Fst, apply_all
 from lmfst.fst.best import BestPaths, pair_weight
 from lmfst.fst.preimages import preimages
+from lmfst.fst.sequential import run
 from lmfst.fst.shown import show_bytes
+from lmfst.ground.errors import BudgetError, InputError, LmfstError, UsageError
 from lmfst.io import Document, Output, OutputWriter
-from lmfst.sequential import run
-from lmfst.target import BUILT_IN, load_fst, load_target
-from lmfst.units import parse_target_text, target_text
+from lmfst.target.load import BUILT_IN, load_fst, load_target
+from lmfst.target.units import parse_target_text, target_text
 
 Find = Callable[[Document], list[Output]]
 

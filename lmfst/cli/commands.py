@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from lmfst import defaults
 from lmfst.cli import options as o
 from lmfst.cli.group import app
 from lmfst.cli.terminal import Terminal
+from lmfst.ground import defaults
 
 
 @app.command()

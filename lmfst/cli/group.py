@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from lmfst import __version__
 from lmfst.cli.ends import Stops, secure_streams
 from lmfst.cli.terminal import Terminal
-from lmfst.errors import LmfstError
+from lmfst.ground._version import __version__
+from lmfst.ground.errors import LmfstError
 
 INTERRUPTED = 130
 

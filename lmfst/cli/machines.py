@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lmfst.cache import atomic_write, write_hint
 from lmfst.cli.terminal import Terminal
-from lmfst.errors import BudgetError, FstError, InputError, UsageError
-from lmfst.fst import EPS, Fst, Mode, from_openfst, to_openfst
+from lmfst.fst import EPS, Fst, InputMode, from_openfst, to_openfst
 from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_string
+from lmfst.fst.sequential import Determinised
 from lmfst.fst.shown import escaped, show_bytes, show_output
+from lmfst.ground.cache import atomic_write, write_hint
+from lmfst.ground.errors import BudgetError, FstError, InputError, UsageError
 from lmfst.io import Stdout
-from lmfst.sequential import Determinised
-from lmfst.target import (
+from lmfst.target.load import (
     GRAMMAR,
     grammar_of,
     load_fst,
@@ -68,7 +68,7 @@ def compile_text_fst(
     isymbols: str | None,
     osymbols: str | None,
     acceptor: bool,
-    mode: Mode,
+    mode: InputMode,
     terminal: Terminal,
 ) -> None:
     """Compile OpenFst text to an OpenFst file. A file that lmfst can't use gets a warning.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from lmfst.errors import InputError
+from lmfst.ground.errors import InputError
 
 _GRAMMARS = (".grm", ".fst", ".far")
 _SHOWN = 200

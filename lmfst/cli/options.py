@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lmfst import defaults
 from lmfst.cli.mistakes import beam_size, context_tokens
-from lmfst.errors import UsageError
+from lmfst.ground import defaults
+from lmfst.ground.errors import UsageError
 
 
 class Level(StrEnum):
@@ -486,7 +486,7 @@ MODEL = defaults.MODEL
 
 
 def grammar_options(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those options of `lmfst.target.load_target` that a command's parameters give."""
+    """Those options of `lmfst.target.load.load_target` that a command's parameters give."""
     names = ("include", "max_states", "timeout")
     given = {name: params[name] for name in names if params[name] not in (None, (), [])}
     return {**given, "input_mode": str(params["input_mode"])}

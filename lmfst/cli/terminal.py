@@ -22,8 +22,8 @@ class Terminal:
 
     @classmethod
     def of(cls, quiet: bool) -> Terminal:
-        """The terminal of a command, which hears what is announced (`lmfst.announce`), too."""
-        from lmfst.announce import LOGGER
+        """The terminal of a command, which hears what `lmfst.ground.announce` says, too."""
+        from lmfst.ground.announce import LOGGER
 
         terminal = cls(quiet=quiet)
         LOGGER.handlers = [_Announcements(terminal)]

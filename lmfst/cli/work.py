@@ -7,23 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from lmfst.accuracy import Tally
-from lmfst.cache import atomic_write, write_hint
 from lmfst.cli.mistakes import is_file, require_documents
 from lmfst.cli.options import grammar_options
 from lmfst.cli.progress import Progress
 from lmfst.cli.reading import Reading, documents
 from lmfst.cli.terminal import Terminal
-from lmfst.errors import InputError, UsageError
+from lmfst.generate.next_units import following
+from lmfst.ground.cache import atomic_write, write_hint
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.inference.accuracy import Tally
+from lmfst.inference.policy import Beam, Exact, Policy, Tolerance
+from lmfst.inference.recommend import RECOMMENDED, recommended
+from lmfst.inference.sampling import Sample
 from lmfst.io import open_rows
-from lmfst.levels import Levels
-from lmfst.next_units import following
-from lmfst.policy import Beam, Exact, Policy, Tolerance
-from lmfst.recommend import RECOMMENDED, recommended
-from lmfst.records import ESCAPED_COLUMNS, NEXT_COLUMNS, Scored, bits
-from lmfst.sampling import Sample
-from lmfst.score import TransducedLM
-from lmfst.target import load_target, refuse_as_model
+from lmfst.model import TransducedLM
+from lmfst.scored.levels import Levels
+from lmfst.scored.records import ESCAPED_COLUMNS, NEXT_COLUMNS, Scored, bits
+from lmfst.target.load import load_target, refuse_as_model
 
 SAMPLING_OPTIONS = ("particles", "replicates", "seed", "adaptive", "guide", "gap")
 LOAD_OPTIONS = (
@@ -46,8 +46,8 @@ LOAD_OPTIONS = (
 class Settings:
     """The options that decide the numbers.
 
-    sampling: options of `lmfst.sampling.Sample` that were given. load: options of
-    `lmfst.lm.load.load_lm`. grammar: options of `lmfst.target.load_target`.
+    sampling: options of `lmfst.inference.sampling.Sample` that were given. load: options of
+    `lmfst.lm.load.load_lm`. grammar: options of `lmfst.target.load.load_target`.
     """
 
     to: str
@@ -149,7 +149,7 @@ class Settings:
             )
         if isinstance(policy, Sample) and versus:
             policy = replace(policy, common=True)
-        return TransducedLM(lm, target, policy, partial=self.partial, warn=terminal.warn)
+        return TransducedLM(lm, target, policy, partial=cast(Any, self.partial), warn=terminal.warn)
 
     def facts(self, model: TransducedLM) -> dict[str, Any]:
         """What makes the numbers, and where the policy comes from."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lmfst.errors import BudgetError
 from lmfst.fst.core import EPS, Fst
+from lmfst.ground.errors import BudgetError
 
 Configuration = tuple[int, int, tuple[int, ...]]
 """(state, bytes read, symbols written)"""

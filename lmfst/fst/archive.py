@@ -13,13 +13,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lmfst.errors import FstError
 from lmfst.fst.core import Fst
 from lmfst.fst.io import CHILD_SECONDS, own_diagnostic, read_object
 from lmfst.fst.layout import check_archive
-from lmfst.fst.openfst import Mode, Warn, from_openfst, warn_default
+from lmfst.fst.openfst import InputMode, from_openfst, warn_default
 from lmfst.fst.tables import read_table
-from lmfst.temporary import scratch_folder
+from lmfst.ground.errors import FstError
+from lmfst.ground.temporary import scratch_folder
+from lmfst.ground.types import Warn
 
 SYMBOLS_KEY = "*StringFstSymbolTable"
 """The entry whose input symbols are the names of the generated symbols (Thrax's convention)."""
@@ -44,7 +45,7 @@ def read_far(
     path: str | Path,
     key: str | None = None,
     *,
-    mode: Mode = "auto",
+    mode: InputMode = "auto",
     weights: bool = False,
     warn: Warn = warn_default,
 ) -> Fst:

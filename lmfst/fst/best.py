@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmfst.errors import BudgetError, FstError
 from lmfst.fst.core import EPS, Arc, Fst
+from lmfst.ground.errors import BudgetError, FstError
 
 Node = tuple[int, int]
 """(state, symbols read)"""

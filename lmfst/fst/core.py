@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.errors import FstError
 from lmfst.fst.symbols import BYTES, Symbols
+from lmfst.ground.errors import FstError
 
 EPS = -1
 """The empty label on either side of an arc."""

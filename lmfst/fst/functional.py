@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.errors import BudgetError
 from lmfst.fst.core import EPS, Fst
+from lmfst.ground.errors import BudgetError
 
 Ints = NDArray[np.integer]
 Witness = tuple[bytes, tuple[int, ...], tuple[int, ...]]

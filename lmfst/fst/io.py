@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lmfst.cache import atomic_write
-from lmfst.errors import FstError
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.layout import check_layout, is_checked_here, read_header
-from lmfst.fst.openfst import Mode, Warn, from_openfst, warn_default
+from lmfst.fst.openfst import InputMode, from_openfst, warn_default
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import (
     BYTE_TABLE,
@@ -31,7 +29,10 @@ from lmfst.fst.tables import (
     UTF8_TABLE,
     written_name,
 )
-from lmfst.temporary import scratch_folder
+from lmfst.ground.cache import atomic_write
+from lmfst.ground.errors import FstError
+from lmfst.ground.temporary import scratch_folder
+from lmfst.ground.types import Warn
 
 _STDERR_LOCK = threading.Lock()
 CHILD_SECONDS = 300
@@ -46,7 +47,7 @@ _CONVERT = (
 
 
 def read_fst(
-    path: str | Path, *, mode: Mode = "auto", weights: bool = False, warn: Warn = warn_default
+    path: str | Path, *, mode: InputMode = "auto", weights: bool = False, warn: Warn = warn_default
 ) -> Fst:
     """The transducer in an OpenFst binary file (vector, const, compact; std, log or log64 arcs).
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmfst.errors import FstError
+from lmfst.ground.errors import FstError
 
 FST_MAGIC = 2125659606
 SYMBOLS_MAGIC = 2125658996

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from lmfst.errors import FstError
 from lmfst.fst.core import EPS, Arc, Fst
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import (
@@ -31,9 +30,8 @@ from lmfst.fst.tables import (
     read_table,
 )
 from lmfst.fst.utf8 import show_labels, unusable_labels
-
-Warn = Callable[[str], None]
-Mode = Literal["auto", "byte", "utf8"]
+from lmfst.ground.errors import FstError
+from lmfst.ground.types import InputMode, Warn
 
 _CODE_POINTS = "if the labels are code points, give --input-mode utf8"
 
@@ -77,7 +75,7 @@ def from_openfst(
     *,
     name: str = "FST",
     names: Mapping[int, str] | None = None,
-    mode: Mode = "auto",
+    mode: InputMode = "auto",
     weights: bool = False,
     warn: Warn = warn_default,
 ) -> Fst:
@@ -266,7 +264,7 @@ def _weights(obj: Any) -> dict[str, Any]:
 
 
 def _sides(
-    obj: Any, arcs: list[Arc], names: dict[int, str], mode: Mode, name: str
+    obj: Any, arcs: list[Arc], names: dict[int, str], mode: InputMode, name: str
 ) -> tuple[_Side, _Side]:
     """Decide how both sides are read."""
     input_table = read_table(obj.input_symbols(), f"{name}: input symbol table")
@@ -283,7 +281,7 @@ def _sides(
     return inputs, outputs
 
 
-def _guessed(mode: Mode, high: bool, names: Mapping[int, str]) -> _Side:
+def _guessed(mode: InputMode, high: bool, names: Mapping[int, str]) -> _Side:
     """A side without a table of its own. high: whether labels speak for code points."""
     if mode == "auto":
         return _Side("unicode" if high else "bytes", names, guessed=True)

@@ -12,8 +12,8 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from lmfst.errors import BudgetError
 from lmfst.fst.core import EPS, Fst
+from lmfst.ground.errors import BudgetError
 
 Node = tuple[int, int]
 """(state, symbols written)"""

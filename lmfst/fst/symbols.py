@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from lmfst.errors import FstError
+from lmfst.ground.errors import FstError
 
 Kind = Literal["bytes", "unicode", "symbols"]
 

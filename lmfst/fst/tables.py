@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lmfst.errors import FstError
 from lmfst.fst.layout import read_symbols
 from lmfst.fst.symbols import Symbols
-from lmfst.temporary import scratch_folder
+from lmfst.ground.errors import FstError
+from lmfst.ground.temporary import scratch_folder
 
 NUL_LABEL = 256
 """Label 0 is epsilon in OpenFst, so byte 0 is written as label 256."""

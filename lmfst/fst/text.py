@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lmfst.errors import FstError
-from lmfst.fst.openfst import Mode, Warn, warn_default
+from lmfst.fst.openfst import InputMode, warn_default
 from lmfst.fst.plain import plain_text
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import BYTE_TABLE, LAST_CODE_POINT, NUL_LABEL, UTF8_TABLE, written_name
+from lmfst.ground.errors import FstError
+from lmfst.ground.types import Warn
 
 MAX_LABEL = 2**31 - 1
 
@@ -101,7 +102,7 @@ def compile_text(
     return fst
 
 
-def name_labels(obj: Any, mode: Mode) -> None:
+def name_labels(obj: Any, mode: InputMode) -> None:
     """Give the sides of an OpenFst FST that have no symbol table one that says what labels are.
 
     mode: `byte` or `utf8` (code points), by Thrax's tables; `auto` leaves the FST as it is.
@@ -111,7 +112,7 @@ def name_labels(obj: Any, mode: Mode) -> None:
             getattr(obj, f"set_{side}_symbols")(_alphabet(obj, mode))
 
 
-def _alphabet(obj: Any, mode: Mode) -> Any:
+def _alphabet(obj: Any, mode: InputMode) -> Any:
     """The byte alphabet, or the code points in use, as a table that `from_openfst` reads so."""
     import pywrapfst
 

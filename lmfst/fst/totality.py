@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from lmfst.errors import BudgetError
 from lmfst.fst.core import EPS, Fst
+from lmfst.ground.errors import BudgetError
 
 Subset = int
 """The number of a set of FST states in `_Subsets`; 0 is the empty set."""

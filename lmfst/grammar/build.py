@@ -11,22 +11,23 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmfst.announce import Announced
-from lmfst.cache import atomic_write, cache_dir, once, write_hint
-from lmfst.errors import GrammarError, InputError, UsageError
 from lmfst.grammar.container import Entry, unpack
 from lmfst.grammar.paths import Finder
+from lmfst.ground._version import __version__
+from lmfst.ground.announce import Announced
+from lmfst.ground.cache import atomic_write, cache_dir, once, write_hint
+from lmfst.ground.errors import GrammarError, InputError, UsageError
+from lmfst.ground.types import Warn
 
 if TYPE_CHECKING:
     from lmfst.fst import Fst
 
-Warn = Callable[[str], None]
 
 MAX_STATES = 1_000_000
 TIMEOUT = 60.0
@@ -67,10 +68,10 @@ class CompiledRule:
     def to_fst(self, warn: Warn = warn_default, *, weights: bool = False) -> Fst:
         """As `fst`, with a callback for warnings (dropped weights, unreachable symbols). weights:
         whether to keep them."""
-        from lmfst.fst import Mode, from_openfst
+        from lmfst.fst import InputMode, from_openfst
 
         # Where a rule has no symbol tables it is bytes (`lmfst.grammar.export`): no need to guess.
-        mode: Mode = "byte" if self.openfst.input_symbols() is None else "auto"
+        mode: InputMode = "byte" if self.openfst.input_symbols() is None else "auto"
         return from_openfst(
             self.openfst,
             name=self.name,
@@ -234,13 +235,11 @@ def _module(
 def _key(path: Path, content: bytes, rule: str | None) -> str:
     from importlib.metadata import version
 
-    import lmfst
-
     parts = [
         str(path),
         hashlib.sha256(content).hexdigest(),
         rule,
-        lmfst.__version__,
+        __version__,
         version("pynini"),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmfst.cache import sealed, unsealed
+from lmfst.ground.cache import sealed, unsealed
 
 _MAGIC = b"lmfst grammar 3\n"
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmfst.errors import LmfstError
 from lmfst.grammar import operators
 from lmfst.grammar import syntax as s
 from lmfst.grammar.builtins import BUILTINS, string_fst
@@ -20,6 +19,7 @@ from lmfst.grammar.modules import Loader, Module
 from lmfst.grammar.paths import Finder, is_shipped
 from lmfst.grammar.source import Pos, RuleError, budget, without_surrogates
 from lmfst.grammar.values import Table, Thing, Value, as_fst
+from lmfst.ground.errors import LmfstError
 
 _MAX_CALLS = 100
 

@@ -7,13 +7,12 @@ the grammar's own symbol table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lmfst.grammar.labels import BOS, EOS, FIRST_GENERATED, NUL, Labels, used_labels
 from lmfst.grammar.values import ASCII, BYTE, UTF8, Alphabets, Table, Value
-
-Warn = Callable[[str], None]
+from lmfst.ground.types import Warn
 
 
 def finished(value: Value, labels: Labels, warn: Warn) -> tuple[Any, dict[int, str]]:

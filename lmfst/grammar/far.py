@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmfst.fst.archive import SYMBOLS_KEY
-from lmfst.temporary import scratch_folder
+from lmfst.ground.temporary import scratch_folder
 
 if TYPE_CHECKING:
     from lmfst.grammar.build import CompiledRule

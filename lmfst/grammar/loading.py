@@ -8,11 +8,10 @@ or in the FAR's entry `*StringFstSymbolTable`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmfst.errors import FstError
 from lmfst.fst.archive import SYMBOLS_KEY
 from lmfst.fst.layout import check_archive
 from lmfst.fst.plain import plain_text
@@ -20,8 +19,8 @@ from lmfst.fst.tables import BOUNDARIES
 from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels, used_labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
-
-Warn = Callable[[str], None]
+from lmfst.ground.errors import FstError
+from lmfst.ground.types import Warn
 
 _BLANKS = re.compile(rb"[ \t]")
 

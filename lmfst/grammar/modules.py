@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmfst.errors import LmfstError
 from lmfst.grammar import syntax as s
 from lmfst.grammar.parser import parse_source
 from lmfst.grammar.paths import Finder, stands_in
 from lmfst.grammar.source import Pos, RuleError, Source, read_source
 from lmfst.grammar.values import Thing
+from lmfst.ground.errors import LmfstError
 
 
 @dataclass(eq=False)

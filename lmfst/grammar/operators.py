@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lmfst.grammar.labels import Labels
 from lmfst.grammar.source import RuleError, budget
 from lmfst.grammar.values import BYTE, GENERATED, UTF8, Alphabets, Value
-
-Warn = Callable[[str], None]
+from lmfst.ground.types import Warn
 
 
 def concat(parts: Sequence[Value]) -> Value:

@@ -14,9 +14,9 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lmfst.errors import LmfstError
 from lmfst.grammar import syntax as s
 from lmfst.grammar.source import Pos, Source
+from lmfst.ground.errors import LmfstError
 
 if TYPE_CHECKING:
     import lark

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lmfst.errors import LmfstError
 from lmfst.grammar.source import RuleError
-from lmfst.resources import resource_dir
+from lmfst.ground.errors import LmfstError
+from lmfst.ground.resources import resource_dir
 
 _LEVELS_UP = 8
 

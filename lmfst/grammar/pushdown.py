@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lmfst.grammar.operators import Warn
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import NONE, Thing, Value, as_fst, as_text
+from lmfst.ground.types import Warn
 
 
 def replace(arguments: Sequence[Thing]) -> Value:

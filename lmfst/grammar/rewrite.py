@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmfst.grammar.labels import BOS, EOS, Labels, pynini_text
-from lmfst.grammar.operators import Warn
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import UTF8, Thing, Value, as_fst, as_text
+from lmfst.ground.types import Warn
 
 _MOST_STATES = 2000
 _DIRECTIONS = ("ltr", "rtl", "sim")

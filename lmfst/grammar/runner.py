@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lmfst import errors
-from lmfst.errors import BudgetError, GrammarError, LmfstError
+from lmfst.ground import errors
+from lmfst.ground.errors import BudgetError, GrammarError, LmfstError
 
 # The current directory must not be on the path: a file beside a grammar could replace a module.
 _START = (
@@ -70,9 +70,7 @@ def run_job(job: Mapping[str, Any], *, timeout: float, warn: Callable[[str], Non
 
 def _environment() -> dict[str, str]:
     """The environment of the worker: it has to find the same lmfst."""
-    import lmfst
-
-    home = str(Path(lmfst.__file__).resolve().parent.parent)
+    home = str(Path(__file__).resolve().parents[2])
     paths = [home, os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,

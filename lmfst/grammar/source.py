@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmfst.errors import BudgetError, GrammarError, LmfstError
 from lmfst.fst.plain import plain_text
+from lmfst.ground.errors import BudgetError, GrammarError, LmfstError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

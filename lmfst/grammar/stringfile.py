@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lmfst.fst.plain import plain_text
@@ -17,8 +17,8 @@ from lmfst.grammar.labels import Labels, string_labels
 from lmfst.grammar.source import RuleError, printable
 from lmfst.grammar.tries import Entry, trie_acceptor, trie_transducer
 from lmfst.grammar.values import ASCII, BYTE, UTF8, Alphabets, Table, Value, alphabets_of
+from lmfst.ground.types import Warn
 
-Warn = Callable[[str], None]
 Mode = str | Table
 """How a column's text becomes labels: `byte`, `utf8` or a symbol table."""
 

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmfst.errors import GrammarError, LmfstError
 from lmfst.grammar.capture import Capture
 from lmfst.grammar.container import Entry, pack
 from lmfst.grammar.evaluate import Evaluator
@@ -28,6 +27,7 @@ from lmfst.grammar.modules import Module
 from lmfst.grammar.paths import Finder
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import Value, kind_of
+from lmfst.ground.errors import GrammarError, LmfstError
 
 _RECURSION = 4000
 """Depth of nested expressions: the evaluator calls itself a few times for each level."""

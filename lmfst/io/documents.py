@@ -16,22 +16,21 @@ import json
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Literal, NoReturn, cast
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
-from lmfst.errors import InputError, UsageError
+from lmfst.ground.document import Document, Form
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.types import DocMode, Warn
 from lmfst.io import tables
 from lmfst.io.lines import ended, likeness, numbered
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-Form = Literal["line", "file", "jsonl", "csv", "tsv", "fasta"]
 """What a document is in its file."""
-DocMode = Literal["auto", "line", "file", "jsonl", "csv", "tsv", "fasta"]
-Warn = Callable[[str], None]
 Header = Callable[[Form, list[str]], None]
 
 STDIN = "-"
@@ -42,25 +41,6 @@ _SUFFIXES: dict[Form, tuple[str, ...]] = {
     "fasta": (".fa", ".fasta", ".fna", ".ffn", ".faa", ".frn"),
 }
 _GZIP_MAGIC = b"\x1f\x8b"
-
-
-@dataclass(frozen=True)
-class Document:
-    """One document: its `id`, its bytes, and its `origin` "FILE:LINE" for messages.
-
-    is_sequence: whether it is a biological sequence, whose letters mean the same in either case.
-    form: what it is in its file. row: all fields of its row, JSON object or FASTA record (`header`)
-    as they were read, in order. extra: those of them that are neither its text nor its id, to be
-    passed on beside what is said of it.
-    """
-
-    id: str
-    text: bytes
-    origin: str
-    is_sequence: bool = False
-    form: Form = "line"
-    row: Mapping[str, object] = field(default_factory=dict, hash=False)
-    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from lmfst.errors import InputError
+from lmfst.ground.errors import InputError
 from lmfst.io.lines import MEND
 
 _ENCODING = ("utf-8", "surrogateescape")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO
 
-from lmfst.errors import InputError
-
-Warn = Callable[[str], None]
+from lmfst.ground.errors import InputError
+from lmfst.ground.types import Warn
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

@@ -13,16 +13,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lmfst.errors import InputError, UsageError
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.types import Warn
 from lmfst.io.documents import Document, Form
 from lmfst.io.rows import ESCAPES, exact, names_beside
 from lmfst.io.stdout import Stdout
 from lmfst.io.tables import shown
-
-Warn = Callable[[str], None]
 
 OUTPUT, WEIGHT = "output", "weight"
 """Columns and keys of an output and of its weight."""

@@ -25,14 +25,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self, cast
+from typing import IO, Self, cast
 
-from lmfst.cache import write_hint
-from lmfst.errors import InputError, UsageError
+from lmfst.ground.cache import write_hint
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.temporary import new_file
+from lmfst.ground.types import RowFormat
 from lmfst.io.stdout import Stdout
-from lmfst.temporary import new_file
-
-RowFormat = Literal["tsv", "jsonl"]
 
 PASSED = "input_"
 """What comes before the name of a column that is passed on where lmfst has one of that name."""

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import IO
 
-from lmfst.errors import InputError
+from lmfst.ground.errors import InputError
 
 
 class Stdout:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lmfst.errors import InputError
+from lmfst.ground.errors import InputError
+from lmfst.ground.types import Warn
 from lmfst.io.lines import MEND
 
-Warn = Callable[[str], None]
 Lines = Iterator[tuple[int, bytes]]
 Kind = Literal["csv", "tsv"]
 

@@ -17,15 +17,14 @@ import math
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import IO, NoReturn
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
+from lmfst.ground.types import Warn
 from lmfst.lm.ngram import LOG10_ZERO, Entry, Gram, NgramLM, NgramTables
-
-Warn = Callable[[str], None]
 
 _COUNT = re.compile(r"ngram\s+([0-9]+)\s*=\s*([0-9]+)")
 _BLANKS = re.compile(r"[ \t]+")

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lmfst.ground.arrays import Bools, Ints
 
 if TYPE_CHECKING:
     import torch
@@ -41,9 +42,6 @@ _TAKEN = {
     "output_router_logits",
 }
 """Keyword arguments of `attend` that it heeds or may ignore."""
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 class KeyValueStore:

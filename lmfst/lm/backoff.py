@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm.base import LM, Session, States
 from lmfst.lm.ngram import NgramLM
 from lmfst.vocab import Vocab

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.lm.attention import ATTENTION, attend, seen_by
 from lmfst.lm.config import UNLIMITED, readable_length, text_config, value
 from lmfst.lm.tree import TreeSession

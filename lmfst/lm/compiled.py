@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 
 
 def compile_layers(model: Any) -> None:

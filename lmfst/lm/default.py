@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lmfst.cache import cache_dir
-from lmfst.defaults import MODEL as DEFAULT_MODEL
-from lmfst.errors import ModelError
+from lmfst.ground.cache import cache_dir
+from lmfst.ground.defaults import MODEL as DEFAULT_MODEL
+from lmfst.ground.errors import ModelError
 from lmfst.lm.unpack import digest, made_folder, remove_older
 
 _FORMAT = 3

@@ -7,15 +7,14 @@ and never rendered (`lmfst.lm.chat`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from lmfst.errors import ModelError, UsageError
+from lmfst.ground.errors import ModelError, UsageError
+from lmfst.ground.types import Warn
 from lmfst.lm.chat import opens_a_role
 from lmfst.lm.files import CONFIG, GENERATION, ModelFiles
 from lmfst.lm.gguf_file import BEGIN, gguf_value
 
-Warn = Callable[[str], None]
 BEGINNINGS = (
     "<|endoftext|>",
     "<|begin_of_text|>",

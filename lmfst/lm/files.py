@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
+from lmfst.ground.resources import resource_dir
+from lmfst.ground.temporary import scratch_folder
+from lmfst.ground.types import Warn
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
 from lmfst.lm.tokenizer_files import VOCABULARIES, no_vocabulary
-from lmfst.resources import resource_dir
-from lmfst.temporary import scratch_folder
 
-Warn = Callable[[str], None]
 PACKAGED = ("dna",)
 """Names of the model folders among the shipped data."""
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"

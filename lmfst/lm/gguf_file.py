@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 
 BEGIN = "tokenizer.ggml.bos_token_id"
 MODEL = "tokenizer.ggml.model"

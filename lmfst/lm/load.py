@@ -7,20 +7,20 @@ transformers folder or, where there is a network, a hub name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from lmfst import defaults
-from lmfst.errors import ModelError, UsageError
+from lmfst.ground import defaults
+from lmfst.ground.errors import ModelError, UsageError
+from lmfst.ground.resources import resource_dir
+from lmfst.ground.types import PrefixSpace, Specials, Warn
 from lmfst.lm.base import LM
 from lmfst.lm.ends import begin_token, end_tokens
 from lmfst.lm.files import PACKAGED, ModelFiles, model_files
 from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.lm.token_types import token_types, with_types
-from lmfst.resources import resource_dir
 from lmfst.vocab import Vocab, read_tokenizer, vocab_from_symbols
-from lmfst.vocab.prefix import PREFIX_SPACE, PrefixSpace
+from lmfst.vocab.prefix import PREFIX_SPACE
 from lmfst.vocab.words import NO_MARKS, separator_of
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from lmfst.lm.backoff import BackoffLM
 
-Warn = Callable[[str], None]
-Specials = Literal["drop", "text", "error"]
 DTYPES = ("float32", "bfloat16", "float16")
 SPECIALS = ("drop", "text", "error")
 ARPA = (".arpa", ".arpa.gz")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmfst import defaults
+from lmfst.ground import defaults
 from lmfst.lm.config import number, text_config
 
 SHARE = 0.25

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lmfst.errors import ModelError, UsageError
+from lmfst.ground.arrays import Floats, Ints
+from lmfst.ground.errors import ModelError, UsageError
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Gram = tuple[str, ...]
 Entry = tuple[float, float]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lmfst.errors import ModelError
-from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, Warn, not_loaded, pickled
+from lmfst.ground.errors import ModelError
+from lmfst.ground.types import Warn
+from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, not_loaded, pickled
 from lmfst.lm.tokenizer_files import require_text, why_not_read
 
 

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 
 if TYPE_CHECKING:
     from lmfst.lm.files import ModelFiles

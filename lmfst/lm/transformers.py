@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lmfst.errors import InputError, ModelError, UsageError
+from lmfst.ground.errors import InputError, ModelError, UsageError
+from lmfst.ground.types import Warn
 from lmfst.lm import checks, config
 from lmfst.lm.attention import ATTENTION, Call
 from lmfst.lm.base import LM, ContextSession, Session
@@ -30,7 +31,6 @@ from lmfst.vocab.prefix import Encode
 if TYPE_CHECKING:
     import torch
 
-Warn = Callable[[str], None]
 
 TOGETHER = 16
 """Whole contexts in a call, at most."""

@@ -20,17 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmfst.lm.attention import (
-    CHUNK,
-    GATHER_COST,
-    SIBLINGS,
-    Bools,
-    Call,
-    Chunk,
-    Ints,
-    KeyValueStore,
-    make_call,
-)
+from lmfst.ground.arrays import Bools, Ints
+from lmfst.lm.attention import CHUNK, GATHER_COST, SIBLINGS, Call, Chunk, KeyValueStore, make_call
 from lmfst.lm.base import Session, States
 
 if TYPE_CHECKING:

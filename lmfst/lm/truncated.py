@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lmfst.errors import UsageError
+from lmfst.ground.errors import UsageError
 from lmfst.lm.base import LM, ContextSession, Session, States
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"

@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
+from lmfst.ground.types import Warn
 from lmfst.vocab.stages import EndOfWord, Stage, Strip, compose
 
 # str: text of a token; bytes: what a byte token or a byte-level token spells; None: no support.
 Piece = str | bytes | None
 Pieces = list[Piece]
-Warn = Callable[[str], None]
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lmfst.errors import InputError, ModelError
+from lmfst.ground.errors import InputError, ModelError
 
 TokenBytes = list[bytes | None]
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from lmfst.ground.types import Warn
 from lmfst.vocab.machine import Vocab
 
-PrefixSpace = Literal["auto", "yes", "no"]
 PREFIX_SPACE = ("auto", "yes", "no")
 Encode = Callable[[str], Sequence[int]]
-Warn = Callable[[str], None]
 
 PROBES = ("The cat", "the cat", "the  cat")
 """Texts that are encoded and decoded. The last one shows nothing of prefix spaces that the others

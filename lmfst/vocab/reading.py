@@ -14,16 +14,16 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-from lmfst.errors import ModelError, UsageError
+from lmfst.ground.errors import ModelError, UsageError
+from lmfst.ground.types import PrefixSpace, Specials, Warn
 from lmfst.vocab.chain import Chain, read_chain
 from lmfst.vocab.machine import Vocab
 from lmfst.vocab.prefix import (
     PREFIX_SPACE,
     Encode,
     Own,
-    PrefixSpace,
     drops_space,
     find_own,
     without_drop,
@@ -32,9 +32,6 @@ from lmfst.vocab.prefix import (
 from lmfst.vocab.spaces import spaces_hint
 from lmfst.vocab.stages import Strip
 from lmfst.vocab.words import NO_MARKS, hint_of, separator_of, spaced
-
-Warn = Callable[[str], None]
-Specials = Literal["drop", "text", "error"]
 
 NO_TOKEN = "no token with this id"
 UNKNOWABLE = "\ufffd"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lmfst.errors import ModelError
+from lmfst.ground.errors import ModelError
 from lmfst.vocab.reading import UNKNOWABLE, Known
 
 SPACE = "▁"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lmfst.errors import UsageError
+from lmfst.ground.errors import UsageError
 
 NO_MARKS = "none"
 BEFORE, INSIDE, JOINED = "▁", "##", "@@"

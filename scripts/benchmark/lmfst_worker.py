@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from serving import SYMBOLS, Meter, Outcome, Runner, serve
 
+from lmfst.fst.sequential import END
+from lmfst.inference.policy import Beam
 from lmfst.lm.head import Usage
 from lmfst.lm.load import load_lm
-from lmfst.policy import Beam
-from lmfst.score import TransducedLM
-from lmfst.sequential import END
-from lmfst.target import load_target
+from lmfst.model import TransducedLM
+from lmfst.target.load import load_target
 
 
 def dense(found: Any) -> np.ndarray:
@@ -54,10 +54,9 @@ class Engine:
         to = options.get("to", "bytes")
         if to not in self._models:
             self.open([], {"to": to})
-        model = self._models[to]
-        model.policy = Beam(size=options["beam"], threshold=options["threshold"])
-        model.lookahead = options.get("lookahead", True)
-        return model
+        policy = Beam(size=options["beam"], threshold=options["threshold"])
+        lookahead = options.get("lookahead", True)
+        return self._models[to].with_policy(policy, lookahead=lookahead)
 
     def score(self, texts: list[str], options: dict[str, Any]) -> Outcome:
         """log p_Y of the texts, one by one or in one call."""

@@ -11,7 +11,7 @@ from benchmark.common import Bench
 from benchmark.rounds import Setting, take_turns
 from benchmark.texts import of_length, size
 from benchmark.workers import Worker
-from lmfst.cache import cache_dir
+from lmfst.ground.cache import cache_dir
 
 Section = dict[str, Any]
 BEAM, THRESHOLD = 8, 1e-3

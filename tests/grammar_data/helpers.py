@@ -59,7 +59,7 @@ def value(text: str, folder: Path, **options: Any) -> pynini.Fst:
 
 def error_of(text: str | bytes, folder: Path, **options: Any) -> str:
     """The message of the error that a grammar gives."""
-    from lmfst.errors import LmfstError
+    from lmfst.ground.errors import LmfstError
 
     with pytest.raises(LmfstError) as caught:
         compile_text(text, folder, **options)

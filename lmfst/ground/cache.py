@@ -1,0 +1,123 @@
+"""Where lmfst keeps what it can compute again, and how a file is replaced in one step."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from lmfst.ground.errors import InputError
+from lmfst.ground.temporary import clear_folder, new_file
+
+_SET_CACHE = "set LMFST_CACHE to a folder you may write"
+_SEAL = hashlib.sha256().digest_size
+
+
+def cache_dir(sub: str = "") -> Path:
+    """The user's cache folder for `sub` (say `grammars`), created if needed.
+
+    `$LMFST_CACHE` if it is set, else the platform's place: `$XDG_CACHE_HOME/lmfst` or
+    `~/.cache/lmfst` on Linux, `~/Library/Caches/lmfst` on macOS, `%LOCALAPPDATA%` on Windows.
+    Half-written files of processes that were killed are removed from it. InputError if the folder
+    can't be made.
+    """
+    path = cache_place(sub)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"expected to write the cache folder {path}: {error}", hint=_SET_CACHE
+        ) from error
+    clear_folder(path)
+    return path
+
+
+def cache_place(sub: str = "") -> Path:
+    """Where the folder of `cache_dir` is, whether it exists or not.
+
+    InputError if that is below the user's home folder and there is none.
+    """
+    try:
+        base = _base()
+    except RuntimeError as error:
+        raise InputError(
+            f"expected a home folder, for the cache folder below it: {error}", hint=_SET_CACHE
+        ) from error
+    return base / sub if sub else base
+
+
+def once(sub: str, kept: str = "kept") -> str:
+    """For announcements: that work is done once, and where what it gives is kept; nothing where
+    there is no such place."""
+    try:
+        return f" (once; {kept} in {cache_place(sub)})"
+    except InputError:
+        return ""
+
+
+def _base() -> Path:
+    named = os.environ.get("LMFST_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "lmfst"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lmfst"
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    # The XDG specification says that a relative path has to be ignored.
+    if xdg and os.path.isabs(xdg):
+        return Path(xdg) / "lmfst"
+    return Path.home() / ".cache" / "lmfst"
+
+
+def sealed(data: bytes) -> bytes:
+    """`data` behind its SHA-256: what a file of the cache holds, so that damage is noticed."""
+    return hashlib.sha256(data).digest() + data
+
+
+def unsealed(kept: bytes) -> bytes | None:
+    """The data of `sealed`; None if a bit of it has changed or some of it is missing."""
+    seal, data = kept[:_SEAL], kept[_SEAL:]
+    return data if hashlib.sha256(data).digest() == seal else None
+
+
+def atomic_write(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one.
+
+    A link stays and the file it leads to is replaced; pipes and devices are written to directly.
+    OSError if the folder doesn't exist or can't be written; then nothing is left behind. What a
+    process that was killed left of the same name is removed.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as stream:
+            stream.write(data)
+        return
+    path = Path(os.path.realpath(path))
+    handle, temporary = new_file(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_hint(error: Exception) -> str:
+    """How to mend it that a file can't be written."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space there, or name a file on another disk"
+    return "name a file in a folder you own"
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,158 @@
+"""The canonical path: a text in the tokens that the model's tokenizer makes of it.
+
+    log P_X(x) = Σ_i log p_X(x_i | x_{<i}) + log p_X(EOS | x),    x = tokenize(text)
+
+That is what is commonly reported as the log-probability of a text. It is one term of the sum over
+all token strings, so never above it.
+
+A beam sees the past only. Where a text goes on with something improbable, all that goes on with it
+may weigh less than the threshold, and then the hypotheses left are those that happened to stand
+elsewhere. The tokenizer's own segmentation of a known source is the best guess at what goes on, so
+it is kept whatever it weighs, beside what the policy keeps: the *trunk*. What is kept is a
+superset, so the sums are lower bounds as before, and never below the probability of the source's
+own tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmfst.ground.arrays import Ints
+from lmfst.inference.row_table import Normaliser
+from lmfst.lm.base import LM
+from lmfst.vocab import Vocab
+
+Encode = Callable[[bytes], Sequence[int] | None]
+SourcePlace = tuple[int, int]
+"""(position in the source, state of the decoder of tokens)"""
+BEGIN: SourcePlace = (0, 0)
+_NONE = -2
+"""No token, and no root either."""
+
+
+class CanonicalPath:
+    """The canonical way on from every place of a source text, in tokens.
+
+    encode: a segmentation of a byte string into tokens, or None where it has none. canonical: the
+    tokenizer's own tokens of the whole text, if it has any; is_canonical: whether these are the way
+    on from the beginning.
+    """
+
+    def __init__(
+        self, text: bytes, vocab: Vocab, encode: Encode, canonical: Sequence[int] | None = None
+    ) -> None:
+        self._text, self._vocab, self._encode = text, vocab, encode
+        self._next: dict[SourcePlace, tuple[int, SourcePlace]] = {}
+        self._lay(BEGIN, encode(text) if canonical is None else canonical, len(text))
+        self._boundaries = sorted({position for position, _ in self._next})
+        self.is_canonical = canonical is not None and self.tokens() == list(canonical)
+
+    def _lay(self, place: SourcePlace, tokens: Sequence[int] | None, end: int) -> None:
+        """Note tokens of the text from a place on, as far as they spell it and not past an end."""
+        for token in tokens or ():
+            after = self.after(place, token)
+            if after is None or after == place or after[0] > end:
+                return
+            self._next.setdefault(place, (token, after))
+            place = after
+
+    def after(self, place: SourcePlace, token: int) -> SourcePlace | None:
+        """The place after a token; None if the text doesn't go on with what it spells."""
+        position, decoder = place
+        spelled = self._vocab.token_bytes[decoder][token]
+        if spelled is None or not self._text.startswith(spelled, position):
+            return None
+        return position + len(spelled), self._vocab.next_state[decoder][token]
+
+    def token(self, place: SourcePlace) -> tuple[int, SourcePlace] | None:
+        """The token that goes on from a place, and the place after it."""
+        position = place[0]
+        if place not in self._next and 0 <= position < len(self._text):
+            at = int(np.searchsorted(self._boundaries, position, side="right"))
+            end = self._boundaries[at] if at < len(self._boundaries) else len(self._text)
+            self._lay(place, self._encode(self._text[position:end]), end)
+        return self._next.get(place)
+
+    def tokens(self) -> list[int]:
+        """The canonical tokens of the whole text, as far as there are any."""
+        found, place = [], BEGIN
+        while (on := self.token(place)) is not None:
+            found.append(on[0])
+            place = on[1]
+        return found
+
+
+class Trunk:
+    """How far each document's trunk has come.
+
+    Made from the roots' LM states int64 [documents] and the tokens of each source; a document
+    without a source has none.
+    """
+
+    def __init__(self, roots: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
+        self._top = np.array(roots, dtype=np.int64)
+        self._tokens = np.array([t for own in tokens for t in (*own, _NONE)], dtype=np.int64)
+        sizes = np.array([len(own) + 1 for own in tokens], dtype=np.int64)
+        self._at = np.cumsum(sizes) - sizes
+
+    def copy(self) -> Trunk:
+        other = Trunk([], [])
+        other._top, other._at, other._tokens = self._top.copy(), self._at.copy(), self._tokens
+        return other
+
+    def next_ones(self, document: Ints, parent: Ints, token: Ints) -> NDArray[np.bool_]:
+        """Which nodes go on from the top of their document's trunk with its next token.
+
+        document, parent (LM states), token: int64 [nodes].
+        """
+        found: NDArray[np.bool_] = self._top[document] == parent
+        found &= self._tokens[self._at[document]] == token
+        return found
+
+    def ended(self, document: Ints, states: Ints) -> NDArray[np.bool_]:
+        """Which nodes (LM states int64 [nodes]) have read all tokens of their document's trunk."""
+        found: NDArray[np.bool_] = self._top[document] == states
+        found &= self._tokens[self._at[document]] == _NONE
+        return found
+
+    def grow(self, document: Ints, states: Ints) -> None:
+        """Set the tops of some documents' trunks to the nodes that went on from them."""
+        self._top[document] = states
+        self._at[document] += 1
+
+
+def canonical_logps(
+    lm: LM, normalise: Normaliser, texts: Sequence[bytes | None]
+) -> list[float | None]:
+    """log P_X of each text's own tokens and the end, nats; None where there are none.
+
+    normalise: takes the tokens outside the support out of rows.
+    """
+    session = lm.session()
+    roots: dict[int, int] = {}
+    states: list[int] = []
+    reads: list[tuple[int, list[int]]] = []
+    ends = list(lm.vocab.eos)
+    for at, text in enumerate(texts):
+        tokens = None if text is None else lm.canonical(text)
+        if tokens is None:
+            continue
+        state = roots[at] = session.open()
+        for token in tokens:
+            states.append(state)
+            reads.append((at, [token]))
+            state = int(session.step(np.array([state]), np.array([token]))[0])
+        states.append(state)
+        reads.append((at, ends))
+    totals = dict.fromkeys(roots, 0.0)
+    if states:
+        for block, rows in session.rows(np.array(states, dtype=np.int64)):
+            lse, _ = normalise(rows)
+            for (at, tokens), row, log_total in zip(reads[block], rows, lse, strict=True):
+                totals[at] += float(row[tokens].double().logsumexp(0) - log_total)
+    for root in roots.values():
+        session.close(root)
+    return [totals.get(at) for at in range(len(texts))]

@@ -1,0 +1,119 @@
+"""Passes: a batch of queries is propagated, and again until the policy is content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmfst.ground.arrays import Floats
+from lmfst.inference.accuracy import Pass, gained
+from lmfst.inference.policy import Policy
+from lmfst.inference.prefetch import Prefetcher
+from lmfst.inference.propagate import Propagation
+from lmfst.inference.query import Layout, Query
+from lmfst.inference.results import Propagated, distributions, pass_of, result_of
+from lmfst.inference.row_source import Evaluated, ReadNow, Rows, RowSource
+from lmfst.inference.row_table import Normaliser
+from lmfst.inference.sums import Sums
+from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lm.base import Session
+
+RETAIN_EVERY = 64
+"""Steps between two calls that let the session forget dead states."""
+RETAINED_ROWS = 16384
+"""Rows of a batch up to which nothing is forgotten where queries may be propagated again."""
+
+
+def propagate(
+    lexicons: Lexicons,
+    session: Session,
+    policy: Policy,
+    normalise: Normaliser,
+    queries: Sequence[Query],
+) -> list[Propagated]:
+    """Prefix probabilities of every target; the queries share LM calls. See `Propagated`."""
+    if not queries:
+        return []
+    return _Batch(lexicons, session, policy, normalise, queries).run()
+
+
+class _Batch:
+    """The passes over a batch of queries."""
+
+    def __init__(
+        self,
+        lexicons: Lexicons,
+        session: Session,
+        policy: Policy,
+        normalise: Normaliser,
+        queries: Sequence[Query],
+    ) -> None:
+        self._session, self._policy = session, policy
+        self._layout = Layout(queries)
+        self._roots = [session.open() for _ in queries]
+        self._rows = Rows(self._layout, lexicons, session, normalise)
+        self._propagation = Propagation(self._layout, lexicons, session, policy, self._roots)
+        self._source: RowSource = ReadNow(self._rows, self._layout)
+        self._prefetcher: Prefetcher | None = None
+        ahead = any(query.source is not None and query.lookahead for query in queries)
+        if ahead and not session.merges:
+            self._source = evaluated = Evaluated(self._rows, self._layout)
+            self._prefetcher = Prefetcher(self._layout, lexicons, session, evaluated)
+        self._steps = 0
+
+    def run(self) -> list[Propagated]:
+        """The result of every query."""
+        count = len(self._layout)
+        passes: list[list[Pass]] = [[] for _ in range(count)]
+        results: dict[int, Propagated] = {}
+        latest: dict[int, Floats] = {}
+        going = dict.fromkeys(range(count), self._policy.first_threshold)
+        while going:
+            sums = self._pass(going)
+            nexts = distributions(self._layout, sums)
+            again: dict[int, float] = {}
+            for document, tried in going.items():
+                result = result_of(self._layout, sums, document, nexts[document])
+                gain = gained(result.log_prefix, latest.get(document))
+                latest[document] = result.log_prefix
+                passes[document].append(pass_of(self._layout, sums, document, result, tried, gain))
+                result.passes = passes[document]
+                size = int(self._layout.sizes[document])
+                threshold = self._policy.next_threshold(passes[document], size)
+                if threshold is None:
+                    results[document] = result
+                else:
+                    again[document] = threshold
+            going = again
+        for root in self._roots:
+            self._session.close(root)
+        return [results[document] for document in range(count)]
+
+    def _pass(self, going: dict[int, float]) -> Sums:
+        """One pass over some queries, each with its threshold."""
+        sums = self._propagation.begin(going)
+        while True:
+            while self._propagation.advance(sums, self._source):
+                self._forget(sums)
+            if self._prefetcher is None or not self._source.lacking:
+                return sums
+            self._prefetcher.fill(self._propagation, sums)
+
+    def _forget(self, sums: Sums) -> None:
+        """Drop what was needed up to here only."""
+        self._steps += 1
+        if self._steps % RETAIN_EVERY:
+            return
+        if self._policy.repeats and self._rows.asked < RETAINED_ROWS:
+            return
+        layout, table = self._layout, self._rows.table
+        here = layout.base + sums.offset
+        self._rows.plans.forget(here)
+        waiting = sums.agenda.hypotheses()
+        ahead = table.position >= here[layout.document[table.position]]
+        states = np.concatenate([waiting.parent, table.state[ahead]])
+        owner = layout.document[np.concatenate([waiting.position, table.position[ahead]])]
+        for document in np.flatnonzero(sums.offset <= layout.last).tolist():
+            root = self._roots[document]
+            self._session.retain(root, np.unique(np.append(states[owner == document], root)))

@@ -1,0 +1,51 @@
+"""The engine of policies that keep hypotheses by weight, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lmfst.inference.canonical import CanonicalPath
+from lmfst.inference.passes import propagate
+from lmfst.inference.policy import Policy
+from lmfst.inference.query import Query
+from lmfst.inference.results import Propagated
+from lmfst.inference.setting import Setting
+from lmfst.inference.sources import add_canonical, some_source, text_of
+
+
+class Pruned:
+    """Propagation, in passes; sums are lower bounds."""
+
+    def __init__(self, setting: Setting, policy: Policy) -> None:
+        self._setting, self._policy = setting, policy
+        # Under a policy that keeps everything, a speculative run would be as large as the sum.
+        self._ahead = policy.prunes and not setting.lm.merges
+
+    @staticmethod
+    def takes(setting: Setting, policy: Policy) -> bool:
+        """Any policy."""
+        return True
+
+    def run(self, queries: Sequence[Query]) -> list[Propagated]:
+        """As `lmfst.inference.engine.Engine.run`."""
+        setting = self._setting
+        if self._ahead:
+            queries = [
+                replace(query, source=self._path(query), lookahead=setting.lookahead)
+                for query in queries
+            ]
+        session = setting.lm.session()
+        found = propagate(setting.lexicons, session, self._policy, setting.normalise, queries)
+        add_canonical(setting, queries, found)
+        return found
+
+    def _path(self, query: Query) -> CanonicalPath | None:
+        """The canonical path of a query's source text, or of some text with its target (of a
+        pattern, with one of its strings); None where none is known."""
+        lm, own = self._setting.lm, text_of(self._setting, query)
+        text = some_source(self._setting.target, query) if own is None else own
+        if text is None:
+            return None
+        canonical = None if own is None else lm.canonical(own)
+        return CanonicalPath(text, lm.vocab, lm.encode, canonical)

@@ -1,0 +1,124 @@
+"""Results of propagation: what the sums of a batch say of each of its queries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lmfst.ground.arrays import Floats, Ints
+from lmfst.inference.accuracy import Pass, missing_by_offset
+from lmfst.inference.query import Layout
+from lmfst.inference.sums import Sums
+
+Next = dict[int, tuple[Ints, Floats]]
+
+
+@dataclass
+class Propagated:
+    """What propagation found for a target of N symbols.
+
+    log_prefix: float64 [N + 1]. log P_Y of every prefix of the target, nats: a lower bound where
+        hypotheses were dropped.
+    log_dropped: float64 [N + 1]. log of the weight dropped before each prefix was covered;
+        P_Y lies in [exp log_prefix, exp log_prefix + exp log_dropped].
+    missing: float64 [N]. What the weight dropped at each offset makes the whole lack, nats, an
+        estimate (`lmfst.inference.accuracy`); None where there is none, as for an estimate by
+        sampling.
+    canonical: log-probability of the source's own tokens and the end, nats; None if they or the end
+        aren't known.
+    passes: what each propagation of the target found; the last one gave these numbers.
+    next: position → (symbols int64, logp float64) of the next symbol after target[:position].
+    estimated: by sampling. log_replicates: float64 [R], log of each replicate's estimate of the
+        whole. stderr, log_pruned: the standard error of its log (None for one replicate), and the
+        log P_Y that a beam of as many hypotheses gives instead (None if it isn't asked for).
+    rows: hypotheses that were kept. removed: nats by which renormalising without the specials
+        raised logp, averaged over the hypotheses of each offset by weight and summed over offsets.
+    """
+
+    log_prefix: Floats
+    log_dropped: Floats
+    next: Next = field(default_factory=dict)
+    rows: int = 0
+    removed: float = 0.0
+    estimated: bool = False
+    stderr: float | None = None
+    log_pruned: float | None = None
+    missing: Floats | None = None
+    canonical: float | None = None
+    passes: Sequence[Pass] = ()
+    log_replicates: Floats | None = None
+
+
+def result_of(layout: Layout, sums: Sums, document: int, nexts: Next) -> Propagated:
+    """The result of a query, but for its passes. nexts: as from `distributions`."""
+    query = layout.queries[document]
+    begin, size = int(layout.base[document]), len(query.target)
+    log_prefix = sums.log_prefix[begin : begin + size + 1].copy()
+    log_dropped = sums.log_dropped[begin : begin + size]
+    missing = missing_by_offset(log_prefix, log_dropped)
+    lost = np.flatnonzero(np.isinf(missing))
+    if len(lost) and query.impossible is not None and query.impossible(int(lost[0])):
+        # Then the probability is truly 0.
+        missing[lost] = 0.0
+    account = sums.account_kept
+    canonical = float(account.canonical[document])
+    return Propagated(
+        log_prefix=log_prefix,
+        log_dropped=np.concatenate([[-np.inf], np.logaddexp.accumulate(log_dropped)]),
+        next=nexts,
+        rows=int(account.rows[document]),
+        removed=float(account.removed[document]),
+        missing=missing,
+        canonical=None if math.isnan(canonical) else canonical,
+    )
+
+
+def pass_of(
+    layout: Layout, sums: Sums, document: int, result: Propagated, threshold: float, gain: float
+) -> Pass:
+    """What a pass over a query at a threshold found out. gain: over the pass before, nats."""
+    begin, size = int(layout.base[document]), int(layout.sizes[document])
+    own = slice(begin, begin + size)
+    crowded = missing_by_offset(result.log_prefix, sums.log_crowded[own])
+    missing = math.inf if result.missing is None else float(result.missing.sum())
+    if layout.queries[document].last == size and result.log_prefix[-1] > -np.inf:
+        # What follows the target is asked for, and lacks what was dropped behind its end.
+        missing += float(np.exp(sums.log_dropped[begin + size] - result.log_prefix[-1]))
+    return Pass(
+        threshold=threshold,
+        gained=gain,
+        missing=missing,
+        # Of what is lost altogether it says nothing.
+        crowded=float(crowded[np.isfinite(crowded)].sum()),
+        rows=result.rows,
+    )
+
+
+def distributions(layout: Layout, sums: Sums) -> list[Next]:
+    """The next-symbol distributions of every query."""
+    nothing = (np.zeros(0, np.int64), np.zeros(0))
+    nexts = [dict.fromkeys(sorted(query.wanted), nothing) for query in layout.queries]
+    splits = sums.account_kept.splits
+    if not splits:
+        return nexts
+    position, symbol, logp = (np.concatenate(part) for part in zip(*splits, strict=True))
+    order = np.lexsort((symbol, position))
+    order = order[logp[order] > -np.inf]
+    if not len(order):
+        return nexts
+    position, symbol, logp = position[order], symbol[order], logp[order]
+    changes = (position[1:] != position[:-1]) | (symbol[1:] != symbol[:-1])
+    first = np.flatnonzero(np.append(True, changes))
+    top = np.maximum.reduceat(logp, first)
+    size = np.diff(first, append=len(logp))
+    total = np.log(np.add.reduceat(np.exp(logp - np.repeat(top, size)), first)) + top
+    position, symbol = position[first], symbol[first]
+    total -= sums.log_prefix[position]
+    bounds = np.flatnonzero(np.append(True, position[1:] != position[:-1])).tolist()
+    for begin, end in zip(bounds, [*bounds[1:], len(position)], strict=True):
+        document, offset = layout.place(int(position[begin]))
+        nexts[document][offset] = symbol[begin:end], total[begin:end]
+    return nexts

@@ -1,0 +1,395 @@
+"""The transduced language model: p_Y of a source model and a target, scored document by document.
+
+`TransducedLM` ties model, target and policy together. Its numbers are defined in
+`lmfst.inference.propagate`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from lmfst.fst import Fst
+from lmfst.fst.pattern import OneOf, Pattern, Place, as_written
+from lmfst.fst.sequential import END, run
+from lmfst.ground import defaults
+from lmfst.ground._version import __version__
+from lmfst.ground.document import Document
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.types import Given, InputMode, Partial, Unknown, Warn, require_choice
+from lmfst.inference.accuracy import Tally
+from lmfst.inference.engine import engine_for
+from lmfst.inference.estimate import effective_number, unsure
+from lmfst.inference.policy import Exact, Policy, Tolerance
+from lmfst.inference.query import Query
+from lmfst.inference.recommend import recommended
+from lmfst.inference.results import Propagated
+from lmfst.inference.row_table import Normaliser
+from lmfst.inference.sampling import Sample
+from lmfst.inference.setting import Setting
+from lmfst.inference.zeros import Zeros
+from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lm.base import LM
+from lmfst.scored.records import Scored, upper_bound
+from lmfst.target.load import (
+    Target,
+    load_target,
+    refuse_as_model,
+    rejected_string,
+    require_no_mode,
+    require_total,
+    support_of,
+)
+from lmfst.target.reader import Reader
+from lmfst.target.units import parse_target_text
+from lmfst.target.unknown import Alphabet
+
+Symbol = int | str | Set[int] | Set[str]
+Symbols = Sequence[Symbol] | str | bytes
+
+DNA = frozenset(b"ACGTNacgtn")
+
+POLICIES: dict[str, Callable[[], Policy]] = {"beam": Tolerance, "exact": Exact, "sample": Sample}
+
+
+def as_bytes(text: str | bytes) -> bytes:
+    """A text as bytes: UTF-8, lone surrogates standing for bytes that are no UTF-8."""
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+def _default_warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """log P_Y with its bounds, nats: lower ≤ true value ≤ upper; equal if nothing was dropped.
+
+    missing: an estimate of how far below the true value it is, nats (`lmfst.inference.accuracy`);
+    None where probabilities are given that the string is accepted.
+    """
+
+    logp: float
+    lower: float
+    upper: float
+    missing: float | None = None
+
+
+class TransducedLM:
+    """p_Y: the language model over target strings that a source model and a function induce.
+
+    Strings y are given as symbol numbers, as a list of symbol names, or as text: bytes or
+    characters, with generated symbols as [NAME]; the names of a table's symbols separated by
+    spaces. In a list a set of symbols or names stands for any one of them: the probability is that
+    of all such strings together.
+
+    Raises FstError if the target rejects a string that the model can spell.
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        target: Target,
+        policy: Policy | None = None,
+        *,
+        partial: Partial = "error",
+        lookahead: bool = True,
+        warn: Warn = _default_warn,
+    ) -> None:
+        """policy: default `Tolerance()`. partial: "error", or "condition" for probabilities given
+        that the target accepts the string (needs the policy `Exact`). lookahead: evaluate probable
+        hypotheses ahead of time, in fewer model calls; the results are the same."""
+        require_choice("--partial", partial, Partial)
+        self.lm, self.target, self.warn = lm, target, warn
+        support = support_of(target, lm.vocab, drop_nul=partial == "error")
+        name = f"{target.name} for {lm.describe().get('model', type(lm).__name__)}"
+        conditioned = partial == "condition"
+        if conditioned:
+            conditioned = rejected_string(target, lm.vocab, support) is not None
+        else:
+            require_total(target, lm.vocab, support)
+        self.setting = Setting(
+            lm,
+            target,
+            Lexicons(lm.vocab, target.machine, support=support, name=name),
+            Normaliser(np.flatnonzero(~support)),
+            conditioned=conditioned,
+            lookahead=lookahead,
+            warn=warn,
+        )
+        self._policy = Tolerance() if policy is None else policy
+        self._engine = engine_for(self.setting, self._policy)
+
+    @property
+    def policy(self) -> Policy:
+        """What is done when hypotheses multiply; see `with_policy`."""
+        return self._policy
+
+    def with_policy(self, policy: Policy, *, lookahead: bool = True) -> TransducedLM:
+        """The same model and target, not loaded and checked again, under another policy."""
+        other = copy(self)
+        other.setting = replace(self.setting, lookahead=lookahead)
+        other._policy = policy
+        other._engine = engine_for(other.setting, policy)
+        return other
+
+    @property
+    def softmax_seconds(self) -> float:
+        """The time taken so far to turn the model's logits into log-probabilities."""
+        return self.setting.normalise.seconds
+
+    @cached_property
+    def reader(self) -> Reader:
+        """How texts are read."""
+        return Reader(self.target, Alphabet(self.target, self.setting.lexicons.alphabet))
+
+    @cached_property
+    def _zeros(self) -> Zeros:
+        return Zeros(self.setting, self.reader)
+
+    # Strings of target symbols.
+
+    def symbols(self, y: Symbols) -> Pattern:
+        """y as symbol numbers, sets as `OneOf`; text is read by
+        `lmfst.target.units.parse_target_text`.
+
+        Raises InputError for text that names no symbol, FstError for a name in a list that doesn't.
+        """
+        if isinstance(y, str | bytes):
+            return parse_target_text(as_bytes(y), self.target.machine.symbols)
+        return tuple(map(self._place, y))
+
+    def _place(self, symbol: Symbol) -> Place:
+        if isinstance(symbol, OneOf):
+            return symbol
+        if isinstance(symbol, Set):
+            if not symbol:
+                raise InputError(
+                    "a set of symbols is empty", hint="give the symbols that may stand there"
+                )
+            return OneOf(map(self._label, symbol))
+        return self._label(symbol)
+
+    def _label(self, symbol: int | str) -> int:
+        alphabet = self.target.machine.symbols
+        return alphabet.label(symbol) if isinstance(symbol, str) else int(symbol)
+
+    def transduce(self, text: str | bytes) -> tuple[int, ...]:
+        """f(text), as symbol numbers. Raises InputError where f rejects it."""
+        return run(self.target.machine, as_bytes(text))
+
+    # Probabilities of single strings.
+
+    def prefix_logp(self, y: Symbols) -> float:
+        """log P_Y(y): that a string begins with y, nats."""
+        return float(self._ask(self.symbols(y)).log_prefix[-1])
+
+    def prefix_bounds(self, y: Symbols) -> Bounds:
+        """log P_Y(y) with its bounds; UsageError under a policy whose results have none."""
+        if self.policy.estimates:
+            raise UsageError("estimates by sampling have no bounds: use prefix_logp, or a beam")
+        return _bounds(self._ask(self.symbols(y)))
+
+    def logp(self, y: Symbols) -> float:
+        """log p_Y(y): that the string is y, nats."""
+        return float(self._ask((*self.symbols(y), END)).log_prefix[-1])
+
+    def next_logp(self, y: Symbols) -> dict[str, float]:
+        """log p_Y(a | y) of every next symbol a, by name; ⊥ is the end of the string.
+
+        Symbols of probability zero are left out. Where nodes were dropped, the distribution sums to
+        less than 1 by the dropped share.
+        """
+        symbols, logp = self.next_symbols(y)
+        names = self.target.units.name
+        return {names(int(a)): float(p) for a, p in zip(symbols, logp, strict=True)}
+
+    def next_symbols(self, y: Symbols) -> tuple[np.ndarray, np.ndarray]:
+        """The next-symbol distribution: symbols int64 [n] (END = -1) and logp float64 [n]."""
+        prefix = self.symbols(y)
+        found = self._ask(prefix, [len(prefix)])
+        if found.log_prefix[-1] == -math.inf:
+            raise InputError(
+                "nothing can follow the prefix, which has probability zero under the model from "
+                + self._zeros.why(prefix, found)[1]
+            )
+        symbols, logp = found.next[len(prefix)]
+        possible = logp > -np.inf
+        return symbols[possible], logp[possible]
+
+    def next_at_all(self, y: Symbols) -> Propagated:
+        """Next-symbol distributions after every prefix of y, in one propagation."""
+        target = self.symbols(y)
+        return self._ask(target, range(len(target) + 1))
+
+    def _ask(self, target: Pattern, wanted: Iterable[int] = ()) -> Propagated:
+        """The result of one query, ⊥ included in the target if it is asked for."""
+        found = self._engine.run([self._query(target, wanted=frozenset(wanted))])[0]
+        if found.passes:
+            tally = Tally()
+            limit = self.policy.limit(found.passes, len(target))
+            tally.add(found.passes, found.passes[-1].missing, limit)
+            self._warn_of_missing(tally)
+        return found
+
+    def _query(self, target: Pattern, **more: Any) -> Query:
+        plain = target[:-1] if target[-1:] == (END,) else target
+        return Query(target, impossible=partial(self._zeros.impossible, plain), **more)
+
+    # Documents.
+
+    def score(self, texts: Iterable[str | bytes], *, given: Given = "source") -> list[Scored]:
+        """Score texts; see `Scored`. given: whether they are in source or in target form."""
+        documents = (
+            Document(id=str(i), text=as_bytes(t), origin=f"text {i}")
+            for i, t in enumerate(texts, start=1)
+        )
+        return list(self.score_documents(documents, given=given))
+
+    def score_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        given: Given = "source",
+        batch: int = defaults.BATCH_DOCUMENTS,
+        unknown: Unknown = "auto",
+        tally: Tally | None = None,
+    ) -> Iterator[Scored]:
+        """Score documents in batches that share LM calls; yields them in input order.
+
+        batch: documents in a batch, at most; a batch also ends at `defaults.BATCH_SYMBOLS` symbols.
+        unknown: what to do about symbols that the model can't produce: "report" a log-probability
+        of -inf with a warning, raise an "error", "skip" the document with a warning, or sum over
+        what they may be by the codes for bases and residues, "any", with an error for those that
+        mean nothing (`lmfst.target.unknown`). "auto": an error in biological sequences in target
+        form, else a report. tally: where the documents are counted (default: one of this call's
+        own).
+        """
+        if batch < 1:
+            raise UsageError(f"a batch must have at least 1 document, not {batch}")
+        tally = Tally() if tally is None else tally
+        size, first = max(1, batch // self.policy.copies), 0
+        read = self.reader.read_all(documents, given, unknown, tally.folded, self.warn)
+        try:
+            for some in _batches(read, size):
+                yield from self._score_batch(some, given, first, tally)
+                first += len(some)
+        finally:
+            # After an error, too, which names symbols as they were read.
+            if tally.folded.letters:
+                self.warn(self.reader.folding(given, tally.folded))
+        self._warn_of_missing(tally)
+
+    def _score_batch(
+        self, batch: list[tuple[Document, Pattern]], given: Given, first: int, tally: Tally
+    ) -> Iterator[Scored]:
+        """first: the number of the batch's first document in the corpus."""
+        queries = [
+            self._query(
+                (*target, END),
+                text=document.text if given == "source" else None,
+                number=number,
+                canonical=True,
+            )
+            for number, (document, target) in enumerate(batch, start=first)
+        ]
+        found = self._engine.run(queries)
+        scored = []
+        for (document, target), query, result in zip(batch, queries, found, strict=True):
+            if said := self._zeros.of_document(document, given, query, result):
+                self.warn(said)
+            written, units = as_written(target), self.target.units
+            scored.append(Scored.of(document.id, written, result, units, document.extra))
+        for record, result in zip(scored, found, strict=True):
+            if result.missing is not None:
+                limit = self.policy.limit(result.passes, len(record.target) + 1)
+                tally.add(result.passes, float(result.missing.sum()), limit)
+            elif result.log_replicates is not None and unsure(result.log_replicates):
+                tally.add_unsure(effective_number(result.log_replicates))
+            yield record
+
+    def _warn_of_missing(self, tally: Tally) -> None:
+        """One warning for all documents that lack more than they should, or vary more."""
+        if tally.unsure:
+            self.warn(self.policy.advice(tally))
+        if not tally.above:
+            return
+        sampled = " or estimate with --policy sample" if self.target.fst is not None else ""
+        if sampled and self.lm.vocab.alphabet <= DNA:
+            sampled += " --guide dna"
+        self.warn(self.policy.advice(tally) + sampled)
+
+    def describe(self) -> dict[str, Any]:
+        """What makes the numbers: model, target, policy, version and threads; JSON-ready."""
+        import torch
+
+        return {
+            "lmfst": __version__,
+            **self.lm.describe(),
+            "to": self.target.name,
+            "fst": self.target.machine.digest,
+            **self.policy.describe(),
+            "threads": torch.get_num_threads(),
+        }
+
+
+def _bounds(found: Propagated) -> Bounds:
+    logp = float(found.log_prefix[-1])
+    missing = None if found.missing is None else float(found.missing.sum())
+    return Bounds(logp, logp, upper_bound(logp, float(found.log_dropped[-1])), missing)
+
+
+def _batches(
+    read: Iterable[tuple[Document, Pattern]], most: int
+) -> Iterator[list[tuple[Document, Pattern]]]:
+    """Batches of so many documents at most, or of `defaults.BATCH_SYMBOLS` symbols."""
+    waiting: list[tuple[Document, Pattern]] = []
+    size = 0
+    for one in read:
+        waiting.append(one)
+        size += len(one[1])
+        if len(waiting) == most or size >= defaults.BATCH_SYMBOLS:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting
+
+
+def load(
+    model: str | LM = defaults.MODEL,
+    *,
+    to: str | Fst | Target = "bytes",
+    policy: str | Policy | None = None,
+    input_mode: InputMode = "auto",
+    warn: Warn = _default_warn,
+    **options: Any,
+) -> TransducedLM:
+    """A transduced language model from names: `lmfst.load("smollm2-135m", to="chars")`.
+
+    model: an `LM`, or a name for `lmfst.lm.load.load_lm`, which takes `options`. to: bytes, chars,
+    an FST file, an `Fst` or a `Target`. policy: "beam", "exact", "sample", a `Policy`, or None: the
+    one that is recommended for model and target, else "beam". input_mode: what the labels of an FST
+    file are where no symbol table says it, "byte", "utf8" or "auto".
+    """
+    from lmfst.lm.load import load_lm
+
+    if isinstance(policy, str):
+        if policy not in POLICIES:
+            raise UsageError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
+        policy = POLICIES[policy]()
+    if isinstance(model, str):
+        refuse_as_model(model)
+    lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model
+    if isinstance(to, Target):
+        require_no_mode(to.name, input_mode)
+    target = to if isinstance(to, Target) else load_target(to, input_mode=input_mode, warn=warn)
+    if policy is None and isinstance(model, str) and options.get("context") is None:
+        policy = recommended(model, target.fst, bytes(lm.vocab.alphabet))
+    return TransducedLM(lm, target, policy, warn=warn)

@@ -1,0 +1,117 @@
+"""From records to rows: a row a unit, a replicate or a text, or one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.inference.policy import Policy
+from lmfst.scored.records import (
+    BOUNDS_COLUMNS,
+    REPLICATE_COLUMNS,
+    SUMMARY_COLUMNS,
+    TEXT_COLUMNS,
+    UNIT_COLUMNS,
+    VERSUS_COLUMNS,
+    Row,
+    Scored,
+    summary_row,
+)
+
+COLUMNS = {
+    "unit": UNIT_COLUMNS,
+    "replicate": REPLICATE_COLUMNS,
+    "text": TEXT_COLUMNS,
+    "summary": SUMMARY_COLUMNS,
+}
+MOST_NAMES = 5
+"""Ids that a message lists."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The rows of a run.
+
+    level: "unit", "replicate", "text" or "summary". bounds: whether texts and summaries have
+    `BOUNDS_COLUMNS`. versus: the id of a document (or its first word) that texts are compared with,
+    in `VERSUS_COLUMNS`. Raises UsageError where these don't go together.
+    """
+
+    level: str
+    bounds: bool = False
+    versus: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in COLUMNS:
+            raise UsageError(f"--level must be one of {', '.join(COLUMNS)}, not {self.level!r}")
+        if self.bounds and self.level not in ("text", "summary"):
+            raise UsageError("--bounds are those of texts", hint="add --level text or summary")
+        if self.versus is not None and self.level != "text":
+            raise UsageError("--versus compares whole texts", hint="add --level text")
+
+    def require(self, policy: Policy) -> None:
+        """UsageError if a policy can't give these rows."""
+        if self.level == "replicate" and not policy.estimates:
+            raise UsageError(
+                "only estimates have replicates", hint="add --policy sample, or use --level text"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the rows."""
+        more = BOUNDS_COLUMNS if self.bounds else ()
+        return COLUMNS[self.level] + more + (VERSUS_COLUMNS if self.versus is not None else ())
+
+    def rows(self, records: Iterable[Scored]) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
+        """The rows of each record together, and what is passed on beside each of them; those of a
+        summary at the end, with nothing.
+
+        Records wait for the one that they are compared with. InputError if there is none.
+        """
+        if self.level == "summary":
+            found = summary_row(record.text_row() for record in records)
+            yield [{name: found[name] for name in self.columns}], {}
+        elif self.versus is not None:
+            yield from self._compared(self.versus, records)
+        else:
+            for record in records:
+                rows = [{name: row[name] for name in self.columns} for row in self._of(record)]
+                yield rows, record.extra
+
+    def _of(self, record: Scored) -> Iterable[Row]:
+        if self.level == "unit":
+            return record.unit_rows()
+        return record.replicate_rows() if self.level == "replicate" else [record.text_row()]
+
+    def _compared(
+        self, versus: str, records: Iterable[Scored]
+    ) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
+        records = iter(records)
+        waiting: list[Scored] = []
+        for record in records:
+            waiting.append(record)
+            if versus == record.id:
+                break
+        reference = waiting[-1] if waiting and waiting[-1].id == versus else None
+        if reference is None:
+            reference = _only_one(versus, waiting)
+        for record in chain(waiting, records):
+            row = {**record.text_row(), **record.versus(reference)}
+            yield [{name: row[name] for name in self.columns}], record.extra
+
+
+def _only_one(versus: str, records: list[Scored]) -> Scored:
+    """The record whose id begins with a word. InputError if there are none or several."""
+    found = [record for record in records if record.id.split()[:1] == [versus]]
+    if len(found) == 1:
+        return found[0]
+    shown = found or records
+    ids = ", ".join(repr(record.id) for record in shown[:MOST_NAMES])
+    more = ", …" if len(shown) > MOST_NAMES else ""
+    said = f"it is that of {len(found)} documents" if found else "no document has it"
+    raise InputError(
+        f"--versus {versus!r}: expected the id of a document, or its first word: {said}",
+        hint=f"the ids are {ids}{more}" if ids else "there are no documents",
+    )

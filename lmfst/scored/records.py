@@ -1,0 +1,237 @@
+"""Row schemas: what a scored document becomes on output.
+
+Bits exist only here. `surprisal` = -logp / ln 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lmfst.inference.accuracy import Pass
+from lmfst.inference.estimate import stderr_of_difference
+from lmfst.inference.results import Propagated
+from lmfst.target.units import END_NAME, Units
+
+UNIT_COLUMNS = ("id", "index", "unit", "start", "end", "logp", "surprisal", "missing")
+TEXT_COLUMNS = (
+    "id",
+    "units",
+    "symbols",
+    "logp",
+    "missing",
+    "canonical",
+    "stderr",
+    "gap",
+    "bits_per_symbol",
+    "specials",
+)
+SUMMARY_COLUMNS = ("documents", *TEXT_COLUMNS[1:])
+BOUNDS_COLUMNS = ("lower", "upper", "dropped")
+"""Columns that texts and summaries have besides where bounds are asked for."""
+VERSUS_COLUMNS = ("versus", "difference", "difference_stderr")
+"""Columns that texts have besides where they are compared with one of them."""
+REPLICATE_COLUMNS = ("id", "replicate", "symbols", "logp", "bits_per_symbol")
+ESCAPED_COLUMNS = ("unit",)
+"""Columns whose text `Units.text` has escaped already."""
+NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
+
+Row = dict[str, Any]
+
+
+def bits(logp: float) -> float:
+    """Surprisal in bits of a log-probability in nats."""
+    return -logp / math.log(2.0) + 0.0
+
+
+def upper_bound(logp: float, log_dropped: float) -> float:
+    """log of what a probability is at most, nats, if weight was dropped; never above 0."""
+    return max(logp, min(0.0, float(np.logaddexp(logp, log_dropped))))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One scored document.
+
+    target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the
+    whole string last (⊥ included). log_dropped: log of the weight dropped in all. specials: nats by
+    which leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows
+    used. estimated: whether `logp` is an estimate by sampling, which has no bounds, and not a lower
+    bound. Of estimates: stderr, the standard error of logp, None for a single replicate;
+    log_pruned, the lower bound of a beam of as many nodes, None if it wasn't asked for.
+    missing: float64 [symbols + 1], what was dropped before each symbol (⊥ included) makes the whole
+    lack, nats, an estimate (`lmfst.inference.accuracy`); None for estimates by sampling and where
+    probabilities are given that the string is accepted. canonical: log-probability of the
+    tokenizer's own tokens of the text, with the end, nats; None where it has none. passes,
+    log_replicates: see `lmfst.inference.results.Propagated`. extra: what is passed on beside its
+    rows (`lmfst.io.Document`).
+    """
+
+    id: str
+    target: tuple[int, ...]
+    log_prefix: np.ndarray
+    log_dropped: float
+    specials: float
+    nodes: int
+    units: Units
+    estimated: bool = False
+    stderr: float | None = None
+    log_pruned: float | None = None
+    missing: np.ndarray | None = None
+    canonical: float | None = None
+    passes: Sequence[Pass] = ()
+    log_replicates: np.ndarray | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        id: str,
+        target: Sequence[int],
+        found: Propagated,
+        units: Units,
+        extra: Mapping[str, object] | None = None,
+    ) -> Scored:
+        """The record of a propagation over `target` and ⊥."""
+        return Scored(
+            id,
+            tuple(target),
+            log_prefix=found.log_prefix,
+            log_dropped=float(found.log_dropped[-1]),
+            specials=found.removed,
+            nodes=found.rows,
+            units=units,
+            estimated=found.estimated,
+            stderr=found.stderr,
+            log_pruned=found.log_pruned,
+            missing=found.missing,
+            canonical=found.canonical,
+            passes=found.passes,
+            log_replicates=found.log_replicates,
+            extra=extra or {},
+        )
+
+    @property
+    def gap(self) -> float | None:
+        """How far the beam's lower bound is below an estimate, nats; None without either."""
+        if self.log_pruned is None:
+            return None
+        return 0.0 if self.log_pruned == self.logp else self.logp - self.log_pruned
+
+    @property
+    def dropped(self) -> float | None:
+        """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`. None for
+        an estimate."""
+        return None if self.estimated else math.exp(self.log_dropped)
+
+    @property
+    def logp(self) -> float:
+        """log p_Y(y), nats: a lower bound where nodes were dropped, or an estimate."""
+        return float(self.log_prefix[-1])
+
+    @property
+    def lower(self) -> float | None:
+        """log of the lower bound, nats: `logp`. None for an estimate."""
+        return None if self.estimated else self.logp
+
+    @property
+    def upper(self) -> float | None:
+        """log of the upper bound p_Y(y) + dropped, nats (never above 0). None for an estimate."""
+        return None if self.estimated else upper_bound(self.logp, self.log_dropped)
+
+    def unit_rows(self) -> Iterator[Row]:
+        """One row a unit, and the last one for ⊥."""
+        spans = self.units.spans(self.target)
+        size = len(self.target)
+        names = [self.units.text(self.target[begin:end]) for begin, end in spans]
+        units = zip([*spans, (size, size + 1)], [*names, END_NAME], strict=True)
+        for index, ((begin, end), name) in enumerate(units):
+            logp = _difference(float(self.log_prefix[end]), float(self.log_prefix[begin]))
+            yield {
+                "id": self.id,
+                "index": index,
+                "unit": name,
+                "start": begin,
+                "end": min(end, size),
+                "logp": logp,
+                "surprisal": bits(logp),
+                "missing": self._missing(begin, end),
+            }
+
+    def _missing(self, begin: int, end: int) -> float | None:
+        """What the weight dropped at these offsets makes the whole lack, nats."""
+        return None if self.missing is None else float(self.missing[begin:end].sum())
+
+    def replicate_rows(self) -> Iterator[Row]:
+        """One row a replicate of an estimate, each an estimate of its own."""
+        size = len(self.target)
+        found = [] if self.log_replicates is None else self.log_replicates.tolist()
+        for replicate, logp in enumerate(found):
+            yield {
+                "id": self.id,
+                "replicate": replicate,
+                "symbols": size,
+                "logp": logp,
+                "bits_per_symbol": bits(logp) / size if size else None,
+            }
+
+    def versus(self, other: Scored) -> Row:
+        """How much more probable this document is than another one, in nats, and the standard error
+        of that where both are estimates by the same random numbers."""
+        both_zero = self.logp == other.logp == -math.inf
+        return {
+            "versus": other.id,
+            "difference": None if both_zero else self.logp - other.logp,
+            "difference_stderr": stderr_of_difference(self.log_replicates, other.log_replicates),
+        }
+
+    def text_row(self) -> Row:
+        """One row for the document."""
+        size = len(self.target)
+        return {
+            "id": self.id,
+            "units": len(self.units.spans(self.target)),
+            "symbols": size,
+            "logp": self.logp,
+            "missing": self._missing(0, size + 1),
+            "canonical": self.canonical,
+            "stderr": self.stderr,
+            "gap": self.gap,
+            "bits_per_symbol": bits(self.logp) / size if size else None,
+            "specials": self.specials,
+            "lower": self.lower,
+            "upper": self.upper,
+            "dropped": self.dropped,
+        }
+
+
+def _difference(logp: float, before: float) -> float:
+    """logp - before; -inf from the first impossible symbol on."""
+    return -math.inf if logp == -math.inf else logp - before
+
+
+def summary_row(scored: Iterable[Row]) -> Row:
+    """Totals over text rows: sums, and bits per symbol of the whole."""
+    rows = list(scored)
+    added = ("units", "symbols", "logp", "missing", "canonical", "gap", "specials")
+    total = {name: _total(row[name] for row in rows) for name in (*added, *BOUNDS_COLUMNS)}
+    # Errors of independent estimates add up in squares.
+    variance = _total(None if row["stderr"] is None else row["stderr"] ** 2 for row in rows)
+    size, logp = total["symbols"], total["logp"]
+    return {
+        "documents": len(rows),
+        **total,
+        # Infinite gaps of both signs have no sum.
+        "gap": None if not rows or total["gap"] != total["gap"] else total["gap"],
+        "stderr": None if variance is None or not rows else math.sqrt(variance),
+        "bits_per_symbol": bits(logp) / size if size else None,
+    }
+
+
+def _total(values: Iterable[Any]) -> Any:
+    """The sum; None if a value is missing."""
+    found = list(values)
+    return None if None in found else sum(found)
