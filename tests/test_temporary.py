@@ -95,7 +95,8 @@ def test_scratch_folders_of_dead_processes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     code = (
-        "from lmfst.ground.temporary import scratch_folder; s = scratch_folder(); f = s.__enter__()\n"
+        "from lmfst.ground.temporary import scratch_folder\n"
+        "s = scratch_folder(); f = s.__enter__()\n"
         "open(f + '/file', 'w').close()"
     )
     process = started(code)

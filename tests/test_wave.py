@@ -10,6 +10,7 @@ import pytest
 
 from lmfst.inference.frontier import NOWHERE, Agenda, Hypotheses, merged, sorted_by_position
 from lmfst.inference.policy import Beam
+from lmfst.inference.row_source import keys_of
 
 
 def random_wave(rng: np.random.Generator, size: int) -> Hypotheses:
@@ -23,10 +24,10 @@ def test_merging_adds_up_equal_nodes(seed: int) -> None:
     wave = random_wave(rng, 40)
     states = rng.integers(0, 3, 40)
     expected: defaultdict[tuple[int, int, int], float] = defaultdict(float)
-    for key, weight in zip(wave.keys(states), np.exp(wave.logw).tolist(), strict=True):
+    for key, weight in zip(keys_of(wave, states), np.exp(wave.logw).tolist(), strict=True):
         expected[key] += weight
     found_states, found = merged(states, wave)
-    assert found.keys(found_states) == list(expected)  # in order of first arrival
+    assert keys_of(found, found_states) == list(expected)  # in order of first arrival
     np.testing.assert_allclose(np.exp(found.logw), list(expected.values()), rtol=1e-12)
 
 
