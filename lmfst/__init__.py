@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from lmfst.fst import Fst
+    from lmfst.ground.document import Document
     from lmfst.ground.errors import (
         BudgetError,
         FstError,
@@ -29,12 +30,18 @@ if TYPE_CHECKING:
     from lmfst.inference.policy import Beam, Exact, Tolerance
     from lmfst.inference.sampling import Sample
     from lmfst.lm.base import LM
-    from lmfst.model import TransducedLM, load
+    from lmfst.lm.load import load_lm
+    from lmfst.model import Bounds, TransducedLM, load
+    from lmfst.scored.records import Scored
+    from lmfst.target import Target, load_target
+    from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
 
 __all__ = [
     "LM",
     "Beam",
+    "Bounds",
     "BudgetError",
+    "Document",
     "Exact",
     "Fst",
     "FstError",
@@ -43,22 +50,38 @@ __all__ = [
     "LmfstError",
     "ModelError",
     "Sample",
+    "Scored",
+    "Target",
     "Tolerance",
     "TransducedLM",
     "UsageError",
+    "Vocab",
     "__version__",
     "load",
+    "load_lm",
+    "load_target",
+    "vocab_from_symbols",
+    "vocab_from_tokenizer",
 ]
 
 _HOMES = {
     "LM": "lmfst.lm.base",
     "Beam": "lmfst.inference.policy",
+    "Bounds": "lmfst.model",
+    "Document": "lmfst.ground.document",
     "Exact": "lmfst.inference.policy",
     "Fst": "lmfst.fst",
     "Sample": "lmfst.inference.sampling",
+    "Scored": "lmfst.scored.records",
+    "Target": "lmfst.target",
     "Tolerance": "lmfst.inference.policy",
     "TransducedLM": "lmfst.model",
+    "Vocab": "lmfst.vocab",
     "load": "lmfst.model",
+    "load_lm": "lmfst.lm.load",
+    "load_target": "lmfst.target",
+    "vocab_from_symbols": "lmfst.vocab",
+    "vocab_from_tokenizer": "lmfst.vocab",
 }
 
 

@@ -8,8 +8,9 @@ from lmfst.fst.apply import apply_all
 from lmfst.fst.archive import read_far
 from lmfst.fst.core import EPS, Fst, identity_bytes
 from lmfst.fst.io import captured_stderr, read_fst, to_openfst, to_text, write_openfst
-from lmfst.fst.openfst import InputMode, from_openfst
+from lmfst.fst.openfst import from_openfst
 from lmfst.fst.symbols import BYTES, Symbols
+from lmfst.ground.types import InputMode
 
 __all__ = [
     "BYTES",

@@ -18,7 +18,7 @@ from typing import Any
 
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.layout import check_layout, is_checked_here, read_header
-from lmfst.fst.openfst import InputMode, from_openfst, warn_default
+from lmfst.fst.openfst import from_openfst, warn_default
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import (
     BYTE_TABLE,
@@ -32,7 +32,7 @@ from lmfst.fst.tables import (
 from lmfst.ground.cache import atomic_write
 from lmfst.ground.errors import FstError
 from lmfst.ground.temporary import scratch_folder
-from lmfst.ground.types import Warn
+from lmfst.ground.types import InputMode, Warn
 
 _STDERR_LOCK = threading.Lock()
 CHILD_SECONDS = 300

@@ -232,7 +232,7 @@ class Evaluator:
                 "what follows the '.' of a string must be byte, utf8 or a symbol table",
                 hint="load the table: NAME = SymbolTable['file'];",
             )
-        return string_fst(expr.text, mode, self)  # type: ignore[arg-type]
+        return string_fst(expr.text, mode, self)
 
     def _name(self, expr: s.Name, frame: Frame) -> Thing:
         self._enter(frame, expr.pos)

@@ -115,7 +115,8 @@ class Future:
         places = zip(lexicon.tolist(), offset.tolist(), strict=True)
         at = [self._index.get((lexicons.pair(state)[1], o), -1) for state, o in places]
         found = np.where(np.array(at) < 0, -np.inf, self._values[at, states].astype(np.float64))
-        return np.maximum(found, self._floor[offset])
+        expected: Floats = np.maximum(found, self._floor[offset])
+        return expected
 
     def _ways(self) -> dict[Place, list[tuple[int, Place | None]]]:
         """For every place that can be reached the bytes that go on from it, and where to; None if

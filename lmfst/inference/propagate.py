@@ -204,7 +204,8 @@ class Propagation:
         light = alive & (logw < least) & (to > position)
         light &= ~on
         np.logaddexp.at(sums.log_dropped, to[light], logw[light])
-        return alive & ~light
+        worth: NDArray[np.bool_] = alive & ~light
+        return worth
 
     def _states(self, wave: Hypotheses) -> Ints:
         """LM states of hypotheses: those of their parents after their token, which roots don't

@@ -126,7 +126,7 @@ class Sample(Policy):
             scale = self.particles / weights.sum(1)
         else:
             scale = _scale(weights, self.particles)
-        chance = np.minimum(1.0, weights * scale[:, None])
+        chance: Floats = np.minimum(1.0, weights * scale[:, None])
         chance[chance >= _ALMOST_ONE] = 1.0
         return chance
 
@@ -143,7 +143,8 @@ def _scale(weights: Floats, particles: int) -> Floats:
     # Where all but fewer than `particles` round to nothing beside the heaviest, these are kept.
     at = np.minimum(certain, particles - 1)
     rest = np.maximum(tail[row, at], particles / _KEEP_ALL)
-    return (particles - at) / rest
+    found: Floats = (particles - at) / rest
+    return found
 
 
 def _systematic(chance: Floats, uniform: Floats) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lmfst.io.documents import Document, read_documents
+from lmfst.ground.document import Document
+from lmfst.io.documents import read_documents
 from lmfst.io.outputs import Output, OutputWriter
 from lmfst.io.rows import RowWriter, open_rows
 from lmfst.io.stdout import Stdout

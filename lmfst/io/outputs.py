@@ -16,9 +16,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from lmfst.ground.document import Document, Form
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Warn
-from lmfst.io.documents import Document, Form
 from lmfst.io.rows import ESCAPES, exact, names_beside
 from lmfst.io.stdout import Stdout
 from lmfst.io.tables import shown

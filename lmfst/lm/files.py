@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmfst.ground.defaults import MODEL as DEFAULT_MODEL
 from lmfst.ground.errors import ModelError
 from lmfst.ground.resources import resource_dir
 from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import Warn
-from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
+from lmfst.lm.default import default_model_dir
 from lmfst.lm.tokenizer_files import VOCABULARIES, no_vocabulary
 
 PACKAGED = ("dna",)
@@ -51,7 +52,7 @@ class ModelFiles:
         """The GGUF file, None if the model is no such file."""
         if not self.gguf:
             return None
-        return Path(self.where["pretrained_model_name_or_path"]) / self.where["gguf_file"]
+        return Path(self.where["pretrained_model_name_or_path"], self.where["gguf_file"])
 
     @property
     def folder(self) -> Path | None:

@@ -105,6 +105,5 @@ def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     import torch
 
     scale = float(other.float().abs().max())
-    return float((one.float() - other.float()).abs().max()) <= (
-        32 * torch.finfo(one.dtype).eps * scale
-    )
+    apart = float((one.float() - other.float()).abs().max())
+    return apart <= 32 * float(torch.finfo(one.dtype).eps) * scale

@@ -185,7 +185,9 @@ class NgramLM:
         spelled: bool [V], the words that may occur.
         """
         begins = self._last == self.bos_id if self.bos_id is not None else np.zeros_like(self._last)
-        found = (self._last < 0) | ((self._parent == 0) & begins.astype(bool))
+        found: npt.NDArray[np.bool_] = (self._last < 0) | (
+            (self._parent == 0) & begins.astype(bool)
+        )
         found |= (self._last >= 0) & (self._parent == 0) & spelled[self._last]
         for _ in range(self.order):
             found |= (self._parent > 0) & found[self._parent] & spelled[self._last]

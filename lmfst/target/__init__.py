@@ -1,0 +1,10 @@
+"""Targets: what `--to` names, made ready and checked; texts to target symbols and back.
+
+No model is known here but its vocabulary, and no probabilities.
+"""
+
+from lmfst.target.load import Target, load_fst, load_target
+from lmfst.target.reader import Reader
+from lmfst.target.units import Units
+
+__all__ = ["Reader", "Target", "Units", "load_fst", "load_target"]
