@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lmfst.fst import Fst
-from lmfst.fst.pattern import OneOf, Pattern, Place, as_written
+from lmfst.fst.pattern import Pattern
 from lmfst.fst.sequential import END, run
 from lmfst.ground import defaults
 from lmfst.ground._version import __version__
@@ -26,18 +26,16 @@ from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Given, InputMode, Partial, Unknown, Warn, require_choice
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import engine_for
-from lmfst.inference.estimate import effective_number, unsure
 from lmfst.inference.policy import Exact, Policy, Tolerance
-from lmfst.inference.query import Query
 from lmfst.inference.recommend import recommended
 from lmfst.inference.results import Propagated
 from lmfst.inference.row_table import Normaliser
 from lmfst.inference.sampling import Sample
 from lmfst.inference.setting import Setting
-from lmfst.inference.zeros import Zeros
 from lmfst.lexicon.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.scored.records import Scored, upper_bound
+from lmfst.scored.scorer import Scorer
 from lmfst.target.load import (
     Target,
     load_target,
@@ -48,20 +46,10 @@ from lmfst.target.load import (
     support_of,
 )
 from lmfst.target.reader import Reader
-from lmfst.target.units import parse_target_text
+from lmfst.target.strings import Symbols, as_bytes, pattern_of
 from lmfst.target.unknown import Alphabet
 
-Symbol = int | str | Set[int] | Set[str]
-Symbols = Sequence[Symbol] | str | bytes
-
-DNA = frozenset(b"ACGTNacgtn")
-
 POLICIES: dict[str, Callable[[], Policy]] = {"beam": Tolerance, "exact": Exact, "sample": Sample}
-
-
-def as_bytes(text: str | bytes) -> bytes:
-    """A text as bytes: UTF-8, lone surrogates standing for bytes that are no UTF-8."""
-    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
 def _default_warn(message: str) -> None:
@@ -150,36 +138,15 @@ class TransducedLM:
         """How texts are read."""
         return Reader(self.target, Alphabet(self.target, self.setting.lexicons.alphabet))
 
-    @cached_property
-    def _zeros(self) -> Zeros:
-        return Zeros(self.setting, self.reader)
+    @property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.setting, self.policy, self._engine, self.reader)
 
     # Strings of target symbols.
 
     def symbols(self, y: Symbols) -> Pattern:
-        """y as symbol numbers, sets as `OneOf`; text is read by
-        `lmfst.target.units.parse_target_text`.
-
-        Raises InputError for text that names no symbol, FstError for a name in a list that doesn't.
-        """
-        if isinstance(y, str | bytes):
-            return parse_target_text(as_bytes(y), self.target.machine.symbols)
-        return tuple(map(self._place, y))
-
-    def _place(self, symbol: Symbol) -> Place:
-        if isinstance(symbol, OneOf):
-            return symbol
-        if isinstance(symbol, Set):
-            if not symbol:
-                raise InputError(
-                    "a set of symbols is empty", hint="give the symbols that may stand there"
-                )
-            return OneOf(map(self._label, symbol))
-        return self._label(symbol)
-
-    def _label(self, symbol: int | str) -> int:
-        alphabet = self.target.machine.symbols
-        return alphabet.label(symbol) if isinstance(symbol, str) else int(symbol)
+        """y as symbol numbers, sets as `OneOf`; see `lmfst.target.strings.pattern_of`."""
+        return pattern_of(y, self.target.machine.symbols)
 
     def transduce(self, text: str | bytes) -> tuple[int, ...]:
         """f(text), as symbol numbers. Raises InputError where f rejects it."""
@@ -218,7 +185,7 @@ class TransducedLM:
         if found.log_prefix[-1] == -math.inf:
             raise InputError(
                 "nothing can follow the prefix, which has probability zero under the model from "
-                + self._zeros.why(prefix, found)[1]
+                + self._scorer.zeros.why(prefix, found)[1]
             )
         symbols, logp = found.next[len(prefix)]
         possible = logp > -np.inf
@@ -231,17 +198,9 @@ class TransducedLM:
 
     def _ask(self, target: Pattern, wanted: Iterable[int] = ()) -> Propagated:
         """The result of one query, ⊥ included in the target if it is asked for."""
-        found = self._engine.run([self._query(target, wanted=frozenset(wanted))])[0]
-        if found.passes:
-            tally = Tally()
-            limit = self.policy.limit(found.passes, len(target))
-            tally.add(found.passes, found.passes[-1].missing, limit)
-            self._warn_of_missing(tally)
+        found = self._engine.run([self._scorer.query(target, wanted=frozenset(wanted))])[0]
+        self._scorer.judge(found, len(target))
         return found
-
-    def _query(self, target: Pattern, **more: Any) -> Query:
-        plain = target[:-1] if target[-1:] == (END,) else target
-        return Query(target, impossible=partial(self._zeros.impossible, plain), **more)
 
     # Documents.
 
@@ -275,56 +234,7 @@ class TransducedLM:
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
         tally = Tally() if tally is None else tally
-        size, first = max(1, batch // self.policy.copies), 0
-        read = self.reader.read_all(documents, given, unknown, tally.folded, self.warn)
-        try:
-            for some in _batches(read, size):
-                yield from self._score_batch(some, given, first, tally)
-                first += len(some)
-        finally:
-            # After an error, too, which names symbols as they were read.
-            if tally.folded.letters:
-                self.warn(self.reader.folding(given, tally.folded))
-        self._warn_of_missing(tally)
-
-    def _score_batch(
-        self, batch: list[tuple[Document, Pattern]], given: Given, first: int, tally: Tally
-    ) -> Iterator[Scored]:
-        """first: the number of the batch's first document in the corpus."""
-        queries = [
-            self._query(
-                (*target, END),
-                text=document.text if given == "source" else None,
-                number=number,
-                canonical=True,
-            )
-            for number, (document, target) in enumerate(batch, start=first)
-        ]
-        found = self._engine.run(queries)
-        scored = []
-        for (document, target), query, result in zip(batch, queries, found, strict=True):
-            if said := self._zeros.of_document(document, given, query, result):
-                self.warn(said)
-            written, units = as_written(target), self.target.units
-            scored.append(Scored.of(document.id, written, result, units, document.extra))
-        for record, result in zip(scored, found, strict=True):
-            if result.missing is not None:
-                limit = self.policy.limit(result.passes, len(record.target) + 1)
-                tally.add(result.passes, float(result.missing.sum()), limit)
-            elif result.log_replicates is not None and unsure(result.log_replicates):
-                tally.add_unsure(effective_number(result.log_replicates))
-            yield record
-
-    def _warn_of_missing(self, tally: Tally) -> None:
-        """One warning for all documents that lack more than they should, or vary more."""
-        if tally.unsure:
-            self.warn(self.policy.advice(tally))
-        if not tally.above:
-            return
-        sampled = " or estimate with --policy sample" if self.target.fst is not None else ""
-        if sampled and self.lm.vocab.alphabet <= DNA:
-            sampled += " --guide dna"
-        self.warn(self.policy.advice(tally) + sampled)
+        yield from self._scorer.run(documents, given, batch, unknown, tally)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""
@@ -344,22 +254,6 @@ def _bounds(found: Propagated) -> Bounds:
     logp = float(found.log_prefix[-1])
     missing = None if found.missing is None else float(found.missing.sum())
     return Bounds(logp, logp, upper_bound(logp, float(found.log_dropped[-1])), missing)
-
-
-def _batches(
-    read: Iterable[tuple[Document, Pattern]], most: int
-) -> Iterator[list[tuple[Document, Pattern]]]:
-    """Batches of so many documents at most, or of `defaults.BATCH_SYMBOLS` symbols."""
-    waiting: list[tuple[Document, Pattern]] = []
-    size = 0
-    for one in read:
-        waiting.append(one)
-        size += len(one[1])
-        if len(waiting) == most or size >= defaults.BATCH_SYMBOLS:
-            yield waiting
-            waiting, size = [], 0
-    if waiting:
-        yield waiting
 
 
 def load(

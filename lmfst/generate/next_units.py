@@ -22,8 +22,9 @@ from lmfst.fst.sequential import END, emit
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Warn
 from lmfst.lm.remembering import RememberingLM
-from lmfst.model import TransducedLM, as_bytes
+from lmfst.model import TransducedLM
 from lmfst.target.case import Folded
+from lmfst.target.strings import as_bytes
 from lmfst.target.units import END_NAME
 
 Unit = tuple[str, float]
