@@ -16,7 +16,7 @@ from lmfst.fst.sequential import END, emit
 from lmfst.ground.errors import ModelError, UsageError
 from lmfst.inference import guide as guides
 from lmfst.inference import sampled
-from lmfst.inference.guide import Future, Guide
+from lmfst.inference.guide import BackwardMass, Guide
 from lmfst.inference.passes import propagate
 from lmfst.inference.policy import Exact
 from lmfst.inference.sampling import Sample
@@ -74,7 +74,7 @@ def test_futures_equal_enumeration(tmp_path: Path, begun: str, letters: str) -> 
     history = np.array([guide.start])
     for letter in begun:
         history = guide.read(history, np.array(["ACGT".index(letter)]), np.array([-1]))
-    found = Future(guide, (*target, END)).log_expected(
+    found = BackwardMass(guide, (*target, END)).log_expected(
         np.array([model.setting.lexicons.intern(0, state)]), np.array([len(out)]), history
     )
     assert found[0] == pytest.approx(log_sum(expected), abs=1e-5)
@@ -83,9 +83,9 @@ def test_futures_equal_enumeration(tmp_path: Path, begun: str, letters: str) -> 
 def test_what_a_guide_excludes_can_still_be_kept(tmp_path: Path) -> None:
     lm = bigram(tmp_path / "g.arpa")
     model = TransducedLM(lm, load_target("amino"), Exact())
-    future = Future(Guide(lm, model.setting.lexicons), (*model.symbols("LL"), END))
+    backward = BackwardMass(Guide(lm, model.setting.lexicons), (*model.symbols("LL"), END))
     elsewhere = model.setting.lexicons.intern(0, 10**6)
-    found = future.log_expected(
+    found = backward.log_expected(
         np.array([model.setting.lexicons.start, elsewhere]), np.array([0, 0]), np.array([0, 0])
     )
     assert np.isfinite(found).all() and found[1] <= found[0] - 10
@@ -171,7 +171,7 @@ def test_targets_whose_futures_are_too_many_share_no_calls(
     texts = ["LRS", "SRLLM", "LRS", "GLA", "ARS"]
     model = TransducedLM(lm, load_target("amino"), policy)
     expected = [one.logp for one in model.score(texts, given="target")]
-    size = Future(model._engine._guide, (*model.symbols("SRLLM"), END)).size
+    size = BackwardMass(model._engine._guide, (*model.symbols("SRLLM"), END)).size
     monkeypatch.setattr(sampled, "MOST_VALUES", size + 1)
     calls = []
     monkeypatch.setattr(sampled, "propagate", lambda *a: calls.append(len(a[4])) or propagate(*a))

@@ -104,22 +104,22 @@ class Trunk:
         return other
 
     def next_ones(self, document: Ints, parent: Ints, token: Ints) -> NDArray[np.bool_]:
-        """Which nodes go on from the top of their document's trunk with its next token.
+        """Which hypotheses go on from the top of their document's trunk with its next token.
 
-        document, parent (LM states), token: int64 [nodes].
+        document, parent (LM states), token: int64 [hypotheses].
         """
         found: NDArray[np.bool_] = self._top[document] == parent
         found &= self._tokens[self._at[document]] == token
         return found
 
     def ended(self, document: Ints, states: Ints) -> NDArray[np.bool_]:
-        """Which nodes (LM states int64 [nodes]) have read all tokens of their document's trunk."""
+        """Which hypotheses (LM states int64 [n]) have read all tokens of their document's trunk."""
         found: NDArray[np.bool_] = self._top[document] == states
         found &= self._tokens[self._at[document]] == _NONE
         return found
 
     def grow(self, document: Ints, states: Ints) -> None:
-        """Set the tops of some documents' trunks to the nodes that went on from them."""
+        """Set the tops of some documents' trunks to the hypotheses that went on from them."""
         self._top[document] = states
         self._at[document] += 1
 

@@ -1,11 +1,12 @@
 """Propagation for functions that reject some strings, given that the string is accepted.
 
 With A(y) = Σ_{x accepted : f(x) ⪰ y} p_X(x), the model over the domain is P_Y(y) = A(y) / A(ε). A
-token that covers y proves nothing while the rest of the string may still be rejected, so a node
-stays open until it reaches a *universal* state, from which every continuation is accepted, or an
-accepted end (design, "One formula for everything"). Nodes are taken in order of their length in
-tokens and merged by (LM state, lexicon state, how much of the target they match); a node is
-left when its mass is below `OPEN_TOLERANCE` of what is accepted for the prefixes it can count for.
+token that covers y proves nothing while the rest of the string may still be rejected, so a
+hypothesis stays open until it reaches a *universal* state, from which every continuation is
+accepted, or an accepted end (design, "One formula for everything"). Hypotheses are taken in order
+of their length in tokens and merged by (LM state, lexicon state, how much of the target they
+match); a hypothesis is left when its mass is below `OPEN_TOLERANCE` of what is accepted for the
+prefixes it can count for.
 
 This is exact and needs many rows: every token that may lead to a rejection is followed. It is meant
 for models with few contexts (n-gram models merge) or small vocabularies; the policy's node budget
@@ -35,7 +36,7 @@ SMALLEST = 1e-290
 
 Progress = tuple[int, int | None]
 """(symbols of the target matched, the first symbol beyond them or None while none was emitted)."""
-Node = tuple[int, int, int, int | None]
+Hypothesis = tuple[int, int, int, int | None]
 """(LM state, lexicon state, *progress)"""
 
 
@@ -182,7 +183,7 @@ def propagate_partial(
         )
     symbols = list(target)
     root = session.open()
-    open_: dict[Node, float] = {(root, lexicons.start, 0, None): 1.0}
+    open_: dict[Hypothesis, float] = {(root, lexicons.start, 0, None): 1.0}
     accepted: Accepted = {}
     rows = 0
     outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]] = {}
@@ -200,18 +201,18 @@ def propagate_partial(
 
 
 def _still_open(
-    nodes: dict[Node, float], accepted: Accepted, left: dict[int, float], size: int
-) -> dict[Node, float]:
-    """The nodes that can still change a result; the others' mass goes to `left`.
+    hypotheses: dict[Hypothesis, float], accepted: Accepted, left: dict[int, float], size: int
+) -> dict[Hypothesis, float]:
+    """The hypotheses that can still change a result; the others' mass goes to `left`.
 
-    A node whose output has left the target counts for the prefixes it matches; one that still
+    A hypothesis whose output has left the target counts for the prefixes it matches; one that still
     follows the target may count for all of them.
     """
     reached = _reaching(accepted, size)
-    following: dict[Node, float] = {}
-    for node, mass in nodes.items():
+    following: dict[Hypothesis, float] = {}
+    for node, mass in hypotheses.items():
         most = node[2] if node[3] is not None else size
-        if mass > OPEN_TOLERANCE * reached[most] / max(1, len(nodes)):
+        if mass > OPEN_TOLERANCE * reached[most] / max(1, len(hypotheses)):
             if mass < SMALLEST:
                 raise BudgetError(
                     f"a hypothesis fell below {SMALLEST:g}: the text is too long or too improbable "
@@ -230,13 +231,13 @@ def _wave(
     session: Session,
     normalise: Normaliser,
     target: Sequence[Place],
-    nodes: dict[Node, float],
+    hypotheses: dict[Hypothesis, float],
     accepted: Accepted,
     outputs: dict[int, list[tuple[int, int, tuple[int, ...]]]],
-) -> dict[Node, float]:
-    """Read one more token everywhere. Returns the nodes that are open afterwards."""
-    keys = list(nodes)
-    following: dict[Node, float] = {}
+) -> dict[Hypothesis, float]:
+    """Read one more token everywhere. Returns the hypotheses that are open afterwards."""
+    keys = list(hypotheses)
+    following: dict[Hypothesis, float] = {}
     for block, rows in session.rows(np.array([key[0] for key in keys])):
         lse, _ = normalise(rows)
         probs = (rows.double() - lse[:, None]).exp().cpu().numpy()
@@ -246,12 +247,12 @@ def _wave(
                 outputs[lexicon] = _outputs(lexicons[lexicon])
             moves = []
             for token, after, output in outputs[lexicon]:
-                mass = nodes[key] * float(row[token])
+                mass = hypotheses[key] * float(row[token])
                 reached = _advance(target, (matched, beyond), output)
                 if mass == 0.0:
                     continue
-                # A node counts at once if it must be accepted and its progress can't change any
-                # more.
+                # A hypothesis counts at once if it must be accepted and its progress can't change
+                # any more.
                 if after < 0 or (reached[1] is not None and domain.universal(after)):
                     accepted[reached] = accepted.get(reached, 0.0) + mass
                 else:

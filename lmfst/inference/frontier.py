@@ -1,7 +1,8 @@
-"""Nodes as arrays: waves of nodes that are decided together, and the agenda of those that wait.
+"""Hypotheses as arrays: waves of hypotheses that are decided together, and the agenda of those that
+wait.
 
 Positions are those of a batch: offset o of document d stands at base[d] + o, so that one number
-says where a node is.
+says where a hypothesis is.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ NOWHERE = int(np.iinfo(np.int64).max)
 
 @dataclass
 class Hypotheses:
-    """Nodes: where they are, the LM states of their parents, the tokens read there (-1 for a root,
-    whose own state `parent` is), their lexicon states, log weights, and the states of a guide
-    (`lmfst.inference.guide`) after their tokens; all [nodes]."""
+    """Hypotheses: where they are, the LM states of their parents, the tokens read there (-1 for a
+    root, whose own state `parent` is), their lexicon states, log weights, and the states of a guide
+    (`lmfst.inference.guide`) after their tokens; all [hypotheses]."""
 
     position: Ints
     parent: Ints
@@ -35,7 +36,7 @@ class Hypotheses:
         return len(self.position)
 
     def at(self, index: Ints | NDArray[np.bool_]) -> Hypotheses:
-        """Some of the nodes."""
+        """Some of the hypotheses."""
         return Hypotheses(
             self.position[index],
             self.parent[index],
@@ -46,19 +47,19 @@ class Hypotheses:
         )
 
     def first(self) -> Ints:
-        """Where the nodes of each position begin, if those of one position follow each other."""
+        """Where those of each position begin, if those of one position follow each other."""
         new = np.ones(len(self), dtype=bool)
         new[1:] = self.position[1:] != self.position[:-1]
         return np.flatnonzero(new)
 
 
 def sorted_by_position(wave: Hypotheses) -> Hypotheses:
-    """The nodes of a position side by side, in the order in which they came."""
+    """The hypotheses of a position side by side, in the order in which they came."""
     return wave.at(np.argsort(wave.position, kind="stable"))
 
 
 def merged(states: Ints, wave: Hypotheses) -> tuple[Ints, Hypotheses]:
-    """Add up nodes with one LM state and one lexicon state at one position."""
+    """Add up hypotheses with one LM state and one lexicon state at one position."""
     order = np.lexsort((wave.lexicon, states, wave.position))
     columns = (wave.position[order], states[order], wave.lexicon[order])
     new = np.append(True, np.logical_or.reduce([c[1:] != c[:-1] for c in columns]))
@@ -71,7 +72,7 @@ def merged(states: Ints, wave: Hypotheses) -> tuple[Ints, Hypotheses]:
     np.maximum.at(top, group, wave.logw)
     total = np.bincount(group, np.exp(wave.logw - top[group]), minlength=count)
     first = order[new]
-    # In order of first arrival, which decides between nodes of equal weight.
+    # In order of first arrival, which decides between hypotheses of equal weight.
     arrival = np.argsort(first, kind="stable")
     result = wave.at(first[arrival])
     result.logw = (np.log(total) + top)[arrival]
@@ -79,11 +80,12 @@ def merged(states: Ints, wave: Hypotheses) -> tuple[Ints, Hypotheses]:
 
 
 class Agenda:
-    """Nodes that wait for their offset, in the order in which they came."""
+    """Hypotheses that wait for their offset, in the order in which they came."""
 
     def __init__(self, positions: int) -> None:
         """positions: how many there are in the batch."""
-        # One matrix, log weights as bit patterns: nodes are added and taken often, a few at a time.
+        # One matrix, log weights as bit patterns: hypotheses are added and taken often, a few at a
+        # time.
         self._store = np.zeros((6, 256), dtype=np.int64)
         self._size = 0
         self._mark = np.zeros(positions, dtype=bool)
@@ -105,7 +107,7 @@ class Agenda:
         logw: Floats,
         guide: Ints | int = 0,
     ) -> None:
-        """Add nodes; see `Hypotheses`."""
+        """Add hypotheses; see `Hypotheses`."""
         end = self._size + len(position)
         if end > self._store.shape[1]:
             self._store = np.pad(self._store, ((0, 0), (0, max(end, self._size))))
@@ -117,16 +119,16 @@ class Agenda:
         self._size = end
 
     def put_back(self, wave: Hypotheses) -> None:
-        """Put back the nodes of a wave."""
+        """Put back the hypotheses of a wave."""
         logw = np.ascontiguousarray(wave.logw)
         self.add(wave.position, wave.parent, wave.token, wave.lexicon, logw, wave.guide)
 
     def hypotheses(self) -> Hypotheses:
-        """All nodes that wait."""
+        """All hypotheses that wait."""
         return _unpacked(self._store[:, : self._size])
 
     def first_of(self, document: Ints, documents: int) -> Ints:
-        """The least position at which nodes wait, of each document; NOWHERE if there are none.
+        """The least position at which hypotheses wait, of each document; NOWHERE if there are none.
         document: that of each position."""
         waiting = self._store[_POSITION, : self._size]
         if documents == 1:
@@ -143,7 +145,7 @@ class Agenda:
         return found
 
     def take(self, positions: Ints) -> Hypotheses | None:
-        """Remove the nodes at some positions; None if there are none."""
+        """Remove the hypotheses at some positions; None if there are none."""
         waiting = self._store[:, : self._size]
         if len(positions) == 1:
             here = waiting[_POSITION] == positions[0]

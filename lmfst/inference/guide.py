@@ -91,7 +91,7 @@ class Guide:
         return moved
 
 
-class Future:
+class BackwardMass:
     """h for one target. size: how many values that are. Raises UsageError if they are too many."""
 
     def __init__(self, guide: Guide, target: Pattern) -> None:
@@ -110,7 +110,7 @@ class Future:
         self._sum(ways)
 
     def log_expected(self, lexicon: Ints, offset: Ints, states: Ints) -> Floats:
-        """log h of nodes [n], finite: their lexicon states, offsets and the guide's states."""
+        """log h of hypotheses [n], finite: their lexicon states, offsets and the guide's states."""
         lexicons = self.guide.lexicons
         places = zip(lexicon.tolist(), offset.tolist(), strict=True)
         at = [self._index.get((lexicons.pair(state)[1], o), -1) for state, o in places]

@@ -1,12 +1,12 @@
-"""Policies: which nodes of an offset are kept (design: "what to do when nodes multiply").
+"""Policies: which hypotheses of an offset are kept (design: "what to do when hypotheses multiply").
 
 Exact keeps all and stops with an error at a node budget. Beam keeps the K heaviest whose weight is
-at least tau times a reference, which is the larger of the heaviest node at the offset and the mass
-that is known to cover the target one symbol further; what it drops is added up, so that the true
-probability lies in [lower, lower + dropped]. Tolerance is a beam that is run again with a lower tau
-until little enough is missing. The own tokens of a known source are kept in any case
-(`lmfst.inference.canonical`). Merging nodes that share their future is no policy: it loses nothing
-and is done before every decision.
+at least tau times a reference, which is the larger of the heaviest hypothesis at the offset and the
+mass that is known to cover the target one symbol further; what it drops is added up, so that the
+true probability lies in [lower, lower + dropped]. Tolerance is a beam that is run again with a
+lower tau until little enough is missing. The own tokens of a known source are kept in any case
+(`lmfst.inference.canonical`). Merging hypotheses that share their future is no policy: it loses
+nothing and is done before every decision.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ GROWTH = 1.15
 MOST_PASSES = 6
 
 SILENT_TOLERANCE = 1e-16
-"""Where a chain of nodes at one offset ends, as a share of the prefix probability.
+"""Where a chain of hypotheses at one offset ends, as a share of the prefix probability.
 
 Tokens that emit nothing can follow each other for ever; what is left counts as dropped.
 """
@@ -67,7 +67,7 @@ class Policy:
 
     @property
     def first_threshold(self) -> float:
-        """The share of a reference weight below which nodes are dropped in the first pass."""
+        """The share of a reference weight below which hypotheses are dropped in the first pass."""
         return 0.0
 
     @property
@@ -81,11 +81,11 @@ class Policy:
         return False
 
     def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
-        """Which nodes are kept, bool [nodes].
+        """Which hypotheses are kept, bool [hypotheses].
 
-        logw: float64 [nodes], nats; the nodes of an offset follow each other. first: int64
-        [offsets], where each offset's begin. log_least: float64 [offsets], below which threshold
-        and reference say that a node is dropped.
+        logw: float64 [hypotheses], nats; the hypotheses of an offset follow each other. first:
+        int64 [offsets], where each offset's begin. log_least: float64 [offsets], below which
+        threshold and reference say that a hypothesis is dropped.
         """
         raise NotImplementedError
 
@@ -120,7 +120,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Exact(Policy):
-    """Keep every node. Chains of silent tokens end at `SILENT_TOLERANCE`."""
+    """Keep every hypothesis. Chains of silent tokens end at `SILENT_TOLERANCE`."""
 
     def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
         return np.ones(len(logw), dtype=bool)
@@ -128,7 +128,7 @@ class Exact(Policy):
 
 @dataclass(frozen=True)
 class Beam(Policy):
-    """Keep the `size` heaviest nodes of an offset with weight ≥ `threshold` · reference."""
+    """Keep the `size` heaviest hypotheses of an offset with weight ≥ `threshold` · reference."""
 
     size: int = defaults.BEAM
     threshold: float = defaults.THRESHOLD
@@ -161,7 +161,7 @@ class Beam(Policy):
         sizes = np.diff(first, append=len(logw))
         heavy: NDArray[np.bool_] = logw >= np.repeat(log_least, sizes)
         if (np.add.reduceat(heavy, first, dtype=np.int64) > self.size).any():
-            # A stable sort makes ties fall to the node that arrived first, in every run.
+            # A stable sort makes ties fall to the hypothesis that arrived first, in every run.
             offset = np.repeat(np.arange(len(sizes)), sizes)
             order = np.lexsort((-np.where(heavy, logw, -np.inf), offset))
             heavy[order[np.arange(len(logw)) - first[offset] >= self.size]] = False

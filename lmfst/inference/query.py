@@ -13,7 +13,7 @@ import numpy as np
 from lmfst.fst.pattern import Pattern, first_string
 from lmfst.fst.sequential import END
 from lmfst.inference.canonical import CanonicalPath
-from lmfst.inference.guide import Future
+from lmfst.inference.guide import BackwardMass
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Query:
     What engines add: source, the canonical path of a source text, which is kept; lookahead,
     whether rows are evaluated ahead, which the result doesn't depend on and needs a source; random,
     the random numbers in [0, 1) of a policy that samples, by offset and wave, which knows neither
-    source nor lookahead; future, what a guide expects, if sampling has one.
+    source nor lookahead; backward, what a guide expects, if sampling has one.
     """
 
     target: Pattern
@@ -42,7 +42,7 @@ class Query:
     source: CanonicalPath | None = None
     lookahead: bool = True
     random: Callable[[int, int], float] | None = None
-    future: Future | None = None
+    backward: BackwardMass | None = None
 
     @property
     def last(self) -> int:

@@ -1,10 +1,10 @@
 """What one LM row has to give, for a (lexicon state, offset) pair.
 
-For a known target y, every node in lexicon state s at offset o needs the same numbers of its row:
-the mass of the tokens whose output begins with y[o:o+k] (it covers offset o+k), and the probability
-of every token whose output is exactly y[o:o+k] (it makes a child node there). A `Plan` holds the
-token ranges once; `lmfst.inference.row_table` applies it to rows. Sums run over disjoint segments:
-no difference of nearly equal numbers is ever taken. Where y leaves a place open
+For a known target y, every hypothesis in lexicon state s at offset o needs the same numbers of its
+row: the mass of the tokens whose output begins with y[o:o+k] (it covers offset o+k), and the
+probability of every token whose output is exactly y[o:o+k] (it makes a child hypothesis there). A
+`Plan` holds the token ranges once; `lmfst.inference.row_table` applies it to rows. Sums run over
+disjoint segments: no difference of nearly equal numbers is ever taken. Where y leaves a place open
 (`lmfst.fst.pattern`), several disjoint ranges make up what covers an offset.
 """
 
@@ -71,7 +71,7 @@ def make_plan(
     wanted: Sequence[int],
     children_to: int,
 ) -> Plan:
-    """The plan of nodes before `target` (the symbols from the node's offset on).
+    """The plan of hypotheses before `target` (the symbols from the hypothesis' offset on).
 
     useful(next state, depth): False where a child can't contribute any more.
     wanted: depths k at which the distribution of the symbol after target[:k] is asked for.

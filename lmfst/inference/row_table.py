@@ -1,7 +1,7 @@
 """LM rows reduced to the few numbers that propagation needs, and the table that keeps them.
 
 A row has the vocabulary's size; what is kept of it is the log mass of every prefix of the target
-that its next token covers, and the log-probabilities of the tokens that make child nodes
+that its next token covers, and the log-probabilities of the tokens that make child hypotheses
 (`lmfst.inference.row_plan`). All rows of a block are gathered, exponentiated in float64 and summed
 together, on the device that they lie on. Segments are sums of non-negative terms: |Δ log| stays
 below 1e-6 however improbable they are.
@@ -58,7 +58,7 @@ class Growing:
 
 @dataclass
 class Group:
-    """Rows that share a plan: nodes in one lexicon state, each at a position of the batch."""
+    """Rows that share a plan: hypotheses in one lexicon state, each at a position of the batch."""
 
     lexicon: int
     positions: list[int]

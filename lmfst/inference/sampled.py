@@ -10,7 +10,7 @@ import numpy as np
 
 from lmfst.fst.pattern import Pattern
 from lmfst.ground.errors import UsageError
-from lmfst.inference.guide import MOST_VALUES, Future, Guide
+from lmfst.inference.guide import MOST_VALUES, BackwardMass, Guide
 from lmfst.inference.passes import propagate
 from lmfst.inference.policy import Beam, Policy
 from lmfst.inference.query import Query
@@ -63,29 +63,29 @@ class Sampled:
         if self._guide is None:
             return self._together(queries, {})
         results: list[Propagated] = []
-        futures: dict[Pattern, Future] = {}
+        known: dict[Pattern, BackwardMass] = {}
         begin = 0
         for at, query in enumerate(queries):
-            if query.target in futures:
+            if query.target in known:
                 continue
-            future = Future(self._guide, query.target)
-            if futures and sum(f.size for f in futures.values()) + future.size > MOST_VALUES:
-                results += self._together(queries[begin:at], futures)
-                futures, begin = {}, at
-            futures[query.target] = future
-        return results + self._together(queries[begin:], futures)
+            found = BackwardMass(self._guide, query.target)
+            if known and sum(one.size for one in known.values()) + found.size > MOST_VALUES:
+                results += self._together(queries[begin:at], known)
+                known, begin = {}, at
+            known[query.target] = found
+        return results + self._together(queries[begin:], known)
 
     def _together(
-        self, queries: Sequence[Query], futures: Mapping[Pattern, Future]
+        self, queries: Sequence[Query], backward: Mapping[Pattern, BackwardMass]
     ) -> list[Propagated]:
-        """Estimates that share model calls; futures: what a guide expects of each target."""
+        """Estimates that share model calls; backward: what a guide expects of each target."""
         policy, count = self._policy, self._policy.replicates
         drawn = [
             replace(
                 query,
                 lookahead=False,
                 random=policy.random_numbers(query.number, replicate),
-                future=futures.get(query.target),
+                backward=backward.get(query.target),
             )
             for query in queries
             for replicate in range(count)

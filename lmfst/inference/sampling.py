@@ -1,12 +1,12 @@
 """Sampling without replacement: unbiased estimates where hypotheses are too many to keep.
 
-The nodes of an offset are thinned out to M of them. Node i is kept with probability
-π_i = min(1, c·w_i), and a kept one weighs w_i / π_i from then on, so that every sum over nodes
+The hypotheses of an offset are thinned out to M of them. Hypothesis i is kept with probability
+π_i = min(1, c·w_i), and a kept one weighs w_i / π_i from then on, so that every sum over hypotheses
 keeps its expectation, and so does P_Y of every prefix of the target. With c such that Σ π_i = M
 this is the choice of least variance among the unbiased ones (Fearnhead & Clifford 2003, "On-line
-inference for hidden Markov models via particle filters", section 3); heavy nodes are kept as they
-are. Which of the others are kept is decided by one random number per offset: systematic sampling in
-the order of arrival, which spreads the choice over all parents.
+inference for hidden Markov models via particle filters", section 3); heavy hypotheses are kept as
+they are. Which of the others are kept is decided by one random number per offset: systematic
+sampling in the order of arrival, which spreads the choice over all parents.
 
 Independent replicates of a document give a standard error.
 """
@@ -33,14 +33,15 @@ _KEEP_ALL = 1e300
 
 @dataclass(frozen=True)
 class Sample(Policy):
-    """Keep about `particles` nodes of an offset, at random, and give them the weight of the rest.
+    """Keep about `particles` hypotheses of an offset, at random, and give them the weight of the
+    rest.
 
     replicates: independent estimates of each document, averaged. seed: results are a function of
     it, the document's number and the settings. adaptive: π_i = min(1, M·w_i / Σ w), which keeps
-    fewer than M nodes where a few hold most of the mass. guide: an n-gram model (.arpa, or the name
-    of a packaged one) that says which nodes will probably go on; see `lmfst.inference.guide`. gap:
-    have what a beam of as many nodes gives, too, which takes as many model rows as one more
-    replicate.
+    fewer than M hypotheses where a few hold most of the mass. guide: an n-gram model (.arpa, or the
+    name of a packaged one) that says which hypotheses will probably go on; see
+    `lmfst.inference.guide`. gap: have what a beam of as many hypotheses gives, too, which takes as
+    many model rows as one more replicate.
     """
 
     particles: int = defaults.PARTICLES
@@ -88,7 +89,8 @@ class Sample(Policy):
         return lambda offset, wave: float(np.random.default_rng((*key, offset, wave)).random())
 
     def crowded(self, logw: Floats, first: Ints) -> NDArray[np.bool_]:
-        """Which offsets have more nodes than particles, bool [offsets]: these need a random number.
+        """Which offsets have more hypotheses than particles, bool [offsets]: these need a random
+        number.
 
         logw, first: as for `Policy.keep`.
         """
@@ -98,7 +100,8 @@ class Sample(Policy):
     def thin_out(
         self, logw: Floats, first: Ints, uniform: Floats
     ) -> tuple[NDArray[np.bool_], Floats]:
-        """Which nodes are kept, bool [nodes], and the log weights of the nodes if kept, [nodes].
+        """Which hypotheses are kept, bool [hypotheses], and the log weights of the hypotheses if
+        kept, [hypotheses].
 
         uniform: float64 [offsets], random numbers in [0, 1); used where an offset is crowded.
         """
@@ -112,28 +115,28 @@ class Sample(Policy):
         place = np.where(inside, first[crowded][:, None] + column, 0)
         log_weights = np.where(inside, logw[place], -np.inf)
         weights = np.exp(log_weights - log_weights.max(1, keepdims=True))
-        chance = self._chances(weights)
-        chosen = _systematic(chance, uniform[crowded])
+        inclusion = self._inclusion(weights)
+        chosen = _systematic(inclusion, uniform[crowded])
         kept[place[inside]] = chosen[inside]
         raised = logw.copy()
         with np.errstate(divide="ignore"):
-            raised[place[inside]] -= np.log(chance[inside])
+            raised[place[inside]] -= np.log(inclusion[inside])
         return kept, np.where(kept, raised, logw)
 
-    def _chances(self, weights: Floats) -> Floats:
-        """The inclusion probabilities π of weights ≥ 0, both [offsets, nodes]."""
+    def _inclusion(self, weights: Floats) -> Floats:
+        """The inclusion probabilities π of weights ≥ 0, both [offsets, hypotheses]."""
         if self.adaptive:
             scale = self.particles / weights.sum(1)
         else:
             scale = _scale(weights, self.particles)
-        chance: Floats = np.minimum(1.0, weights * scale[:, None])
-        chance[chance >= _ALMOST_ONE] = 1.0
-        return chance
+        inclusion: Floats = np.minimum(1.0, weights * scale[:, None])
+        inclusion[inclusion >= _ALMOST_ONE] = 1.0
+        return inclusion
 
 
 def _scale(weights: Floats, particles: int) -> Floats:
-    """c with Σ min(1, c·w) = particles, for each row of weights [offsets, nodes]; every row has
-    more than `particles` positive weights."""
+    """c with Σ min(1, c·w) = particles, for each row of weights [offsets, hypotheses]; every row
+    has more than `particles` positive weights."""
     ordered = -np.sort(-weights, axis=1)
     # tail[:, j]: what the j-th heaviest and all lighter ones weigh, summed from the lightest up.
     tail = np.cumsum(ordered[:, ::-1], axis=1)[:, ::-1][:, :particles]
@@ -147,12 +150,12 @@ def _scale(weights: Floats, particles: int) -> Floats:
     return found
 
 
-def _systematic(chance: Floats, uniform: Floats) -> NDArray[np.bool_]:
-    """A choice with these inclusion probabilities, bool [offsets, nodes]; uniform: one random
+def _systematic(inclusion: Floats, uniform: Floats) -> NDArray[np.bool_]:
+    """A choice with these inclusion probabilities, bool [offsets, hypotheses]; uniform: one random
     number in [0, 1) an offset."""
-    certain = chance >= 1.0
-    reached = np.cumsum(np.where(certain, 0.0, chance), axis=1)
-    # Points u, u + 1, … with u in (0, 1]: a node is chosen if one falls into its stretch.
+    certain = inclusion >= 1.0
+    reached = np.cumsum(np.where(certain, 0.0, inclusion), axis=1)
+    # Points u, u + 1, … with u in (0, 1]: a hypothesis is chosen if one falls into its stretch.
     points = np.floor(reached + uniform[:, None])
     before = np.concatenate([np.zeros((len(points), 1)), points[:, :-1]], axis=1)
     return certain | (points > before)

@@ -25,8 +25,8 @@ class Selection:
 
     def __init__(self, layout: Layout, policy: Policy) -> None:
         self._layout, self._policy = layout, policy
-        futures = [query.future for query in layout.queries if query.future is not None]
-        self.guide = futures[0].guide if futures else None
+        backward = [query.backward for query in layout.queries if query.backward is not None]
+        self.guide = backward[0].guide if backward else None
 
     def decide(
         self, sums: Sums, wave: Hypotheses
@@ -89,9 +89,9 @@ class Selection:
             return expected
         documents = self._layout.document[wave.position]
         for document in np.unique(documents).tolist():
-            future = self._layout.queries[document].future
-            if future is not None:
+            backward = self._layout.queries[document].backward
+            if backward is not None:
                 own = documents == document
                 offset = wave.position[own] - self._layout.base[document]
-                expected[own] = future.log_expected(wave.lexicon[own], offset, wave.guide[own])
+                expected[own] = backward.log_expected(wave.lexicon[own], offset, wave.guide[own])
         return expected
