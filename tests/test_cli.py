@@ -569,9 +569,9 @@ def test_a_closed_pipe_ends_quietly(arpa: Path, tmp_path: Path) -> None:
 
 def test_an_interrupt_gives_130(arpa: Path) -> None:
     code = (
-        "import lmfst.cli.work\n"
+        "import lmfst.cli.convert\n"
         "def stop(*a, **k): raise KeyboardInterrupt\n"
-        "lmfst.cli.work.convert = stop\n"
+        "lmfst.cli.convert.require_documents = stop\n"
         "from lmfst.cli import main\nmain()"
     )
     done = subprocess.run(

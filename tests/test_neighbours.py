@@ -200,7 +200,7 @@ def test_lines_of_progress_where_stderr_is_no_terminal(
 
     quiet = False
     monkeypatch.setattr(progress.Progress, "text", recorded)
-    monkeypatch.setattr("lmfst.cli.work.documents", documents)
+    monkeypatch.setattr("lmfst.cli.convert.documents", documents)
     monkeypatch.setattr(progress, "LINES", 1000.0)
     short = CliRunner().invoke(app, convert)
     assert (short.exit_code, short.stderr) == (0, "")
@@ -217,7 +217,7 @@ def test_lines_of_progress_where_stderr_is_no_terminal(
 @pytest.mark.parametrize("quiet", [False, True])
 def test_progress_on_a_terminal_leaves_rows_alone(quiet: bool, arpa: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom lmfst.cli import main, progress, work\n"
+        "import sys, time\nfrom lmfst.cli import convert, main, progress\n"
         "from lmfst.io import Document\n"
         "progress.AFTER, progress.REFRESH = 0.1, 0.05\n"
         "shown, text = [], progress.Progress.text\n"
@@ -227,7 +227,7 @@ def test_progress_on_a_terminal_leaves_rows_alone(quiet: bool, arpa: Path, tmp_p
         f"        until = time.monotonic() + {0.3 if quiet else 60}\n"
         "        while time.monotonic() < until and not shown: time.sleep(0.01)\n"
         "        yield Document(f'[bold]{i}', b'[bos]x'[:5 + i // 2], 'text')\n"
-        "work.documents = documents\n"
+        "convert.documents = documents\n"
         "main()"
     )
     args = ["convert", "--model", str(arpa), "--batch", "1", *(["--quiet"] if quiet else [])]

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import replace
 
 from lmfst.cli.mistakes import not_a_document
+from lmfst.cli.options import ReadingOptions
 from lmfst.cli.terminal import Terminal
 from lmfst.io import Document, read_documents
 from lmfst.io.documents import Header
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How files are read: see `lmfst.io.read_documents`."""
-
-    doc: str = "auto"
-    text_column: str | None = None
-    id_column: str | None = None
-
-
 def documents(
-    paths: Sequence[str], reading: Reading, terminal: Terminal, header: Header | None = None
+    paths: Sequence[str], reading: ReadingOptions, terminal: Terminal, header: Header | None = None
 ) -> Iterator[Document]:
     """The documents of several files; ids carry the file's name where there are several.
 
@@ -33,7 +24,7 @@ def documents(
             terminal.warn(said)
         for document in read_documents(
             path,
-            doc=cast(Any, reading.doc),
+            doc=reading.doc,
             text_column=reading.text_column,
             id_column=reading.id_column,
             header=header,

@@ -20,7 +20,7 @@ import numpy as np
 from lmfst.fst.pattern import first_string
 from lmfst.fst.sequential import END, emit
 from lmfst.ground.errors import InputError, UsageError
-from lmfst.ground.types import Warn
+from lmfst.ground.types import Given, Warn, require_choice
 from lmfst.lm.remembering import RememberingLM
 from lmfst.model import TransducedLM
 from lmfst.target.case import Folded
@@ -40,7 +40,7 @@ def following(
     model: TransducedLM,
     prefix: str | bytes,
     *,
-    given: str = "target",
+    given: Given = "target",
     top: int = 20,
     warn: Warn = lambda message: None,
 ) -> list[Unit]:
@@ -53,8 +53,7 @@ def following(
     Separated units: a unit that the prefix has begun is shown whole, and the last row, `REST`, has
     the probability of the units not listed. UsageError if all of them are asked for.
     """
-    if given not in ("source", "target"):
-        raise UsageError(f"--given must be source or target, not {given!r}")
+    require_choice("--given", given, Given)
     y = symbols_of(model, prefix, given, warn)
     if model.target.units.marks:
         if top < 1:
@@ -70,7 +69,7 @@ def following(
     ]
 
 
-def symbols_of(model: TransducedLM, text: str | bytes, given: str, warn: Warn) -> tuple[int, ...]:
+def symbols_of(model: TransducedLM, text: str | bytes, given: Given, warn: Warn) -> tuple[int, ...]:
     """The symbols of a prefix in either form, with a warning of letters in the other case."""
     data, reader = as_bytes(text), model.reader
     source = given == "source"

@@ -12,6 +12,8 @@ Warn = Callable[[str], None]
 
 Specials = Literal["drop", "text", "error"]
 """What special tokens are: no text, their written form, or an error."""
+Marks = Literal["none", "▁", "##", "@@"]
+"""How tokens that are pieces of words are told (`lmfst.vocab.words`)."""
 PrefixSpace = Literal["auto", "yes", "no"]
 """Whether a space at the very start is the model's own (`lmfst.vocab.prefix`)."""
 InputMode = Literal["auto", "byte", "utf8"]

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, cast
+from typing import IO, Self, cast, get_args
 
 from lmfst.ground.cache import write_hint
 from lmfst.ground.errors import InputError, UsageError
@@ -54,8 +54,8 @@ def open_rows(
     A path that ends in .gz is compressed. Raises UsageError for an unknown format, InputError for a
     place that can't be written to, there and then or later (a full disk).
     """
-    if fmt not in ("tsv", "jsonl"):
-        raise UsageError(f"expected the format tsv or jsonl, found {fmt!r}")
+    if fmt not in (known := get_args(RowFormat)):
+        raise UsageError(f"expected the format {' or '.join(known)}, found {fmt!r}")
     sink = Stdout() if path is None or path == "-" else _place(path)
     return RowWriter(sink, fmt, columns, escaped, warn)
 

@@ -7,12 +7,12 @@ transformers folder or, where there is a network, a hub name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lmfst.ground import defaults
 from lmfst.ground.errors import ModelError, UsageError
 from lmfst.ground.resources import resource_dir
-from lmfst.ground.types import PrefixSpace, Specials, Warn
+from lmfst.ground.types import DType, PrefixSpace, Specials, Warn, require_choice
 from lmfst.lm.base import LM
 from lmfst.lm.ends import begin_token, end_tokens
 from lmfst.lm.files import PACKAGED, ModelFiles, model_files
@@ -20,7 +20,6 @@ from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.lm.token_types import token_types, with_types
 from lmfst.vocab import Vocab, read_tokenizer, vocab_from_symbols
-from lmfst.vocab.prefix import PREFIX_SPACE
 from lmfst.vocab.words import NO_MARKS, separator_of
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
     from lmfst.lm.backoff import BackoffLM
 
-DTYPES = ("float32", "bfloat16", "float16")
-SPECIALS = ("drop", "text", "error")
 ARPA = (".arpa", ".arpa.gz")
 
 
@@ -37,9 +34,9 @@ def load_lm(
     name: str = defaults.MODEL,
     *,
     bos: str = "auto",
-    specials: str = "drop",
-    prefix_space: str = "auto",
-    dtype: str = "float32",
+    specials: Specials = "drop",
+    prefix_space: PrefixSpace = "auto",
+    dtype: DType = "float32",
     device: str = "cpu",
     revision: str | None = None,
     batch_tokens: int | None = None,
@@ -65,17 +62,11 @@ def load_lm(
 
     Raises ModelError if it can't be loaded, UsageError for a setting outside its range.
     """
-    if specials not in SPECIALS:
-        raise UsageError(f"--specials must be one of {', '.join(SPECIALS)}, not {specials!r}")
-    if dtype not in DTYPES:
-        raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    if prefix_space not in PREFIX_SPACE:
-        raise UsageError(
-            f"--prefix-space must be one of {', '.join(PREFIX_SPACE)}, not {prefix_space!r}"
-        )
+    require_choice("--specials", specials, Specials)
+    require_choice("--dtype", dtype, DType)
+    require_choice("--prefix-space", prefix_space, PrefixSpace)
     if threads is not None:
         _set_threads(threads)
-    kind = cast(Specials, specials)
     if name.lower().endswith(ARPA):
         if context is not None:
             raise UsageError(
@@ -85,7 +76,9 @@ def load_lm(
             )
         if prefix_space != "auto":
             raise UsageError("--prefix-space is for transformers models: n-gram models have none")
-        return _load_arpa(name, bos=bos, specials=kind, separator=separator, marks=marks, warn=warn)
+        return _load_arpa(
+            name, bos=bos, specials=specials, separator=separator, marks=marks, warn=warn
+        )
     if separator is not None or marks != NO_MARKS:
         option = "--separator" if separator is not None else "--marks"
         raise UsageError(
@@ -117,13 +110,13 @@ def load_lm(
         tokenizer,
         size=rows,
         eos=ends,
-        specials=kind,
-        prefix_space=cast(PrefixSpace, prefix_space),
+        specials=specials,
+        prefix_space=prefix_space,
         known=known,
         warn=warn,
     )
-    vocab = with_types(reading.vocab, types, text=kind == "text")
-    _refuse_specials(kind, vocab, name)
+    vocab = with_types(reading.vocab, types, text=specials == "text")
+    _refuse_specials(specials, vocab, name)
     facts = {
         "model": name,
         "revision": files.commit or revision,

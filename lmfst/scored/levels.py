@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.types import Level, require_choice
 from lmfst.inference.policy import Policy
 from lmfst.scored.records import (
     BOUNDS_COLUMNS,
@@ -20,7 +21,7 @@ from lmfst.scored.records import (
     summary_row,
 )
 
-COLUMNS = {
+COLUMNS: dict[Level, tuple[str, ...]] = {
     "unit": UNIT_COLUMNS,
     "replicate": REPLICATE_COLUMNS,
     "text": TEXT_COLUMNS,
@@ -39,13 +40,12 @@ class Levels:
     in `VERSUS_COLUMNS`. Raises UsageError where these don't go together.
     """
 
-    level: str
+    level: Level
     bounds: bool = False
     versus: str | None = None
 
     def __post_init__(self) -> None:
-        if self.level not in COLUMNS:
-            raise UsageError(f"--level must be one of {', '.join(COLUMNS)}, not {self.level!r}")
+        require_choice("--level", self.level, Level)
         if self.bounds and self.level not in ("text", "summary"):
             raise UsageError("--bounds are those of texts", hint="add --level text or summary")
         if self.versus is not None and self.level != "text":

@@ -48,6 +48,11 @@ def bits(logp: float) -> float:
     return -logp / math.log(2.0) + 0.0
 
 
+def next_row(unit: str, logp: float) -> Row:
+    """A unit that may follow, with its logp in nats, as a row of `NEXT_COLUMNS`."""
+    return {"unit": unit, "logp": logp, "surprisal": bits(logp), "p": 2.0 ** -bits(logp)}
+
+
 def upper_bound(logp: float, log_dropped: float) -> float:
     """log of what a probability is at most, nats, if weight was dropped; never above 0."""
     return max(logp, min(0.0, float(np.logaddexp(logp, log_dropped))))

@@ -19,7 +19,6 @@ from typing import Any
 from lmfst.ground.types import Warn
 from lmfst.vocab.machine import Vocab
 
-PREFIX_SPACE = ("auto", "yes", "no")
 Encode = Callable[[str], Sequence[int]]
 
 PROBES = ("The cat", "the cat", "the  cat")

@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lmfst.ground.errors import ModelError, UsageError
-from lmfst.ground.types import PrefixSpace, Specials, Warn
+from lmfst.ground.errors import ModelError
+from lmfst.ground.types import PrefixSpace, Specials, Warn, require_choice
 from lmfst.vocab.chain import Chain, read_chain
 from lmfst.vocab.machine import Vocab
 from lmfst.vocab.prefix import (
-    PREFIX_SPACE,
     Encode,
     Own,
     drops_space,
@@ -66,7 +65,7 @@ def vocab_from_symbols(
 
     Raises ModelError for an EOS id out of range, UsageError for other specials or marks.
     """
-    _check_specials(specials)
+    require_choice("--specials", specials, Specials)
     separator = separator_of(separator, marks)
     controls = {i for i, name in enumerate(names) if name in SYMBOL_SPECIALS} - set(eos)
     hidden = set() if specials == "text" else controls
@@ -153,11 +152,8 @@ def read_tokenizer(
     Raises UsageError for other `specials` and `prefix_space`, ModelError if the tokenizer has no
     decoder definition, or one that is no finite machine.
     """
-    _check_specials(specials)
-    if prefix_space not in PREFIX_SPACE:
-        raise UsageError(
-            f"--prefix-space must be one of {', '.join(PREFIX_SPACE)}, not {prefix_space!r}"
-        )
+    require_choice("--specials", specials, Specials)
+    require_choice("--prefix-space", prefix_space, PrefixSpace)
     known = known or Known()
     reader = _Reader(tokenizer, size, eos, specials, known, warn)
     definition = known.decoder
@@ -246,11 +242,6 @@ class _Reader:
             names=tuple(names),
             spaces=spaces_hint(token_bytes),
         )
-
-
-def _check_specials(specials: str) -> None:
-    if specials not in ("drop", "text", "error"):
-        raise UsageError(f"specials must be drop, text or error, got {specials!r}")
 
 
 def _warn_if_endless(vocab: Vocab, warn: Warn) -> None:

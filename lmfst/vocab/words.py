@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lmfst.ground.errors import UsageError
+from lmfst.ground.types import Marks, require_choice
 
 NO_MARKS = "none"
 BEFORE, INSIDE, JOINED = "▁", "##", "@@"
-MARKS = (NO_MARKS, BEFORE, INSIDE, JOINED)
 SPACE = " "
 
 Table = list[bytes | None]
@@ -28,8 +27,7 @@ Table = list[bytes | None]
 
 def separator_of(separator: str | None, marks: str) -> str:
     """The separator: as given, or a space where there are marks. UsageError for other marks."""
-    if marks not in MARKS:
-        raise UsageError(f"--marks must be one of {', '.join(MARKS)}, not {marks!r}")
+    require_choice("--marks", marks, Marks)
     if separator is None:
         return "" if marks == NO_MARKS else SPACE
     return separator

@@ -1,0 +1,153 @@
+"""`lmfst convert`: documents scored under a model, as rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmfst.cli import options as o
+from lmfst.cli.flatten import flattened
+from lmfst.cli.loading import choice_of, load_model
+from lmfst.cli.mistakes import require_documents
+from lmfst.cli.model_options import (
+    MODEL,
+    LimitOptions,
+    ModelOptions,
+    PolicyOptions,
+    SamplingOptions,
+)
+from lmfst.cli.progress import Progress
+from lmfst.cli.reading import documents
+from lmfst.cli.terminal import Terminal
+from lmfst.cli.writing import write_file
+from lmfst.ground import defaults, types
+from lmfst.ground.errors import UsageError
+from lmfst.io import open_rows
+
+if TYPE_CHECKING:
+    from lmfst.scored.records import Scored
+
+Batch = Annotated[
+    int,
+    typer.Option("--batch", help="Documents that share model calls.", rich_help_panel=MODEL),
+]
+Given = Annotated[
+    types.Given,
+    typer.Option("--given", help="source: the text is read by the FST; target: it is its output."),
+]
+Unknown = Annotated[
+    types.Unknown,
+    typer.Option(
+        "--unknown",
+        help="Symbols that the model can't produce: report gives -inf and a warning, error stops, "
+        "skip drops the document with a warning, any sums over what they may be (X, B, Z and J "
+        "among residues; N, R, Y, … among bases); auto: error for FASTA in target form, else "
+        "report.",
+    ),
+]
+Level = Annotated[
+    types.Level,
+    typer.Option(
+        "--level",
+        help="Rows per unit, per replicate of an estimate, per document, or one.",
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+Bounds = Annotated[
+    bool,
+    typer.Option(
+        "--bounds",
+        help="With --level text or summary: columns lower, upper and dropped, bounds that are "
+        "certain, and far apart for long texts.",
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+Versus = Annotated[
+    str | None,
+    typer.Option(
+        "--versus",
+        metavar="ID",
+        help="With --level text: how much more probable each document is than the one with this "
+        "id; estimates use the same random numbers, so that the difference has a standard error "
+        "of its own.",
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+Meta = Annotated[
+    str | None,
+    typer.Option(
+        "--meta",
+        metavar="FILE",
+        help="Write what made the numbers (model, FST, policy, version) as JSON.",
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+
+
+@flattened
+def convert(
+    *,
+    files: o.Files = None,
+    to: o.To = o.TO,
+    grammar: o.GrammarOptions,
+    model: ModelOptions,
+    batch: Batch = defaults.BATCH_DOCUMENTS,
+    policy: PolicyOptions,
+    sampling: SamplingOptions,
+    limits: LimitOptions,
+    given: Given = "source",
+    reading: o.ReadingOptions,
+    unknown: Unknown = "auto",
+    level: Level = "unit",
+    bounds: Bounds = False,
+    versus: Versus = None,
+    rows: o.RowOptions,
+    meta: Meta = None,
+    quiet: o.Quiet = False,
+) -> None:
+    """Text in, one row per target unit out: its log-probability given the units before it."""
+    from lmfst.inference.accuracy import Tally
+    from lmfst.inference.recommend import RECOMMENDED
+    from lmfst.scored.levels import Levels
+    from lmfst.scored.records import ESCAPED_COLUMNS
+
+    terminal, paths = Terminal.of(quiet), files or ["-"]
+    whole = limits.partial == "error" and model.context is None
+    choice = choice_of(policy, limits, sampling, suggestible=whole, common=versus is not None)
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, not {batch}")
+    levels = Levels(level, bounds, versus)
+    levels.require(choice.policy(RECOMMENDED.get(model.model)))
+    require_documents(paths)
+    lm = load_model(model, to, grammar, choice, limits, terminal)
+    levels.require(lm.policy)
+    source = {"policy_from": choice.origin(lm.policy)}
+    _write_meta(meta, {**lm.describe(), **source})
+    tally = Tally()
+    writing = open_rows(
+        rows.output, rows.format, levels.columns, escaped=ESCAPED_COLUMNS, warn=terminal.warn
+    )
+    with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
+        read = progress.reading(documents(paths, reading, terminal))
+        found = lm.score_documents(read, given=given, batch=batch, unknown=unknown, tally=tally)
+        for some, extra in levels.rows(_counted(found, progress)):
+            for row in some:
+                writer.write(row, extra)
+            writer.flush()
+    _write_meta(meta, {**lm.describe(), **source, **tally.facts()})
+
+
+def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:
+    """The records, counted as they come."""
+    for scored in records:
+        progress.done(len(scored.target))
+        yield scored
+
+
+def _write_meta(path: str | None, facts: dict[str, Any]) -> None:
+    if path is not None:
+        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        write_file(path, text.encode(), what="--meta")

@@ -1,0 +1,123 @@
+"""What a command line names, loaded: FSTs, targets, models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
+from lmfst.cli.options import GrammarOptions
+from lmfst.cli.terminal import Terminal
+from lmfst.ground.errors import UsageError
+
+if TYPE_CHECKING:
+    from lmfst.fst import Fst
+    from lmfst.inference.choose import PolicyChoice
+    from lmfst.lm.base import LM
+    from lmfst.model import TransducedLM
+    from lmfst.target.load import Target
+
+
+def fst_of(to: str, grammar: GrammarOptions, terminal: Terminal, *, weights: bool = False) -> Fst:
+    """The FST that a name means, unchecked; with its weights if asked for."""
+    from lmfst.target.load import load_fst
+
+    return load_fst(
+        to,
+        include=grammar.include or (),
+        max_states=grammar.max_states,
+        timeout=grammar.timeout,
+        input_mode=grammar.input_mode,
+        weights=weights,
+        warn=terminal.warn,
+    )
+
+
+def target_of(to: str, grammar: GrammarOptions, terminal: Terminal) -> Target:
+    """The checked target that a name means."""
+    from lmfst.target.load import load_target
+
+    return load_target(
+        to,
+        include=grammar.include or (),
+        max_states=grammar.max_states,
+        timeout=grammar.timeout,
+        input_mode=grammar.input_mode,
+        warn=terminal.warn,
+    )
+
+
+def choice_of(
+    policy: PolicyOptions,
+    limits: LimitOptions,
+    sampling: SamplingOptions | None = None,
+    *,
+    suggestible: bool,
+    common: bool = False,
+) -> PolicyChoice:
+    """The choice of a policy that options make. suggestible, common: as there. UsageError for two
+    policies."""
+    from lmfst.inference.choose import PolicyChoice
+
+    if policy.exact and policy.policy not in ("auto", "exact"):
+        raise UsageError(f"--exact is --policy exact; --policy {policy.policy} is another one")
+    return PolicyChoice(
+        "exact" if policy.exact else policy.policy,
+        policy.tolerance,
+        policy.beam,
+        policy.threshold,
+        limits.node_budget,
+        {} if sampling is None else sampling.said(),
+        suggestible,
+        common,
+    )
+
+
+def load_model(
+    model: ModelOptions,
+    to: str,
+    grammar: GrammarOptions,
+    choice: PolicyChoice,
+    limits: LimitOptions,
+    terminal: Terminal,
+) -> TransducedLM:
+    """Model and target, loaded and checked, under the policy chosen; cheap things first."""
+    from lmfst.inference.recommend import RECOMMENDED, recommended
+    from lmfst.model import TransducedLM
+    from lmfst.target.load import refuse_as_model
+
+    choice.policy(RECOMMENDED.get(model.model))
+    refuse_as_model(model.model)
+    target = target_of(to, grammar, terminal)
+    lm = _lm_of(model, terminal)
+    suggested = None
+    if choice.suggestible:
+        suggested = recommended(model.model, target.fst, bytes(lm.vocab.alphabet))
+    policy = choice.policy(suggested)
+    if choice.follows(suggested):
+        terminal.note(
+            f"estimating by --policy sample --guide {model.model}, since many sources of "
+            f"{model.model} have the same {target.name} (--policy beam: the heaviest only)"
+        )
+    return TransducedLM(lm, target, policy, partial=limits.partial, warn=terminal.warn)
+
+
+def _lm_of(model: ModelOptions, terminal: Terminal) -> LM:
+    from lmfst.lm.load import load_lm
+
+    return load_lm(
+        model.model,
+        bos=model.bos,
+        specials=model.specials,
+        prefix_space=model.prefix_space,
+        dtype=model.dtype,
+        device=model.device,
+        revision=model.revision,
+        batch_tokens=model.batch_tokens,
+        context=model.context,
+        threads=model.threads,
+        compiled=model.compiled,
+        separator=model.separator,
+        marks=model.marks,
+        warn=terminal.warn,
+        note=terminal.note,
+    )
