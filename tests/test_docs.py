@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,45 @@ from typer.testing import CliRunner
 
 import lmfst
 from lmfst.cli import app
+from lmfst.grammar.builtins import BUILTINS
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
+REPOSITORY = next(
+    folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists()
+)
+DOCS = REPOSITORY / "docs"
+NAMES = ["README.md", "CONTRIBUTING.md"]
+NAMES += sorted(path.relative_to(REPOSITORY).as_posix() for path in DOCS.rglob("*.md"))
+PAGES = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in NAMES}
+CLI = "docs/reference/cli.md"
+GRAMMAR = "docs/reference/grammar.md"
 Example = tuple[str, str]
 
 
-def examples() -> list[Example]:
-    """(command line, output) of every `$` line in the README's console blocks."""
+def shown_files() -> dict[str, str]:
+    """name → text of the files that the pages show. A file on several pages is the same there."""
+    files: dict[str, str] = {}
+    for page, text in PAGES.items():
+        for name, content in re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, re.DOTALL):
+            assert files.setdefault(name, content) == content, f"{page}: {name} is another file"
+    return files
+
+
+FILES = shown_files()
+
+
+def examples_of(page: str) -> list[Example]:
+    """(command line, output) of every `$` line in a page's console blocks."""
     found = []
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+    for block in re.findall(r"```console\n(.*?)```", PAGES[page], re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             found.append((command, output))
     return found
+
+
+def examples() -> list[Example]:
+    """The examples of all pages, each once."""
+    return list(dict.fromkeys(example for page in PAGES for example in examples_of(page)))
 
 
 def stages(command: str) -> list[list[str]]:
@@ -75,6 +100,10 @@ def cheap(command: str) -> bool:
     return any(word.endswith(".arpa") for word in words) or not modelled
 
 
+def prose(page: str) -> str:
+    return re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+
+
 def test_command_reference_is_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "scripts" / "sync_docs.py"), "--check"],
@@ -86,15 +115,27 @@ def test_command_reference_is_up_to_date() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_readme_has_examples_of_each_kind() -> None:
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 250
+
+
+def test_there_are_examples_of_each_kind() -> None:
     commands = [command for command, _ in examples()]
-    assert len(commands) >= 15
+    assert len(commands) >= 25
     assert {"dna.arpa", "fields.grm", "spelling.grm"} <= FILES.keys()
-    assert sum(map(cheap, commands)) >= 8
+    assert sum(map(cheap, commands)) >= 15
+    of_the_readme = " ".join(command for command, _ in examples_of("README.md"))
+    for unit in ("bytes", "chars", "words", "amino", "fields.grm"):
+        assert f"lmfst convert --to {unit}" in of_the_readme
+
+
+def test_an_example_on_several_pages_is_the_same_there() -> None:
+    commands = [command for command, _ in examples() if not re.search(r"\| (head|tail)", command)]
+    assert len(set(commands)) == len(commands)
 
 
 @pytest.mark.parametrize("command", [command for command, _ in examples()])
-def test_commands_of_the_readme_parse(command: str) -> None:
+def test_commands_of_the_examples_parse(command: str) -> None:
     lines = [words[1:] for words in stages(command) if words[0] == "lmfst"]
     assert lines
     for arguments in lines:
@@ -107,9 +148,13 @@ def test_options_named_in_the_text_exist() -> None:
     for command in group.commands.values():
         for parameter in command.params:
             known.update(parameter.opts, parameter.secondary_opts)
-    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    # Spans of code such as `--bos none` and `pip install --no-deps`; the latter are not ours.
-    spans = [span for span in re.findall(r"`([^`\n]+)`", prose) if not span.startswith("pip")]
+    # Spans of code such as `--bos none`; those of other programs are not ours.
+    spans = [
+        span
+        for page in PAGES
+        for span in re.findall(r"`([^`\n]+)`", prose(page))
+        if not re.match(r"(pip|mkdocs|pytest|python|pre-commit|git) ", span)
+    ]
     named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z-]+", span)}
     assert len(named) > 15
     assert named <= known
@@ -125,14 +170,14 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the README shows."""
-    place = tmp_path_factory.mktemp("readme")
+    """A folder with the files that the pages show."""
+    place = tmp_path_factory.mktemp("docs")
     for name, text in FILES.items():
         (place / name).write_text(text, encoding="utf-8")
     return place
 
 
-def test_examples_give_what_the_readme_shows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_give_what_is_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     for command, shown in filter(lambda example: cheap(example[0]), examples()):
         found = run_here(command)
@@ -157,24 +202,37 @@ def as_numbers(line: str) -> list[object]:
     return fields
 
 
-def snippets() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def snippets(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
 
 
-def test_python_snippets_run(
+@pytest.fixture
+def printed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+) -> dict[str, list[str]]:
+    """The lines that the Python of each page prints."""
     monkeypatch.chdir(folder)
-    outputs = []
-    for snippet in snippets():
-        exec(compile(snippet, "README.md", "exec"), {"__name__": "snippet"})
-        outputs.append(capsys.readouterr().out.splitlines())
-    first, second = outputs
-    rows = dict(example for example in examples() if "--level text" in example[0])
-    amino = next(text for command, text in rows.items() if "dna.arpa" in command)
-    assert float(first[2]) == pytest.approx(float(amino.splitlines()[1].split("\t")[3]), abs=1e-7)
-    assert first[4] == "(77, 65)"
-    assert 2.71828182845904 ** float(second[0]) == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
+    lines = {}
+    for page in PAGES:
+        for snippet in snippets(page):
+            exec(compile(snippet, page, "exec"), {"__name__": "snippet"})
+        lines[page] = capsys.readouterr().out.splitlines()
+    return {page: found for page, found in lines.items() if found}
+
+
+def test_python_snippets_run(printed: dict[str, list[str]]) -> None:
+    amino = next(
+        output
+        for command, output in examples()
+        if "--level text" in command and "--model dna.arpa" in command
+    )
+    logp = pytest.approx(float(amino.splitlines()[1].split("\t")[3]), abs=1e-7)
+    assert float(printed["README.md"][0]) == logp
+    reference = printed["docs/reference/python.md"]
+    assert float(reference[2]) == logp
+    assert reference[4] == "(77, 65)"
+    own = float(printed["docs/how-to/own-model.md"][0])
+    assert 2.71828182845904**own == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
 
 
 def test_public_names_are_there_and_no_others() -> None:
@@ -185,10 +243,117 @@ def test_public_names_are_there_and_no_others() -> None:
         lmfst.nothing_such  # noqa: B018
 
 
-def test_readme_names_only_public_names_of_lmfst() -> None:
-    named = set(re.findall(r"\blmfst\.([A-Za-z]\w*)\(", "\n".join(snippets()) + README))
+def test_the_pages_name_only_public_names_of_lmfst() -> None:
+    text = "\n".join(PAGES.values())
+    named = set(re.findall(r"\blmfst\.([A-Za-z]\w*)\(", text))
     assert {"load", "Beam", "Exact"} <= named
     assert named <= set(lmfst.__all__)
+
+
+def test_the_reference_has_every_public_name() -> None:
+    described = re.findall(r"^::: lmfst\.(\w+)$", PAGES["docs/reference/python.md"], re.MULTILINE)
+    assert sorted(described) == sorted(lmfst.__all__)
+
+
+# Links. Those within docs/ are also checked by mkdocs, which sees no others.
+
+
+def anchors_of(text: str) -> set[str]:
+    """The names of a page's headings in links."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    place = REPOSITORY / page
+    for link in re.findall(r"\]\(([^)\s]+)\)", place.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = place.parent / path if path else place
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors_of(target.read_text(encoding="utf-8")), link
+
+
+# The grammar language.
+
+
+@cache
+def grammar_examples() -> list[tuple[str, list[Example]]]:
+    """Each grammar of the reference, and what it makes of inputs: lines `# input → output`."""
+    found = []
+    for block in re.findall(r"```thrax\n(.*?)```", PAGES[GRAMMAR], re.DOTALL):
+        cases = re.findall(r"^# (\S+(?: \S+)*) → (.+)$", block, re.MULTILINE)
+        found.append((block, cases))
+    return found
+
+
+def as_output(shown: str) -> tuple[str, float | None]:
+    """An output as it is shown: its text, and its weight if there is one."""
+    text, weight = re.fullmatch(r"(.*?)(?: <([\d.]+)>)?", shown, re.DOTALL).groups()  # type: ignore[union-attr]
+    return ("" if text == "ε" else text), None if weight is None else float(weight)
+
+
+@pytest.fixture(scope="module")
+def archive(folder: Path) -> Path:
+    """The last exported rule of each example of the reference, under the names E0, E1, …"""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for command, _ in examples_of(GRAMMAR):
+            run_here(command)
+        imports, exports = [], []
+        for number, (block, _) in enumerate(grammar_examples()):
+            (folder / f"e{number}.grm").write_text(block, encoding="utf-8")
+            last = re.findall(r"^export (\w+)", block, re.MULTILINE)[-1]
+            imports.append(f"import 'e{number}.grm' as e{number};")
+            exports.append(f"export E{number} = e{number}.{last};")
+        (folder / "every.grm").write_text("\n".join([*imports, *exports]), encoding="utf-8")
+        done = CliRunner().invoke(app, ["compile", "every.grm", "-o", "every.far"])
+    finally:
+        os.chdir(before)
+    assert done.exit_code == 0, done.output
+    assert "warning" not in done.stderr, done.stderr
+    return folder / "every.far"
+
+
+def test_every_grammar_of_the_reference_does_what_is_shown(archive: Path) -> None:
+    for number, (block, cases) in enumerate(grammar_examples()):
+        assert cases, block
+        texts = "".join(f"{text}\n" for text, _ in cases).encode()
+        to = f"{archive}:E{number}"
+        done = CliRunner().invoke(app, ["apply", "--all", "--to", to], input=texts)
+        assert done.exit_code == 0, done.output
+        found: dict[str, list[tuple[str, float | None]]] = {}
+        for line in done.stdout.splitlines():
+            line_id, output, *weight = line.split("\t")
+            pair = output, float(weight[0]) if weight else None
+            found.setdefault(line_id, []).append(pair)
+        for line_number, (text, shown) in enumerate(cases, start=1):
+            expected = [] if shown == "∅" else [as_output(one) for one in shown.split(" or ")]
+            assert sorted(found.get(str(line_number), [])) == sorted(expected), (block, text)
+
+
+def test_the_reference_has_an_example_of_every_function() -> None:
+    text, code = PAGES[GRAMMAR], "\n".join(block for block, _ in grammar_examples())
+    code = re.sub(r"^#.*$", "", code, flags=re.MULTILINE)
+    for name in BUILTINS:
+        assert f"`{name}" in text, name
+        if name != "Closure" and not name.endswith("Delayed"):
+            assert f"{name}[" in code, name
+            assert re.search(rf"^### {name}$", text, re.MULTILINE), name
+
+
+def test_the_files_of_lmfst_export_what_the_reference_says() -> None:
+    rows = re.findall(r"^\| (`lib/.+?`) \| (.+?) \|$", PAGES[GRAMMAR], re.MULTILINE)
+    assert len(rows) >= 5
+    for names, exports in rows:
+        (name,) = re.findall(r"`(lib/\w+\.grm)`", names)
+        source = (REPOSITORY / "grammars" / name).read_text(encoding="utf-8")
+        there = set(re.findall(r"^(?:export|func) (\w+)", source, re.MULTILINE))
+        said = set(re.findall(r"`(\w+)`", exports))
+        assert said == there, name
 
 
 @pytest.mark.parametrize("first", ["import lmfst", "from lmfst.ground.errors import LmfstError"])
