@@ -1,7 +1,7 @@
 # Every target does the set-up it needs: a virtual environment in .venv, pinned by constraints.txt.
 #   make demo    convert a sentence and data/sample.txt with the default model
 #   make test    the tests
-#   make check   style, types, tests, and whether the documentation is up to date
+#   make check   style, types, tests, and whether the documentation is up to date and builds
 #   make bench   the measurements, with genlm-bytes for comparison (half an hour;
 #                BENCH_FLAGS=--quick: minutes)
 #   make bench-dna  proteins under models of DNA (an hour; BENCH_DNA_FLAGS="--only rmse": a minute);
