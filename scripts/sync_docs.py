@@ -1,4 +1,4 @@
-"""Write the command reference in README.md from the commands' own help, or check that it agrees.
+"""Write the command reference in docs/ from the commands' own help, or check that it agrees.
 
 python scripts/sync_docs.py           rewrite the block between the two marks
 python scripts/sync_docs.py --check   exit 1 with a diff if the block is out of date
@@ -12,7 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reference" / "cli.md"
+NAME = PAGE.relative_to(ROOT).as_posix()
 BEGIN, END = "<!-- cli:begin -->", "<!-- cli:end -->"
 # A plain terminal of fixed width, so that everyone gets the same text. typer also looks for signs
 # of a build service and of a forced terminal and would then use colours.
@@ -45,14 +47,14 @@ def help_texts() -> dict[str, str]:
 
 def block(texts: dict[str, str]) -> str:
     """The marked block: a heading and the help text for each command."""
-    parts = [f"### lmfst {name}\n\n```text\n{text}\n```\n" for name, text in texts.items()]
+    parts = [f"## lmfst {name}\n\n```text\n{text}\n```\n" for name, text in texts.items()]
     return "\n".join([BEGIN + "\n", *parts, END])
 
 
 def replaced(text: str, new: str) -> str:
     """`text` with the marked block replaced by `new`."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-        raise SystemExit(f"expected one {BEGIN} and then one {END} in README.md")
+        raise SystemExit(f"expected one {BEGIN} and then one {END} in {NAME}")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     return before + new + after
 
@@ -64,16 +66,16 @@ def main() -> int:
         "--check", action="store_true", help="change nothing; exit 1 on a difference"
     )
     check = parser.parse_args().check
-    old = README.read_text(encoding="utf-8")
+    old = PAGE.read_text(encoding="utf-8")
     new = replaced(old, block(help_texts()))
     if old == new:
         return 0
     if check:
         lines = old.splitlines(keepends=True), new.splitlines(keepends=True)
-        sys.stdout.writelines(difflib.unified_diff(*lines, "README.md", "README.md (expected)"))
-        print("README.md is out of date: run make docs", file=sys.stderr)
+        sys.stdout.writelines(difflib.unified_diff(*lines, NAME, f"{NAME} (expected)"))
+        print(f"{NAME} is out of date: run make docs", file=sys.stderr)
         return 1
-    README.write_text(new, encoding="utf-8")
+    PAGE.write_text(new, encoding="utf-8")
     return 0
 
 

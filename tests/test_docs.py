@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,39 +11,23 @@ from typing import Any
 
 import pytest
 import typer.main
-from typer.testing import CliRunner
 
 import lmfst
 from lmfst.cli import app
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
-Example = tuple[str, str]
-
-
-def examples() -> list[Example]:
-    """(command line, output) of every `$` line in the README's console blocks."""
-    found = []
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            found.append((command, output))
-    return found
-
-
-def stages(command: str) -> list[list[str]]:
-    """The words of every part of a pipeline."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars="|")
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    parts: list[list[str]] = [[]]
-    for word in lexer:
-        if word == "|":
-            parts.append([])
-        else:
-            parts[-1].append(word)
-    return parts
+from lmfst.scored.levels import COLUMNS
+from lmfst.scored.records import BOUNDS_COLUMNS, NEXT_COLUMNS, VERSUS_COLUMNS
+from tests.support.pages import (
+    FILES,
+    PAGES,
+    REPOSITORY,
+    cheap,
+    examples,
+    examples_of,
+    prose,
+    run_here,
+    stages,
+    write_files,
+)
 
 
 def parsed(arguments: list[str]) -> dict[str, Any]:
@@ -53,26 +36,6 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
     context = group.make_context("lmfst", list(arguments))
     name, command, rest = group.resolve_command(context, list(arguments))
     return dict(command.make_context(name, rest, parent=context).params)
-
-
-def run_here(command: str) -> str:
-    """The output of a pipeline whose parts are printf, lmfst, head, tail and grep."""
-    data = b""
-    for words in stages(command):
-        if words[0] == "lmfst":
-            done = CliRunner().invoke(app, words[1:], input=data)
-            assert done.exit_code == 0, done.output
-            data = done.stdout_bytes
-        else:
-            data = subprocess.run(words, input=data, stdout=subprocess.PIPE, check=True).stdout
-    return data.decode()
-
-
-def cheap(command: str) -> bool:
-    """Whether a command doesn't need a neural model."""
-    words = command.split()
-    modelled = "convert" in words or "next" in words
-    return any(word.endswith(".arpa") for word in words) or not modelled
 
 
 def test_command_reference_is_up_to_date() -> None:
@@ -86,15 +49,27 @@ def test_command_reference_is_up_to_date() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_readme_has_examples_of_each_kind() -> None:
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 250
+
+
+def test_there_are_examples_of_each_kind() -> None:
     commands = [command for command, _ in examples()]
-    assert len(commands) >= 15
+    assert len(commands) >= 25
     assert {"dna.arpa", "fields.grm", "spelling.grm"} <= FILES.keys()
-    assert sum(map(cheap, commands)) >= 8
+    assert sum(map(cheap, commands)) >= 15
+    of_the_readme = " ".join(command for command, _ in examples_of("README.md"))
+    for unit in ("bytes", "chars", "words", "amino", "fields.grm"):
+        assert f"lmfst convert --to {unit}" in of_the_readme
+
+
+def test_an_example_on_several_pages_is_the_same_there() -> None:
+    commands = [command for command, _ in examples() if not re.search(r"\| (head|tail)", command)]
+    assert len(set(commands)) == len(commands)
 
 
 @pytest.mark.parametrize("command", [command for command, _ in examples()])
-def test_commands_of_the_readme_parse(command: str) -> None:
+def test_commands_of_the_examples_parse(command: str) -> None:
     lines = [words[1:] for words in stages(command) if words[0] == "lmfst"]
     assert lines
     for arguments in lines:
@@ -107,9 +82,13 @@ def test_options_named_in_the_text_exist() -> None:
     for command in group.commands.values():
         for parameter in command.params:
             known.update(parameter.opts, parameter.secondary_opts)
-    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    # Spans of code such as `--bos none` and `pip install --no-deps`; the latter are not ours.
-    spans = [span for span in re.findall(r"`([^`\n]+)`", prose) if not span.startswith("pip")]
+    # Spans of code such as `--bos none`; those of other programs are not ours.
+    spans = [
+        span
+        for page in PAGES
+        for span in re.findall(r"`([^`\n]+)`", prose(page))
+        if not re.match(r"(pip|mkdocs|pytest|python|pre-commit|git) ", span)
+    ]
     named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z-]+", span)}
     assert len(named) > 15
     assert named <= known
@@ -125,14 +104,11 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the README shows."""
-    place = tmp_path_factory.mktemp("readme")
-    for name, text in FILES.items():
-        (place / name).write_text(text, encoding="utf-8")
-    return place
+    """A folder with the files that the pages show."""
+    return write_files(tmp_path_factory.mktemp("docs"))
 
 
-def test_examples_give_what_the_readme_shows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_give_what_is_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     for command, shown in filter(lambda example: cheap(example[0]), examples()):
         found = run_here(command)
@@ -157,24 +133,37 @@ def as_numbers(line: str) -> list[object]:
     return fields
 
 
-def snippets() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def snippets(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
 
 
-def test_python_snippets_run(
+@pytest.fixture
+def printed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+) -> dict[str, list[str]]:
+    """The lines that the Python of each page prints."""
     monkeypatch.chdir(folder)
-    outputs = []
-    for snippet in snippets():
-        exec(compile(snippet, "README.md", "exec"), {"__name__": "snippet"})
-        outputs.append(capsys.readouterr().out.splitlines())
-    first, second = outputs
-    rows = dict(example for example in examples() if "--level text" in example[0])
-    amino = next(text for command, text in rows.items() if "dna.arpa" in command)
-    assert float(first[2]) == pytest.approx(float(amino.splitlines()[1].split("\t")[3]), abs=1e-7)
-    assert first[4] == "(77, 65)"
-    assert 2.71828182845904 ** float(second[0]) == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
+    lines = {}
+    for page in PAGES:
+        for snippet in snippets(page):
+            exec(compile(snippet, page, "exec"), {"__name__": "snippet"})
+        lines[page] = capsys.readouterr().out.splitlines()
+    return {page: found for page, found in lines.items() if found}
+
+
+def test_python_snippets_run(printed: dict[str, list[str]]) -> None:
+    amino = next(
+        output
+        for command, output in examples()
+        if "--level text" in command and "--model dna.arpa" in command
+    )
+    logp = pytest.approx(float(amino.splitlines()[1].split("\t")[3]), abs=1e-7)
+    assert float(printed["README.md"][0]) == logp
+    reference = printed["docs/reference/python.md"]
+    assert float(reference[2]) == logp
+    assert reference[4] == "(77, 65)"
+    own = float(printed["docs/how-to/own-model.md"][0])
+    assert 2.71828182845904**own == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
 
 
 def test_public_names_are_there_and_no_others() -> None:
@@ -185,10 +174,44 @@ def test_public_names_are_there_and_no_others() -> None:
         lmfst.nothing_such  # noqa: B018
 
 
-def test_readme_names_only_public_names_of_lmfst() -> None:
-    named = set(re.findall(r"\blmfst\.([A-Za-z]\w*)\(", "\n".join(snippets()) + README))
+def test_the_pages_name_only_public_names_of_lmfst() -> None:
+    text = "\n".join(PAGES.values())
+    named = set(re.findall(r"\blmfst\.([A-Za-z]\w*)\(", text))
     assert {"load", "Beam", "Exact"} <= named
     assert named <= set(lmfst.__all__)
+
+
+def test_the_reference_has_every_public_name() -> None:
+    described = re.findall(r"^::: lmfst\.(\w+)$", PAGES["docs/reference/python.md"], re.MULTILINE)
+    assert sorted(described) == sorted(lmfst.__all__)
+
+
+def test_the_meaning_of_every_column_is_given() -> None:
+    columns = {name for names in COLUMNS.values() for name in names}
+    columns |= {*BOUNDS_COLUMNS, *VERSUS_COLUMNS, *NEXT_COLUMNS}
+    cells = re.findall(r"^\| (`.+?) \|", PAGES["docs/reference/rows.md"], re.MULTILINE)
+    assert columns == set(re.findall(r"`(\w+)`", " ".join(cells)))
+
+
+# Links. Those within docs/ are also checked by mkdocs, which sees no others.
+
+
+def anchors_of(text: str) -> set[str]:
+    """The names of a page's headings in links."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    place = REPOSITORY / page
+    for link in re.findall(r"\]\(([^)\s]+)\)", place.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = place.parent / path if path else place
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors_of(target.read_text(encoding="utf-8")), link
 
 
 @pytest.mark.parametrize("first", ["import lmfst", "from lmfst.ground.errors import LmfstError"])

@@ -21,7 +21,6 @@ from lmfst.ground.errors import InputError, UsageError
 from lmfst.io import Document, open_rows, read_documents
 from lmfst.io.lines import likeness
 from lmfst.io.rows import names_beside
-from tests.test_docs import README
 
 
 def read(path: Path, **options: Any) -> tuple[list[Document], list[str]]:
@@ -318,10 +317,12 @@ def test_pandas_reads_rows_by_the_lines_of_the_readme(tmp_path: Path) -> None:
                 stderr = None if index % 2 else 0.5
                 row = {"index": index, "unit": unit, "logp": logp, "stderr": stderr}
                 writer.write({"id": f"0{index}\t", **row}, {"note": notes[index % 5]})
-    (snippet,) = re.findall(r"<!-- pandas -->\n```py\n(.*?)```", README, re.DOTALL)
+    root = next(up for up in Path(__file__).resolve().parents if (up / "pyproject.toml").exists())
+    page = (root / "docs" / "how-to" / "tables.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"<!-- pandas -->\n```py\n(.*?)```", page, re.DOTALL)
     snippet = snippet.replace('"rows.tsv"', repr(str(tmp_path / "rows.tsv")))
     held: dict[str, Any] = {}
-    exec(compile(snippet.replace('"label"', '"note"'), "README.md", "exec"), held)
+    exec(compile(snippet.replace('"label"', '"note"'), "tables.md", "exec"), held)
     found = held["rows"]
     assert list(found.columns) == [*columns, "note"]
     expected = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
