@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from lmfst.cli.terminal import Terminal
-from lmfst.fst import EPS, Fst, InputMode, from_openfst, to_openfst
-from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_string
-from lmfst.fst.sequential import Determinised
+from lmfst.fst import (
+    EPS,
+    Determinised,
+    Fst,
+    epsilon_output_cycle_witness,
+    from_openfst,
+    functional_witness,
+    rejected_bytes,
+    to_openfst,
+)
 from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.ground.cache import atomic_write, write_hint
 from lmfst.ground.errors import BudgetError, FstError, InputError, UsageError
+from lmfst.ground.types import InputMode
 from lmfst.io import Stdout
 from lmfst.target.load import (
     GRAMMAR,
@@ -199,10 +207,10 @@ def _functional(fst: Fst) -> str:
 
 
 def _total(fst: Fst) -> str:
-    found = rejected_string(fst, bytes(range(256)))
+    found = rejected_bytes(fst, bytes(range(256)))
     if found is None:
         return "yes"
-    if not reads_nul(fst) and rejected_string(fst, bytes(range(1, 256))) is None:
+    if not reads_nul(fst) and rejected_bytes(fst, bytes(range(1, 256))) is None:
         return "yes, but for the byte NUL, which no arc reads (label 256)"
     return f"no: rejects {show_bytes(found)}"
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from lmfst.fst.core import Fst
 from lmfst.fst.io import CHILD_SECONDS, own_diagnostic, read_object
 from lmfst.fst.layout import check_archive
-from lmfst.fst.openfst import InputMode, from_openfst, warn_default
+from lmfst.fst.openfst import from_openfst, warn_default
 from lmfst.fst.tables import read_table
 from lmfst.ground.errors import FstError
 from lmfst.ground.temporary import scratch_folder
-from lmfst.ground.types import Warn
+from lmfst.ground.types import InputMode, Warn
 
 SYMBOLS_KEY = "*StringFstSymbolTable"
 """The entry whose input symbols are the names of the generated symbols (Thrax's convention)."""
