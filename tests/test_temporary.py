@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lmfst.ground import temporary
-from lmfst.ground.cache import atomic_write, cache_dir
+from lmfst.ground.atomic import atomic_write
+from lmfst.ground.cache import cache_dir
 from lmfst.ground.temporary import YOUNGEST, clear_folder, new_file, scratch_folder
 from lmfst.io import open_rows
 

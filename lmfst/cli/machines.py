@@ -19,7 +19,7 @@ from lmfst.fst import (
     to_openfst,
 )
 from lmfst.fst.shown import escaped, show_bytes, show_output
-from lmfst.ground.cache import atomic_write, write_hint
+from lmfst.ground.atomic import atomic_write, write_hint
 from lmfst.ground.errors import BudgetError, FstError, InputError, UsageError
 from lmfst.ground.types import InputMode
 from lmfst.io import Stdout

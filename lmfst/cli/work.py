@@ -13,7 +13,7 @@ from lmfst.cli.progress import Progress
 from lmfst.cli.reading import Reading, documents
 from lmfst.cli.terminal import Terminal
 from lmfst.generate.next_units import following
-from lmfst.ground.cache import atomic_write, write_hint
+from lmfst.ground.atomic import atomic_write, write_hint
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.policy import Beam, Exact, Policy, Tolerance

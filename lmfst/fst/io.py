@@ -15,7 +15,7 @@ from typing import Any
 from lmfst.fst.capture import captured_stderr
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.layout import check_layout, is_checked_here, read_header
-from lmfst.fst.openfst import from_openfst, warn_default
+from lmfst.fst.openfst import from_openfst
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import (
     BYTE_TABLE,
@@ -26,7 +26,8 @@ from lmfst.fst.tables import (
     UTF8_TABLE,
     written_name,
 )
-from lmfst.ground.cache import atomic_write
+from lmfst.ground.announce import warn_default
+from lmfst.ground.atomic import atomic_write
 from lmfst.ground.errors import FstError
 from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import InputMode, Warn

@@ -13,7 +13,6 @@ Not done here: files (see `lmfst.fst.io`), composition, or anything else that Op
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,13 +22,9 @@ from lmfst.fst.relabel import relabelled
 from lmfst.fst.sides import Side, has_above, sides_of
 from lmfst.fst.tables import BOUNDARIES, LAST_CODE_POINT, NUL_LABEL
 from lmfst.fst.utf8 import show_labels, unusable_labels
+from lmfst.ground.announce import warn_default
 from lmfst.ground.errors import FstError
 from lmfst.ground.types import InputMode, Warn
-
-
-def warn_default(message: str) -> None:
-    """The callback used where the caller gives none."""
-    warnings.warn(message, stacklevel=3)
 
 
 def from_openfst(

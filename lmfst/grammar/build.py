@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmfst.fst.openfst import warn_default
 from lmfst.grammar import runner
 from lmfst.grammar.compiled import CompiledModule, CompiledRule
 from lmfst.grammar.container import Entry, unpack
 from lmfst.grammar.kept import keep, kept, key_of
 from lmfst.grammar.paths import Finder
-from lmfst.ground.announce import Announced
+from lmfst.ground.announce import Announced, warn_default
 from lmfst.ground.cache import once
 from lmfst.ground.errors import GrammarError, UsageError
 from lmfst.ground.types import Warn
@@ -70,9 +69,7 @@ def compile_file(
     }
     with Announced(f"compiling the grammar {shown}{once('grammars') if cache else ''}"):
         data = runner.run_job(job, timeout=min(timeout, LONGEST), warn=warn)
-    unpacked = unpack(data)
-    if unpacked is None:
-        raise GrammarError(f"{shown}: the compiler's result can't be read", hint="run it once more")
+    unpacked = _unpacked(data, shown)
     if cache:
         keep(key_of(absolute, content, rule), data, warn)
     return _module(shown, *unpacked, rule=rule, warn=None)
@@ -88,6 +85,14 @@ def _found(
         if found is not None and (rule is None or any(entry.name == rule for entry in found[0])):
             return found
     return None
+
+
+def _unpacked(data: bytes, shown: str) -> tuple[list[Entry], dict[str, Any]]:
+    """The compiler's result. GrammarError if it is damaged."""
+    unpacked = unpack(data)
+    if unpacked is None:
+        raise GrammarError(f"{shown}: the compiler's result can't be read", hint="run it once more")
+    return unpacked
 
 
 def _content(path: Path, shown: str) -> bytes:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lmfst.fst import Fst, from_openfst
-from lmfst.fst.openfst import warn_default
 from lmfst.grammar.far import far_bytes
-from lmfst.ground.cache import atomic_write, write_hint
+from lmfst.ground.announce import warn_default
+from lmfst.ground.atomic import atomic_write, write_hint
 from lmfst.ground.errors import GrammarError, InputError
 from lmfst.ground.types import InputMode, Warn
 

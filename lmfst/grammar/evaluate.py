@@ -19,6 +19,7 @@ from lmfst.grammar.mistakes import (
     mending,
     no_function,
     not_exported,
+    not_local,
     operation_errors,
     operation_name,
     undefined,
@@ -91,12 +92,10 @@ class Evaluator:
 
     def export_for_far(self, far: str, key: str) -> Value | None:
         """The export of the grammar that a missing archive would be built from; else None."""
-        if self._finder.look(far, self._place.importer()) is not None or not far.endswith(".far"):
-            return None
-        name = far.removesuffix(".far") + ".grm"
-        path = self._finder.look(name, self._place.importer())
+        path = self._finder.look_for_source(far, self._place.importer())
         if path is None:
             return None
+        name = far.removesuffix(".far") + ".grm"
         self.warn(f"'{far}' doesn't exist; compiling '{name}' instead")
         module = self.loader.load(path)
         if key not in module.exports:
@@ -156,21 +155,9 @@ class Evaluator:
         parts = [
             as_fst(value, f"operand {i} of '{expr.operator}'") for i, value in enumerate(values, 1)
         ]
-        if expr.operator == "concat":
-            return operators.concat(parts)
-        if expr.operator == "|":
-            return operators.union(parts)
-        if expr.operator == ":":
-            return operators.cross(parts[0], parts[1])
-        result = parts[0]
-        for part in parts[1:]:
-            if expr.operator == "-":
-                result = operators.difference(result, part)
-            else:
-                result = operators.compose(result, part, self.labels, self.warn)
-                if self._optimizing:
-                    result.fst.optimize()
-        return result
+        if expr.operator == "@":
+            return operators.cascade(parts, self.labels, self.warn, optimize=self._optimizing)
+        return operators.combined(expr.operator, parts)
 
     def _string(self, expr: s.String, frame: Frame) -> Value:
         mode: str | Thing = (
@@ -203,13 +190,7 @@ class Evaluator:
         module = frame.module
         if module is not self._main and name in module.exports:
             return self.rule(module, name)
-        if name in module.rules:
-            raise RuleError(
-                f"{name} is a rule of the file; functions only see their arguments, their own "
-                "variables and imported names",
-                hint=f"give {name} to the function as an argument",
-            )
-        raise RuleError(f"{name} isn't defined in this function")
+        raise not_local(module, name)
 
     def _call(self, expr: s.Call, frame: Frame) -> Thing:
         self._place.enter(frame, expr.pos)

@@ -15,7 +15,8 @@ from typing import Any
 from lmfst.grammar.container import Entry, unpack
 from lmfst.grammar.paths import Finder
 from lmfst.ground._version import __version__
-from lmfst.ground.cache import atomic_write, cache_dir
+from lmfst.ground.atomic import atomic_write
+from lmfst.ground.cache import cache_dir
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 

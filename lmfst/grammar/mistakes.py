@@ -66,6 +66,17 @@ def undefined(module: Module, name: str) -> RuleError:
     return RuleError(f"{name} isn't defined", hint=_similar(name, list(module.rules)))
 
 
+def not_local(module: Module, name: str) -> RuleError:
+    """The error for a name that a function of a file doesn't see."""
+    if name in module.rules:
+        return RuleError(
+            f"{name} is a rule of the file; functions only see their arguments, their own "
+            "variables and imported names",
+            hint=f"give {name} to the function as an argument",
+        )
+    return RuleError(f"{name} isn't defined in this function")
+
+
 def not_exported(module: Module, name: str) -> RuleError:
     """The error for a rule of an imported file that isn't exported there."""
     if name in module.rules:
