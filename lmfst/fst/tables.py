@@ -1,4 +1,4 @@
-"""Symbol tables of OpenFst files: what alphabet does a table describe?
+"""Symbol tables of OpenFst files, and the alphabets that they describe.
 
 Thrax and lmfst write tables that spell out the byte alphabet (or the code points in use) and
 append generated symbols; such a table only adds names to byte (or code-point) labels. Any other

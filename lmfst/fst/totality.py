@@ -1,4 +1,4 @@
-"""Does a transducer accept all byte strings, or all that tokens can spell?
+"""The check that a transducer accepts all byte strings, or all that tokens can spell.
 
 Decided on the subset construction of the input side, made as far as needed, with one representative
 byte for each class of bytes that take every state to the same states.

@@ -1,4 +1,4 @@
-"""Compile a .grm file to FSTs: in a process of its own, within limits, and cached."""
+"""Compiling a .grm file to FSTs: in a process of its own, within limits, and cached."""
 
 from __future__ import annotations
 

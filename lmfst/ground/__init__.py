@@ -2,6 +2,6 @@
 
 Nothing here knows of models, transducers or the command line. The modules are imported one by one,
 since only some of them need numpy: `errors`, `types` (choices of options), `arrays`, `announce`
-(warnings and word of long work), `atomic`, `cache`, `temporary`, `document`, `defaults`, `resources`
-(data that come with lmfst).
+(warnings and word of long work), `atomic`, `cache`, `temporary`, `document`, `defaults`, and
+`resources` (data that come with lmfst).
 """

@@ -25,7 +25,7 @@ class AtomicFile:
         self.direct = os.path.exists(path) and not os.path.isfile(path)
         self.path = str(path) if self.direct else os.path.realpath(path)
         if self.direct:
-            self.raw = open(path, "wb")
+            self.raw = open(path, "wb")  # noqa: SIM115 (closed by whoever completes or discards)
             return
         handle, self._temporary = new_file(Path(self.path))
         self.raw = os.fdopen(handle, "wb")

@@ -2,8 +2,8 @@ r"""Writing rows as TSV or JSON lines, to the standard output or atomically to a
 
 TSV has a header line, which comes with the first row so that an error before it leaves nothing, LF
 line ends, and the escapes \t \n \r \\ inside fields; None is an empty field. JSONL is strict JSON:
-numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
-both, a float has its shortest form of at most 10 significant digits.
+numbers that JSON lacks are the strings "inf", "-inf" and "nan". In both, a float has its shortest
+form of at most 10 significant digits.
 
 What is passed on beside a row (the other columns of a table that was read) stands after its own
 columns, as it is. A name that is one of these already gets `input_` before it. In TSV the first row

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.fst.pattern import OneOf, Place
+from lmfst.fst import OneOf, Place
 
 IntArray = NDArray[np.int32]
 
@@ -51,8 +51,9 @@ class Lexicon:
         return at if at < last and self.symbol[at] == symbol else -1
 
     def walk(self, target: Sequence[Place]) -> tuple[list[int], list[int]]:
-        """The trie nodes of the prefixes of `target`, from ε to the longest that some token begins
-        with, and their depths: one node a depth, several from where a place is left open.
+        """The trie nodes of the prefixes of `target` that some token begins with, and their depths.
+
+        From ε on; one node a depth, several from where a place is left open.
         """
         path, depths, last = [0], [0], [0]
         for depth, place in enumerate(target, start=1):
@@ -69,6 +70,7 @@ class Lexicon:
 
     @property
     def nbytes(self) -> int:
+        """Memory of the arrays."""
         return sum(
             a.nbytes
             for a in (

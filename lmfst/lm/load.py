@@ -1,4 +1,4 @@
-"""From the name that a user gives to a ready language model.
+"""Loading a language model: from the name that a user gives to a ready one.
 
 `smollm2-135m` is the default model; `dna` the packaged model of DNA (a folder of that name is
 ./dna); `FILE.arpa` (or .arpa.gz) an n-gram model; `FILE.gguf` a GGUF file; anything else a

@@ -1,4 +1,4 @@
-"""Evaluating any set of nodes of token trees in one call of a transformers model.
+"""Token trees of a batch of documents, any set of whose nodes is evaluated in one model call.
 
 Every document of a session is a tree of tokens below its BOS. A call of the model takes the new
 nodes of any set of documents, packed into one sequence [1, T]; a node's position is its depth, and
