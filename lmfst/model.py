@@ -32,7 +32,7 @@ from lmfst.inference.results import Propagated
 from lmfst.inference.row_table import Normaliser
 from lmfst.inference.sampling import Sample
 from lmfst.inference.setting import Setting
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.scored.records import Scored, upper_bound
 from lmfst.scored.scorer import Scorer

@@ -57,12 +57,12 @@ def load(model: Any, **options: Any) -> TransformersLM:
 
 def reference(lm: TransformersLM, contexts: list[list[int]]) -> np.ndarray:
     """Rows by the plain route of transformers, one context at a time."""
-    model = lm._model
+    model = lm.model
     used = model.config._attn_implementation
     model.set_attn_implementation("eager")
     rows = []
     for context in contexts:
-        start = lm.window(len(context)) * lm.stride
+        start = lm.windows.first(lm.windows.window(len(context)))
         ids = ([] if lm.bos is None else [lm.bos]) + context[start:]
         with torch.no_grad():
             rows.append(model(torch.tensor([ids]), use_cache=False).logits[0, -1].numpy())

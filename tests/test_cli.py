@@ -162,6 +162,18 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_help_comes_at_once() -> None:
+    def seconds() -> float:
+        before = os.times()
+        assert pipe("--help").code == 0
+        after = os.times()
+        # Of the processor: others may be using it.
+        spent = after.children_user - before.children_user
+        return spent + after.children_system - before.children_system
+
+    assert min(seconds() for _ in range(3)) < 0.3
+
+
 @pytest.mark.parametrize(
     "args",
     [

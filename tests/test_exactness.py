@@ -12,8 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lmfst.fst import Symbols
-from lmfst.fst.sequential import Identity, Utf8, run
+from lmfst.fst import Identity, Symbols, Utf8, run
 from lmfst.inference.policy import Beam, Exact
 from lmfst.lm.base import LM
 from lmfst.model import TransducedLM

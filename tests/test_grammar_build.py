@@ -13,7 +13,8 @@ from grammar_data.helpers import DATA, apply, compile_here, compile_text, error_
 
 from lmfst.grammar import CompiledModule, compile_file, to_fst
 from lmfst.grammar import runner as runner_module
-from lmfst.ground.cache import atomic_write, cache_dir
+from lmfst.ground.atomic import atomic_write
+from lmfst.ground.cache import cache_dir
 from lmfst.ground.errors import BudgetError, GrammarError, InputError
 from lmfst.target.verdicts import remembered
 

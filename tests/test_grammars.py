@@ -21,8 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tokenize.treebank import TreebankWordTokenizer
 
-from lmfst.fst import Fst
-from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, is_total
+from lmfst.fst import Fst, epsilon_output_cycle_witness, functional_witness, is_total
 from lmfst.fst.sequential import Determinised, run
 from lmfst.grammar import compile_file
 from lmfst.ground.errors import InputError

@@ -10,8 +10,8 @@ import pytest
 from lmfst.fst import Fst
 from lmfst.fst.sequential import Determinised
 from lmfst.ground.cache import unsealed
+from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lexicon import store as lexicon_store
-from lmfst.lexicon.lexicon import Lexicon, Lexicons
 from tests.oracle import make_vocab, random_fst
 
 TOKENS = [b"a", b"ab", b"b", b"ba", b"aab", b""]

@@ -216,7 +216,7 @@ def test_contexts_are_not_padded() -> None:
         return output + output.shape[1] / 10
 
     lm = load(build(LLAMA), tree=False)
-    hook = lm._model.model.norm.register_forward_hook(seeing_length)
+    hook = lm.model.model.norm.register_forward_hook(seeing_length)
     contexts = [[3, 4, 5, 6], [3], [7, 8]]
     np.testing.assert_allclose(lm.next_logp(contexts), reference(lm, contexts), atol=2e-4)
     hook.remove()
@@ -231,7 +231,7 @@ def test_a_layer_that_writes_twice_is_an_error_at_any_time() -> None:
         call.write(0, torch.zeros(2, 1, 4), torch.zeros(2, 1, 4))
     lm = make(LLAMA)
     # Both layers write to the same place, as a model might that shares layers now and then.
-    lm._model.model.layers[1].self_attn.layer_idx = 0
+    lm.model.model.layers[1].self_attn.layer_idx = 0
     session = lm.session()
     with pytest.raises(ModelError, match="after all: a layer calls its attention several times"):
         rows_of(session, [session.open()])

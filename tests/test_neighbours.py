@@ -25,7 +25,7 @@ from lmfst.ground import announce
 from lmfst.ground.announce import Announced
 from lmfst.ground.errors import UsageError
 from lmfst.io import Document
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 from lmfst.lm.load import load_lm
 from lmfst.target.verdicts import remembered
 from tests.oracle import make_vocab, random_fst

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.fst import EPS, Fst, Symbols
-from lmfst.fst.check import epsilon_output_cycle_witness
+from lmfst.fst import EPS, Fst, Symbols, epsilon_output_cycle_witness
 from lmfst.fst.sequential import Determinised
 from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.ground.errors import FstError

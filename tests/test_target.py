@@ -203,7 +203,7 @@ def test_checks_of_a_large_fst_run_once(cache: Path, monkeypatch: pytest.MonkeyP
         raise AssertionError("checked again")
 
     monkeypatch.setattr(module, "functional_witness", never)
-    monkeypatch.setattr(module, "rejected_witness", never)
+    monkeypatch.setattr(module, "rejected_tokens", never)
     assert fst_target(fst, "chain").fst == first.fst
     assert rejected_by(first.fst or fst, {b"c", b"ab"}) == witness
     with pytest.raises(AssertionError, match="checked again"):

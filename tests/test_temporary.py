@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lmfst.ground import temporary
-from lmfst.ground.cache import atomic_write, cache_dir
+from lmfst.ground.atomic import atomic_write
+from lmfst.ground.cache import cache_dir
 from lmfst.ground.temporary import YOUNGEST, clear_folder, new_file, scratch_folder
 from lmfst.io import open_rows
 
@@ -58,6 +59,18 @@ def test_a_killed_writer_leaves_nothing_for_ever(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(".*"))) == 1, "only who writes to the same name looks there"
     atomic_write(out, b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.tsv", "out.tsv"]
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    for name, write in (
+        ("whole", lambda path: atomic_write(path, b"new")),
+        ("rows", lambda path: open_rows(str(path), "tsv", ["a"]).close()),
+    ):
+        path = tmp_path / name
+        path.write_bytes(b"old")
+        path.chmod(0o640)
+        write(path)
+        assert path.read_bytes() != b"old" and path.stat().st_mode & 0o777 == 0o640
 
 
 def test_the_cache_is_cleared_at_the_next_start(

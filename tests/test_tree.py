@@ -98,7 +98,7 @@ def test_long_contexts_are_cut_by_the_documented_rule(bos: int | None) -> None:
     np.testing.assert_allclose(found, reference(lm, contexts), atol=2e-4)
     assert [m for m in lm.messages if "context of 8 tokens" in m]  # type: ignore[attr-defined]
     for depth in range(1, 31):
-        kept = depth - lm.window(depth) * lm.stride
+        kept = depth - lm.windows.first(lm.windows.window(depth))
         assert kept + 1 <= 8
         assert kept == depth or kept >= 4
 
@@ -109,7 +109,7 @@ def test_forgetting_dead_states_changes_nothing_and_frees_their_slots() -> None:
     nodes = random_tree(session, 2, seed=5)
     roots = [state for state, context in nodes if not context]
     rows_of(session, [state for state, _ in nodes])
-    used = session._store._used
+    used = session.store._used
     session.compact_above = 0
     live = [nodes[12], nodes[9]]
     session.retain(roots[0], np.array([state for state, _ in live]))
@@ -121,10 +121,10 @@ def test_forgetting_dead_states_changes_nothing_and_frees_their_slots() -> None:
     found = rows_of(session, [state for state, _ in extended + nodes[13:]])
     expected = reference(lm, [context for _, context in extended + nodes[13:]])
     np.testing.assert_allclose(found, expected, atol=2e-4)
-    assert session._store._used <= used
+    assert session.store._used <= used
     for root in roots:
         session.close(root)
-    assert session._store._used == 0
+    assert session.store._used == 0
 
 
 @pytest.mark.parametrize("limit", [1, 3, 16])
@@ -178,7 +178,7 @@ def test_stores_grow_by_what_is_needed_when_memory_is_short() -> None:
 
 def test_a_model_serves_twice() -> None:
     first = make(FAMILIES["llama"])
-    second = TransformersLM(first._model, vocab(), bos=0)
+    second = TransformersLM(first.model, vocab(), bos=0)
     assert first.tree and second.tree
     rows = [np.asarray(lm.next_logp([[3, 4]])) for lm in (first, second)]
     np.testing.assert_allclose(*rows, atol=1e-6)

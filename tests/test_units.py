@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfst.fst import BYTES, Symbols
-from lmfst.fst.sequential import Utf8, run
+from lmfst.fst import BYTES, Symbols, Utf8, run
 from lmfst.ground.errors import InputError
 from lmfst.target.units import Units, parse_target_text, target_text
 

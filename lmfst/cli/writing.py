@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmfst.ground.cache import atomic_write, write_hint
+from lmfst.ground.atomic import atomic_write, write_hint
 from lmfst.ground.errors import InputError
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from lmfst.fst.core import Fst
 from lmfst.fst.io import CHILD_SECONDS, own_diagnostic, read_object
 from lmfst.fst.layout import check_archive
-from lmfst.fst.openfst import from_openfst, warn_default
+from lmfst.fst.openfst import from_openfst
 from lmfst.fst.tables import read_table
+from lmfst.ground.announce import warn_default
 from lmfst.ground.errors import FstError
 from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import InputMode, Warn

@@ -187,8 +187,18 @@ class Fst:
     def trim(self) -> Fst:
         """The accessible and coaccessible part; one state that isn't final if nothing is left.
 
-        States keep their order. Returns `self` if nothing has to go.
+        States keep their order. Returns `self` if nothing has to go. Found once: whoever needs a
+        trimmed FST may ask for it again.
         """
+        return self._trimmed
+
+    @cached_property
+    def _trimmed(self) -> Fst:
+        made = self._trim()
+        made.__dict__["_trimmed"] = made
+        return made
+
+    def _trim(self) -> Fst:
         finals = np.flatnonzero(self.final).tolist()
         keep = _reached(self, [self.start]) & _reached(self, finals, back=True)
         if keep.all():

@@ -1,4 +1,4 @@
-"""Is a transducer a function? Decided on the square of the transducer, with delays.
+"""The check that a transducer is a function, decided on its square, with delays.
 
 Two runs over the same input are one run of the square, a graph over pairs of states. Follow both
 outputs and cancel what they share; what is left, the delay, is a word that one side is ahead by.
@@ -18,12 +18,11 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmfst.fst.core import EPS, Fst
+from lmfst.fst.core import EPS, Fst, Int32
+from lmfst.ground.arrays import Bools, Ints, spans
 from lmfst.ground.errors import BudgetError
 
-Ints = NDArray[np.integer]
 Witness = tuple[bytes, tuple[int, ...], tuple[int, ...]]
 Delay = tuple[int, tuple[int, ...]]
 """(1, w): the first side is ahead by w; (-1, w): the second is."""
@@ -38,13 +37,13 @@ _LABELS = 258
 class _Edges(NamedTuple):
     """Moves of the square: pair numbers, the arc of each side (or _STAY), whether sides swap."""
 
-    src: Ints
-    dst: Ints
-    left: Ints
-    right: Ints
-    swap: NDArray[np.bool_]
+    src: Int32
+    dst: Int32
+    left: Int32
+    right: Int32
+    swap: Bools
 
-    def take(self, rows: Ints | NDArray[np.bool_]) -> _Edges:
+    def take(self, rows: Ints | Bools) -> _Edges:
         src, dst, left, right = (column[rows] for column in self[:4])
         return _Edges(src, dst, left, right, self.swap[rows])
 
@@ -112,18 +111,18 @@ class _Square:
     def _moves(self, pairs: Ints, first: Ints, second: Ints, *, is_diagonal: bool) -> _Edges:
         """All moves from some pairs, sorted by pair."""
         bounds, reading = self._bounds, self._reading
-        owner, left = _ranges(reading[first], bounds[first + 1])
+        left, owner = spans(reading[first], bounds[first + 1])
         wanted = second[owner] * _LABELS + self.fst.ilabel[left] + 1
         lows = np.searchsorted(self._key, wanted, "left")
-        which, right = _ranges(lows, np.searchsorted(self._key, wanted, "right"))
+        right, which = spans(lows, np.searchsorted(self._key, wanted, "right"))
         owner, left = owner[which], left[which]
         if is_diagonal:
             different = left < right
             owner, left, right = owner[different], left[different], right[different]
-        alone, arcs = _ranges(bounds[first], reading[first])
+        arcs, alone = spans(bounds[first], reading[first])
         owners, lefts, rights = [owner, alone], [left, arcs], [right, np.full_like(arcs, _STAY)]
         if not is_diagonal:
-            alone, arcs = _ranges(bounds[second], reading[second])
+            arcs, alone = spans(bounds[second], reading[second])
             owners.append(alone)
             lefts.append(np.full_like(arcs, _STAY))
             rights.append(arcs)
@@ -135,9 +134,8 @@ class _Square:
         swap = targets_1 > targets_2
         lesser, greater = np.minimum(targets_1, targets_2), np.maximum(targets_1, targets_2)
         code = lesser * np.int64(self.fst.n_states) + greater
-        columns = (pairs[owner], self._number(code), left, right)
-        src, dst, left, right = (column.astype(np.int32) for column in columns)
-        return _Edges(src, dst, left, right, swap)
+        src, dst = pairs[owner].astype(np.int32), self._number(code).astype(np.int32)
+        return _Edges(src, dst, left.astype(np.int32), right.astype(np.int32), swap)
 
     def _number(self, codes: Ints) -> Ints:
         """The numbers of pairs; new ones get the next numbers."""
@@ -159,20 +157,12 @@ class _Square:
         bounds = np.searchsorted(self.edges.dst[order], np.arange(len(onward) + 1))
         level = np.flatnonzero(ends)
         while len(level):
-            _, rows = _ranges(bounds[level], bounds[level + 1])
+            rows, _ = spans(bounds[level], bounds[level + 1])
             rows = order[rows]
             rows = rows[onward[self.edges.src[rows]] == -2]
             onward[self.edges.src[rows]] = rows
             level = np.unique(self.edges.src[rows])
         self.onward = onward
-
-
-def _ranges(lows: Ints, highs: Ints) -> tuple[Ints, Ints]:
-    """All integers of the ranges lows[i]:highs[i], after the i of each."""
-    counts = highs - lows
-    owner = np.repeat(np.arange(len(counts)), counts)
-    ends = np.cumsum(counts)
-    return owner, np.arange(len(owner)) - np.repeat(ends - counts, counts) + np.repeat(lows, counts)
 
 
 class _Delays:
@@ -201,7 +191,7 @@ class _Delays:
         final = self.fst.final[square.first] & self.fst.final[square.second]
         level = diagonal
         while len(level):
-            _, rows = _ranges(self._bounds[level], self._bounds[level + 1])
+            rows, _ = spans(self._bounds[level], self._bounds[level + 1])
             delays = self._advance(rows)
             targets = edges.dst[rows]
             fresh, where = np.unique(targets, return_index=True)

@@ -6,19 +6,16 @@ symbol 0 of another alphabet as a label of its own. Files are replaced whole or 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lmfst.fst.capture import captured_stderr
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.layout import check_layout, is_checked_here, read_header
-from lmfst.fst.openfst import from_openfst, warn_default
+from lmfst.fst.openfst import from_openfst
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import (
     BYTE_TABLE,
@@ -29,12 +26,12 @@ from lmfst.fst.tables import (
     UTF8_TABLE,
     written_name,
 )
-from lmfst.ground.cache import atomic_write
+from lmfst.ground.announce import warn_default
+from lmfst.ground.atomic import atomic_write
 from lmfst.ground.errors import FstError
 from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import InputMode, Warn
 
-_STDERR_LOCK = threading.Lock()
 CHILD_SECONDS = 300
 """What a process that reads a file for this one may take."""
 LONGEST_DIAGNOSTIC = 500
@@ -112,42 +109,6 @@ def _unreadable(name: str, diagnostic: str) -> FstError:
     return FstError(
         f"{name}: expected an OpenFst binary FST, OpenFst can't read it: {diagnostic}", hint=hint
     )
-
-
-@contextlib.contextmanager
-def captured_stderr() -> Iterator[Callable[[], str]]:
-    """Catch what C++ code writes to file descriptor 2; yields a function that returns it.
-
-    OpenFst reports reasons only there. The function gives one line and is good inside and
-    after the block. One thread at a time; other threads' writes to stderr meanwhile are caught too,
-    so keep the block short.
-    """
-    with _STDERR_LOCK, tempfile.TemporaryFile() as sink:
-        text = ""
-
-        def caught() -> str:
-            nonlocal text
-            if not sink.closed:
-                sink.seek(0)
-                text = " ".join(sink.read().decode("utf-8", "replace").split())
-            return text
-
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
-        try:
-            saved: int | None = os.dup(2)
-        except OSError:
-            saved = None  # stderr is closed
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield caught
-        finally:
-            if saved is None:
-                os.close(2)
-            else:
-                os.dup2(saved, 2)
-                os.close(saved)
-            caught()
 
 
 def write_openfst(fst: Fst, path: str | Path) -> None:

@@ -2,36 +2,33 @@
 
 A sequential machine reads bytes one at a time. Reading byte b in state s emits out_s(b), a tuple of
 target symbols, and moves to next_s(b); a state may end the string with the final output rho(s).
-`Identity` and `Utf8` are written out by hand; `Determinised` makes any functional `Fst` sequential
-on
-demand: a state is a set of (FST state, pending output) pairs whose pendings have no common prefix
-left (Mohri 1997, "Finite-state transducers in language and speech processing", section 3).
+`Determinised` makes any functional `Fst` sequential on demand: a state is a set of (FST state,
+pending output) pairs whose pendings have no common prefix left (Mohri 1997, "Finite-state
+transducers in language and speech processing", section 3). Machines written out by hand are in
+`lmfst.fst.built_in`.
 
-Outputs are first pushed towards the start of the FST, so that a symbol is emitted as soon as the
-input
-read so far determines it: early emission makes fewer and lighter hypotheses, never other numbers.
+Outputs are first pushed towards the start of the FST (`lmfst.fst.pushing`), so that a symbol is
+emitted as soon as the input read so far determines it: early emission makes fewer and lighter
+hypotheses, never other numbers.
 
 What this module does not do: decide whether an FST is functional or total (see `lmfst.fst.check`).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from lmfst.fst import EPS, Fst, Symbols, identity_bytes
+from lmfst.fst.core import Fst
+from lmfst.fst.pushing import common_prefix, first_symbols, pushed_arcs
 from lmfst.fst.shown import show_output
+from lmfst.fst.symbols import END, Output, Symbols
 from lmfst.ground.errors import BudgetError, FstError, InputError
 
-END = -1
-"""The target symbol of the end of the string, written as ⊥. It never occurs on an arc."""
+__all__ = ["END", "Determinised", "Output", "Sequential", "Step", "emit", "run"]
 
-Output = tuple[int, ...]
 Step = tuple[int, Output]
-
-CODE_POINTS = 0x110000
-"""`Utf8` writes a byte b that is no UTF-8 as the symbol CODE_POINTS + b."""
+"""(next state, emitted symbols)"""
 
 DEFAULT_STATE_MEMORY = 512 * 1024 * 1024
 
@@ -97,106 +94,6 @@ def run(machine: Sequential, data: bytes) -> Output:
     return (*out, *last)
 
 
-class Identity:
-    """The identity on byte strings: one state, symbols 0..255."""
-
-    start = 0
-    digest = "identity-bytes-1"
-
-    def __init__(self) -> None:
-        self.symbols: Symbols = identity_bytes().symbols
-        self._steps = [(0, (byte,)) for byte in range(256)]
-
-    def step(self, state: int, byte: int) -> Step | None:
-        return self._steps[byte]
-
-    def final(self, state: int) -> Output | None:
-        return ()
-
-    def viable(self, state: int, symbol: int) -> bool:
-        return True
-
-    def source(self, target: Sequence[int]) -> bytes:
-        """The only byte string with this output."""
-        return bytes(symbol for symbol in target if symbol != END)
-
-
-class Utf8:
-    """UTF-8 decoding as a total function to code points; CODE_POINTS + b for a byte b that is none.
-
-    The result is that of Python's `bytes.decode("utf-8", "surrogateescape")`. A state is the
-    beginning of a character whose end hasn't been read yet (at most three bytes).
-    """
-
-    start = 0
-    digest = "utf8-code-points-1"
-
-    def __init__(self) -> None:
-        names = {CODE_POINTS + byte: f"\\x{byte:02x}" for byte in range(256)}
-        self.symbols = Symbols(kind="unicode", names=names)
-        self._pending: list[bytes] = [b""]
-        self._ids: dict[bytes, int] = {b"": 0}
-        self._steps: dict[tuple[int, int], Step] = {}
-
-    def step(self, state: int, byte: int) -> Step | None:
-        known = self._steps.get((state, byte))
-        if known is None:
-            known = self._steps[state, byte] = self._read(self._pending[state] + bytes([byte]))
-        return known
-
-    def _read(self, data: bytes) -> Step:
-        rest = _incomplete_tail(data)
-        out = _decoded(data[: len(data) - len(rest)])
-        if rest not in self._ids:
-            self._ids[rest] = len(self._pending)
-            self._pending.append(rest)
-        return self._ids[rest], out
-
-    def final(self, state: int) -> Output | None:
-        return _decoded(self._pending[state])
-
-    def viable(self, state: int, symbol: int) -> bool:
-        pending = self._pending[state]
-        if not pending:
-            return True
-        if symbol == END or 0xD800 <= symbol < 0xE000:
-            return False
-        if symbol >= CODE_POINTS:
-            return symbol == CODE_POINTS + pending[0]
-        return chr(symbol).encode().startswith(pending)
-
-    def source(self, target: Sequence[int]) -> bytes:
-        """The only byte string with this output, if there is one."""
-        return b"".join(
-            bytes([symbol - CODE_POINTS])
-            if symbol >= CODE_POINTS
-            else chr(symbol).encode("utf-8", "surrogatepass")
-            for symbol in target
-            if symbol != END
-        )
-
-
-def _incomplete_tail(data: bytes) -> bytes:
-    """The longest suffix of `data` that is a proper beginning of a UTF-8 character, at a
-    boundary.
-    """
-    for at in range(len(data)):
-        try:
-            data[at:].decode("utf-8")
-        except UnicodeDecodeError as error:
-            if error.start == 0 and error.reason == "unexpected end of data":
-                return data[at:]
-    return b""
-
-
-def _decoded(data: bytes) -> Output:
-    text = data.decode("utf-8", "surrogateescape")
-    return tuple(
-        CODE_POINTS + ord(char) - 0xDC00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char)
-        for char in text
-    )
-
-
 class Determinised:
     """Lazy determinisation of a functional FST. States are interned; their memory is capped.
 
@@ -216,8 +113,8 @@ class Determinised:
         self.symbols = fst.symbols
         self.digest = fst.digest
         self._final = fst.final.tolist()
-        self._arcs, self._epsilons, pushed = _pushed_arcs(fst)
-        self._first = _first_symbols(self._arcs, self._epsilons, self._final)
+        self._arcs, self._epsilons, pushed = pushed_arcs(fst)
+        self._first = first_symbols(self._arcs, self._epsilons, self._final)
         self._max_bytes, self._bytes = max_bytes, 0
         self._states: list[tuple[tuple[int, Output], ...]] = []
         self._ids: dict[tuple[tuple[int, Output], ...], int] = {}
@@ -243,7 +140,7 @@ class Determinised:
         result: Step | None = None
         if moved:
             pairs = self._closure(moved)
-            prefix = _common_prefix([pending for _, pending in pairs])
+            prefix = common_prefix([pending for _, pending in pairs])
             cut = len(prefix)
             result = self._intern([(source, pending[cut:]) for source, pending in pairs]), prefix
         self._steps[key] = result
@@ -270,9 +167,7 @@ class Determinised:
         return self._intern(pairs)
 
     def sources(self, state: int) -> frozenset[int]:
-        """The FST states in a sequential state: all that decides which continuations are
-        accepted.
-        """
+        """The FST states in a sequential state: they alone decide how accepted strings go on."""
         return frozenset(source for source, _ in self._states[state])
 
     def _closure(self, pairs: list[tuple[int, Output]]) -> list[tuple[int, Output]]:
@@ -313,90 +208,3 @@ def _not_functional(symbols: Symbols, one: Sequence[int], other: Sequence[int]) 
         f"in {shown[1]}",
         hint="make rewriting obligatory, or remove the ambiguity with priorities",
     )
-
-
-def _common_prefix(outputs: Sequence[Output]) -> Output:
-    low, high = min(outputs), max(outputs)
-    size = 0
-    for size, (a, b) in enumerate(zip(low, high, strict=False)):
-        if a != b:
-            return low[:size]
-    return low[: min(len(low), len(high))]
-
-
-Arcs = list[dict[int, list[tuple[int, Output]]]]
-Epsilons = list[list[tuple[int, Output]]]
-
-
-def _pushed_arcs(fst: Fst) -> tuple[Arcs, Epsilons, list[Output]]:
-    """Arcs by state and byte, input-epsilon arcs by state, and what is pushed out of each state.
-
-    With lambda(q) the longest common prefix of the outputs of all paths from q to an end, the
-    pushed output of an arc q → r is lambda(q)⁻¹ · out · lambda(r) (Mohri 1997, section 3.7).
-    """
-    size = fst.n_states
-    raw: list[list[tuple[int, int, Output]]] = [[] for _ in range(size)]
-    columns = (fst.ilabel.tolist(), fst.olabel.tolist(), fst.dst.tolist())
-    bounds = fst.arc_ptr.tolist()
-    for source in range(size):
-        for at in range(bounds[source], bounds[source + 1]):
-            label, out, target = (column[at] for column in columns)
-            raw[source].append((label, target, () if out == EPS else (out,)))
-    pushed = _future_prefixes(raw, fst.final.tolist())
-    arcs: Arcs = [{} for _ in range(size)]
-    epsilons: Epsilons = [[] for _ in range(size)]
-    for source, leaving in enumerate(raw):
-        cut = len(pushed[source])
-        for label, target, out in leaving:
-            moved = (target, (out + pushed[target])[cut:])
-            if label == EPS:
-                epsilons[source].append(moved)
-            else:
-                arcs[source].setdefault(label, []).append(moved)
-    return arcs, epsilons, pushed
-
-
-def _future_prefixes(raw: list[list[tuple[int, int, Output]]], final: list[bool]) -> list[Output]:
-    """lambda(q) for every state: the greatest fixed point, reached from above by a worklist."""
-    into: list[set[int]] = [set() for _ in raw]
-    for source, leaving in enumerate(raw):
-        for _, target, _ in leaving:
-            into[target].add(source)
-    value: list[Output | None] = [() if end else None for end in final]
-    queue = deque(q for end, sources in zip(final, into, strict=True) if end for q in sources)
-    queued = set(queue)
-    while queue:
-        source = queue.popleft()
-        queued.discard(source)
-        if value[source] == ():
-            continue
-        outs = {out + ahead for _, q, out in raw[source] if (ahead := value[q]) is not None}
-        new = _common_prefix(list(outs))
-        if new != value[source]:
-            value[source] = new
-            for q in into[source] - queued:
-                queue.append(q)
-                queued.add(q)
-    return [prefix or () for prefix in value]
-
-
-def _first_symbols(arcs: Arcs, epsilons: Epsilons, final: list[bool]) -> list[frozenset[int]]:
-    """Per state, the symbols (or END) that a path from it can emit first: a least fixed point."""
-    direct: list[set[int]] = [{END} if end else set() for end in final]
-    silent: list[set[int]] = [set() for _ in arcs]
-    for source in range(len(arcs)):
-        leaving = [move for moves in arcs[source].values() for move in moves]
-        for target, out in leaving + epsilons[source]:
-            if out:
-                direct[source].add(out[0])
-            else:
-                silent[target].add(source)
-    queue = deque(range(len(arcs)))
-    while queue:
-        target = queue.popleft()
-        for source in silent[target]:
-            if not direct[target] <= direct[source]:
-                direct[source] |= direct[target]
-                queue.append(source)
-    shared: dict[frozenset[int], frozenset[int]] = {}
-    return [shared.setdefault(s, s) for s in map(frozenset, direct)]

@@ -19,6 +19,12 @@ from lmfst.ground.errors import FstError
 
 Kind = Literal["bytes", "unicode", "symbols"]
 
+END = -1
+"""The target symbol of the end of the string, written as ⊥. It never occurs on an arc."""
+
+Output = tuple[int, ...]
+"""A string of output symbols."""
+
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 

@@ -1,4 +1,4 @@
-"""Symbol tables of OpenFst files: what alphabet does a table describe?
+"""Symbol tables of OpenFst files, and the alphabets that they describe.
 
 Thrax and lmfst write tables that spell out the byte alphabet (or the code points in use) and
 append generated symbols; such a table only adds names to byte (or code-point) labels. Any other
@@ -22,7 +22,7 @@ NUL_LABEL = 256
 """Label 0 is epsilon in OpenFst, so byte 0 is written as label 256."""
 
 FIRST_GENERATED = 0xF0000
-"""pynini numbers generated symbols from here; Thrax does so higher up, in the same planes."""
+"""pynini and recent Thrax number generated symbols from here, older Thrax from 0x100000."""
 
 LAST_CODE_POINT = 0x10FFFF
 FIRST_BEYOND = LAST_CODE_POINT + 1
@@ -31,8 +31,10 @@ FIRST_BEYOND = LAST_CODE_POINT + 1
 NUL_NAME = "\\x00"
 """The name by which code point 0 is written, as its label can't be 0."""
 
-BOUNDARIES = {0xF8FE: "BOS", 0xF8FF: "EOS"}
-"""The labels of [BOS] and [EOS] in pynini and Thrax."""
+BOS, EOS = 0xF8FE, 0xF8FF
+"""The labels that pynini's cdrewrite and Thrax's take for the ends of the string."""
+
+BOUNDARIES = {BOS: "BOS", EOS: "EOS"}
 
 BYTE_TABLE = "**Byte symbols"
 UTF8_TABLE = "**UTF8 symbols"

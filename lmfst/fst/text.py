@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lmfst.fst.openfst import warn_default
 from lmfst.fst.plain import plain_text
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import BYTE_TABLE, LAST_CODE_POINT, NUL_LABEL, UTF8_TABLE, written_name
+from lmfst.ground.announce import warn_default
 from lmfst.ground.errors import FstError
 from lmfst.ground.types import InputMode, Warn
 

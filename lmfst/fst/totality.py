@@ -1,4 +1,4 @@
-"""Does a transducer accept all byte strings, or all that tokens can spell?
+"""The check that a transducer accepts all byte strings, or all that tokens can spell.
 
 Decided on the subset construction of the input side, made as far as needed, with one representative
 byte for each class of bytes that take every state to the same states.
@@ -20,17 +20,23 @@ Subset = int
 """The number of a set of FST states in `_Subsets`; 0 is the empty set."""
 
 Decoder = Sequence[Collection[tuple[bytes, int]]]
-"""For each decoder state, 0 the first, what the tokens spell there and the state after each."""
+"""For each decoder state, 0 the first, what the tokens spell there and the state after each; see
+`any_order`."""
 
 Node = TypeVar("Node")
 
 
+def any_order(tokens: Iterable[bytes]) -> Decoder:
+    """The decoder of tokens that spell the same text wherever they stand."""
+    return [{(token, 0) for token in tokens}]
+
+
 def is_total(fst: Fst, alphabet: bytes, *, max_states: int = 1_000_000) -> bool:
-    """Whether every byte string over `alphabet` is accepted; errors as `rejected_string`."""
-    return rejected_string(fst, alphabet, max_states=max_states) is None
+    """Whether every byte string over `alphabet` is accepted; errors as `rejected_bytes`."""
+    return rejected_bytes(fst, alphabet, max_states=max_states) is None
 
 
-def rejected_string(fst: Fst, alphabet: bytes, *, max_states: int = 1_000_000) -> bytes | None:
+def rejected_bytes(fst: Fst, alphabet: bytes, *, max_states: int = 1_000_000) -> bytes | None:
     """A shortest byte string over `alphabet` that isn't accepted, or None if there is none.
 
     BudgetError if the subset construction needs more than `max_states` states.
@@ -38,21 +44,14 @@ def rejected_string(fst: Fst, alphabet: bytes, *, max_states: int = 1_000_000) -
     return _Subsets(fst, alphabet, max_states).shortest_rejected()
 
 
-def rejected_witness(
-    fst: Fst, tokens: Iterable[bytes], *, max_states: int = 5_000_000
-) -> bytes | None:
-    """A shortest concatenation of tokens that isn't accepted, or None if all are.
+def rejected_tokens(fst: Fst, decoder: Decoder, *, max_states: int = 5_000_000) -> bytes | None:
+    """A shortest text of tokens that isn't accepted, or None if all are.
 
     Zero tokens count: a transducer that rejects the empty string is witnessed by b"". First every
     string over the bytes of the tokens is tried, which settles the usual case. Else the search goes
-    over pairs of (states of the FST, position in the trie of tokens). BudgetError, undecided, if
+    over pairs of (states of the FST, position in the tries of tokens). BudgetError, undecided, if
     there are more than `max_states` such pairs.
     """
-    return rejected_of_decoder(fst, [{(token, 0) for token in tokens}], max_states=max_states)
-
-
-def rejected_of_decoder(fst: Fst, decoder: Decoder, *, max_states: int = 5_000_000) -> bytes | None:
-    """As `rejected_witness`, of tokens that spell another text in another decoder state."""
     alphabet = bytes(sorted(set(b"".join(text for moves in decoder for text, _ in moves))))
     subsets = _Subsets(fst, alphabet, max_states)
     if subsets.shortest_rejected() is None:

@@ -1,7 +1,8 @@
 """The .grm language: Thrax grammars, parsed here and compiled through pynini.
 
 `compile_file` gives the exported rules of a file as FSTs; `parse` only the syntax tree. This
-package is the only one that calls pynini's compile functions.
+package is the only one that imports pynini. Not here: what an FST is and does (`lmfst.fst`), which
+grammars come with lmfst (`lmfst.target`).
 
 Where Thrax's releases differ, or a grammar comes without the files it was built with, the lenient
 reading is taken, with a warning wherever it could surprise:
@@ -17,7 +18,8 @@ reading is taken, with a warning wherever it could surprise:
   `StringFst['text', mode]` can be called; the `…Delayed` functions are the plain ones.
 """
 
-from lmfst.grammar.build import CompiledModule, CompiledRule, compile_file, to_fst
+from lmfst.grammar.build import compile_file
+from lmfst.grammar.compiled import CompiledModule, CompiledRule, to_fst
 from lmfst.grammar.parser import parse
 from lmfst.grammar.syntax import Grammar
 

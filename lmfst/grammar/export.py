@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lmfst.grammar.labels import BOS, EOS, FIRST_GENERATED, NUL, Labels, used_labels
+from lmfst.fst.tables import (
+    BOS,
+    BYTE_TABLE,
+    EOS,
+    FIRST_GENERATED,
+    NUL_LABEL,
+    SYMBOLS_TABLE,
+    UTF8_TABLE,
+)
+from lmfst.grammar.labels import Labels, used_labels
 from lmfst.grammar.values import ASCII, BYTE, UTF8, Alphabets, Table, Value
 from lmfst.ground.types import Warn
 
@@ -47,8 +56,6 @@ def _check(side: str, alphabets: Alphabets, warn: Warn) -> None:
 
 def _table(alphabets: Alphabets, used: set[int], generated: Mapping[int, str], warn: Warn) -> Any:
     """The symbol table of one side."""
-    from lmfst.fst.tables import BYTE_TABLE, SYMBOLS_TABLE, UTF8_TABLE
-
     own = [item for item in alphabets if isinstance(item, Table)]
     if own:
         return _filled(SYMBOLS_TABLE, _merged(own, warn) | dict(generated))
@@ -56,7 +63,7 @@ def _table(alphabets: Alphabets, used: set[int], generated: Mapping[int, str], w
         points = {label: _code_point(label) for label in sorted(used - set(generated))}
         return _filled(UTF8_TABLE, points | dict(generated))
     return _filled(
-        BYTE_TABLE, {label: _byte(label) for label in range(1, NUL + 1)} | dict(generated)
+        BYTE_TABLE, {label: _byte(label) for label in range(1, NUL_LABEL + 1)} | dict(generated)
     )
 
 
@@ -88,7 +95,7 @@ def _merged(tables: list[Table], warn: Warn) -> dict[int, str]:
 
 def _byte(label: int) -> str:
     """A name without blanks, so that text formats of OpenFst can be read back."""
-    return chr(label) if 0x20 < label < 0x7F else f"\\x{label % NUL:02x}"
+    return chr(label) if 0x20 < label < 0x7F else f"\\x{label % NUL_LABEL:02x}"
 
 
 def _code_point(label: int) -> str:

@@ -1,24 +1,24 @@
-"""Rules → an OpenFst archive."""
+"""FSTs → an OpenFst archive."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from lmfst.fst.archive import SYMBOLS_KEY
 from lmfst.ground.temporary import scratch_folder
 
-if TYPE_CHECKING:
-    from lmfst.grammar.build import CompiledRule
 
+def far_bytes(fsts: Mapping[str, Any], generated: Mapping[int, str]) -> bytes:
+    """An archive (sttable) of pynini FSTs by key.
 
-def far_bytes(rules: Sequence[CompiledRule]) -> bytes:
-    """An archive (sttable) of the rules, and `*StringFstSymbolTable` if they use symbols."""
+    generated: names of the generated symbols, by label; if there are any, they are in the entry
+    `*StringFstSymbolTable`.
+    """
     import pynini
 
-    entries = {rule.name: rule.openfst for rule in rules}
-    generated = {label: name for rule in rules for label, name in rule.labels.items()}
+    entries = dict(fsts)
     if generated:
         table = pynini.SymbolTable("generated")
         table.add_symbol("<epsilon>", 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lmfst.grammar import operators
 from lmfst.grammar.labels import Labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import GENERATED, Table, Thing, Value, as_fst, as_text
@@ -130,8 +131,6 @@ def tagger(arguments: Sequence[Thing]) -> Value:
 
 def paradigm_replace(arguments: Sequence[Thing]) -> Value:
     """ParadigmReplace[paradigm, old_forms, new_forms]: the paradigm with some forms replaced."""
-    from lmfst.grammar import operators
-
     names = "paradigm, old_forms, new_forms"
     paradigm, old, new = _fsts(arguments, 3, "ParadigmReplace", names)
     result = operators.union([operators.difference(paradigm, old), new])

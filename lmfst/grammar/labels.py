@@ -12,16 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lmfst.fst.tables import BOS, EOS, FIRST_GENERATED, NUL_LABEL
 from lmfst.grammar.source import RuleError, printable
-
-FIRST_GENERATED = 0xF0000
-"""pynini and recent Thrax number generated symbols from here (older Thrax from 0x100000)."""
-
-BOS, EOS = 0xF8FE, 0xF8FF
-"""The labels that pynini's cdrewrite takes for the ends of the string."""
-
-NUL = 256
-"""Label 0 is epsilon, so byte 0 is written as label 256."""
 
 MAX_LABEL = 2**31 - 1
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "[": "[", "]": "]", "\\": "\\"}
@@ -88,7 +80,7 @@ class Labels:
             if label in self._names:
                 flush()
                 parts.append(f"[{self._names[label]}]")
-            elif label < NUL and not utf8:
+            elif label < NUL_LABEL and not utf8:
                 pending.append(label)
             else:
                 flush()

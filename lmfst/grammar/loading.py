@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmfst.fst import from_openfst
 from lmfst.fst.archive import SYMBOLS_KEY
 from lmfst.fst.layout import check_archive
 from lmfst.fst.plain import plain_text
-from lmfst.fst.tables import BOUNDARIES
-from lmfst.grammar.labels import FIRST_GENERATED, MAX_LABEL, NUL, Labels, used_labels
+from lmfst.fst.tables import BOUNDARIES, FIRST_GENERATED, NUL_LABEL, read_table
+from lmfst.fst.utf8 import show_labels, unusable_labels
+from lmfst.grammar.labels import MAX_LABEL, Labels, used_labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
 from lmfst.ground.errors import FstError
@@ -142,8 +144,6 @@ def _standard(fst: Any) -> Any:
 
 def _read_table(symbols: Any, what: str) -> Any:
     """lmfst.fst's reading of an embedded symbol table."""
-    from lmfst.fst.tables import read_table
-
     try:
         return read_table(symbols, what)
     except FstError as error:
@@ -166,12 +166,9 @@ def _are_code_points(
     """Whether labels 128 … 255 of a side without a table are code points; see `from_openfst`."""
     plain = [table is None or table.alphabet == "generated" for table in tables]
     labels = set().union(*(side for side, mine in zip(used, plain, strict=True) if mine))
-    if any(NUL < label < FIRST_GENERATED and label not in names for label in labels):
+    if any(NUL_LABEL < label < FIRST_GENERATED and label not in names for label in labels):
         return True
-    if all(plain) and any(128 <= label < NUL for label in labels):
-        from lmfst.fst.openfst import from_openfst
-        from lmfst.fst.utf8 import show_labels, unusable_labels
-
+    if all(plain) and any(128 <= label < NUL_LABEL for label in labels):
         symbols = dict.fromkeys(labels, "symbol")
         read = from_openfst(fst, name=what, mode="byte", names=symbols, warn=lambda message: None)
         found = unusable_labels(read)
@@ -208,5 +205,5 @@ def _side(
         elif label < 128:
             found.add(ASCII)
         else:
-            found.add(UTF8 if wide or label > NUL else BYTE)
+            found.add(UTF8 if wide or label > NUL_LABEL else BYTE)
     return frozenset(found), relabel

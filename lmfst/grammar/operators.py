@@ -144,3 +144,27 @@ def _joined(parts: Sequence[Value]) -> tuple[Alphabets, Alphabets]:
         frozenset().union(*(part.inputs for part in parts)),
         frozenset().union(*(part.outputs for part in parts)),
     )
+
+
+def cascade(parts: Sequence[Value], labels: Labels, warn: Warn, *, optimize: bool) -> Value:
+    """a @ b @ …, from the left. optimize: each composition, and not the last one alone."""
+    result = parts[0]
+    for part in parts[1:]:
+        result = compose(result, part, labels, warn)
+        if optimize:
+            result.fst.optimize()
+    return result
+
+
+def combined(operator: str, parts: Sequence[Value]) -> Value:
+    """The operands of another operator, combined: concat, |, : and -."""
+    if operator == "concat":
+        return concat(parts)
+    if operator == "|":
+        return union(parts)
+    if operator == ":":
+        return cross(parts[0], parts[1])
+    result = parts[0]
+    for part in parts[1:]:
+        result = difference(result, part)
+    return result

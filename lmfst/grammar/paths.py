@@ -78,6 +78,13 @@ class Finder:
             self._asked[name, importer] = next(filter(_is_file, candidates), None)
         return self._asked[name, importer]
 
+    def look_for_source(self, far: str, importer: Path) -> Path | None:
+        """The grammar that a missing archive would be built from; None if the archive is there, or
+        if there is no such grammar."""
+        if self.look(far, importer) is not None or not far.endswith(".far"):
+            return None
+        return self.look(far.removesuffix(".far") + ".grm", importer)
+
     def lookups(self) -> list[list[str]]:
         """What was asked and found: name, asking file, path found or "", SHA-256 of its content."""
         return [

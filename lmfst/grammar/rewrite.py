@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from lmfst.grammar.labels import BOS, EOS, Labels, pynini_text
+from lmfst.fst.tables import BOS, EOS
+from lmfst.grammar.labels import Labels, pynini_text
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import UTF8, Thing, Value, as_fst, as_text
 from lmfst.ground.types import Warn

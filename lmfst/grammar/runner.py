@@ -1,4 +1,4 @@
-"""Start the compiling process, follow its events, and stop it when it hangs.
+"""The compiling process: started, its events followed, and stopped when it hangs.
 
 The limit on a statement's processor time is the process's own affair (`lmfst.grammar.worker`). What
 is seen from here is a process that does nothing at all, such as one that reads a pipe that nobody

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmfst.grammar.capture import Capture
+from lmfst.fst.capture import Capture
 from lmfst.grammar.container import Entry, pack
 from lmfst.grammar.evaluate import Evaluator
 from lmfst.grammar.export import finished

@@ -1,7 +1,7 @@
-"""Word of work that is done once and kept in the cache folder, for those who wait for it.
+"""Word for those who wait: of doubtful things, and of work that is done once and kept.
 
-It goes to the logger `lmfst` (level INFO), which says nothing unless a program asks for it; the
-command line shows it on stderr.
+The latter goes to the logger `lmfst` (level INFO), which says nothing unless a program asks for it;
+the command line shows it on stderr.
 """
 
 from __future__ import annotations
@@ -9,11 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import warnings
 from types import TracebackType
 
 LOGGER = logging.getLogger("lmfst")
 AFTER = 1.0
 """Seconds of work before it is announced: what takes less isn't worth a line."""
+
+
+def warn_default(message: str) -> None:
+    """The callback for warnings where a function's caller gives none."""
+    warnings.warn(message, stacklevel=3)
 
 
 class Announced:

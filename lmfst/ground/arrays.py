@@ -10,6 +10,11 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
+def spans(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """All indices begin[i] … end[i] - 1, and the i that each belongs to."""
+    return ragged(begin, end - begin)
+
+
 def ragged(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     """All indices first[i] … first[i] + count[i] - 1, and the i that each belongs to."""
     owner = np.repeat(np.arange(len(count)), count)

@@ -1,15 +1,14 @@
-"""Where lmfst keeps what it can compute again, and how a file is replaced in one step."""
+"""The cache folder: where lmfst keeps what it can compute again."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import sys
 from pathlib import Path
 
 from lmfst.ground.errors import InputError
-from lmfst.ground.temporary import clear_folder, new_file
+from lmfst.ground.temporary import clear_folder
 
 _SET_CACHE = "set LMFST_CACHE to a folder you may write"
 _SEAL = hashlib.sha256().digest_size
@@ -82,42 +81,3 @@ def unsealed(kept: bytes) -> bytes | None:
     """The data of `sealed`; None if a bit of it has changed or some of it is missing."""
     seal, data = kept[:_SEAL], kept[_SEAL:]
     return data if hashlib.sha256(data).digest() == seal else None
-
-
-def atomic_write(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the whole new one.
-
-    A link stays and the file it leads to is replaced; pipes and devices are written to directly.
-    OSError if the folder doesn't exist or can't be written; then nothing is left behind. What a
-    process that was killed left of the same name is removed.
-    """
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as stream:
-            stream.write(data)
-        return
-    path = Path(os.path.realpath(path))
-    handle, temporary = new_file(path)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_hint(error: Exception) -> str:
-    """How to mend it that a file can't be written."""
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space there, or name a file on another disk"
-    return "name a file in a folder you own"
-
-
-def _umask() -> int:
-    """The process's file mode mask; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

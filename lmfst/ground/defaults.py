@@ -1,6 +1,4 @@
-"""Default settings, in a module that imports nothing: the command line shows them without loading
-numpy.
-"""
+"""Default settings, in a module that imports nothing: the command line shows them at once."""
 
 from __future__ import annotations
 

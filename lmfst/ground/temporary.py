@@ -1,4 +1,4 @@
-"""Files and folders that exist for a while: nothing of a process that was killed stays for ever.
+"""Files and folders that exist for a while, and locks: nothing of a killed process stays for ever.
 
 A temporary has this machine's mark in its name and is locked (flock) by the process that makes it,
 for as long as it is open. The system frees the lock when that process ends, however it ends. So a
@@ -16,7 +16,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +58,28 @@ def scratch_folder() -> Iterator[str]:
             yield folder
         finally:
             os.close(handle)
+
+
+@contextmanager
+def alone(place: Path, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Hold the lock of a folder, after whoever holds it now; False where there are no locks.
+
+    It is the operating system's, and ends with the process however that ends. waiting: called where
+    another process holds it. OSError if the folder can't be written.
+    """
+    if fcntl is None:
+        yield False
+        return
+    with (place / ".lock").open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            yield False
+            return
+        yield True
 
 
 def mark() -> str:

@@ -28,7 +28,7 @@ from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
 from lmfst.inference.row_table import Normaliser
 from lmfst.inference.setting import Setting
-from lmfst.lexicon.lexicon import Lexicon, Lexicons
+from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lm.base import Session
 
 OPEN_TOLERANCE = 1e-13

@@ -27,7 +27,7 @@ from lmfst.fst.pattern import Pattern, fits
 from lmfst.fst.sequential import END
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import ModelError, UsageError
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 
 if TYPE_CHECKING:
     from lmfst.lm.backoff import BackoffLM

@@ -16,7 +16,7 @@ from lmfst.inference.results import Propagated, distributions, pass_of, result_o
 from lmfst.inference.row_source import Evaluated, ReadNow, Rows, RowSource
 from lmfst.inference.row_table import Normaliser
 from lmfst.inference.sums import Sums
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
 
 RETAIN_EVERY = 64

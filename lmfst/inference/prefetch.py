@@ -27,7 +27,7 @@ from lmfst.inference.propagate import Propagation
 from lmfst.inference.query import Layout
 from lmfst.inference.row_source import Evaluated, Key, RowSource, keys_of
 from lmfst.inference.sums import Sums
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
 
 TRUNK = 1024

@@ -34,7 +34,7 @@ from lmfst.inference.row_source import RowSource
 from lmfst.inference.row_table import RowTable
 from lmfst.inference.selection import Selection
 from lmfst.inference.sums import Sums
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lmfst.fst.pattern import Place
 from lmfst.ground.arrays import Floats, Ints
-from lmfst.lexicon.lexicon import Lexicon
+from lmfst.lexicon import Lexicon
 
 FEW = 32
 """Up to this many, a set is quicker than a sorted array."""

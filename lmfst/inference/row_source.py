@@ -20,7 +20,7 @@ from lmfst.inference.frontier import Hypotheses
 from lmfst.inference.query import Layout, Query
 from lmfst.inference.row_plan import Plan, make_plan
 from lmfst.inference.row_table import Group, Normaliser, RowTable
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmfst.inference.row_table import Normaliser
-from lmfst.lexicon.lexicon import Lexicons
+from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.target.load import Target
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lmfst.fst import END, Identity, Utf8
 from lmfst.fst.pattern import Pattern, first_string, is_open
 from lmfst.fst.preimages import preimages
-from lmfst.fst.sequential import END, Identity, Utf8
 from lmfst.ground.errors import BudgetError
 from lmfst.inference.canonical import canonical_logps
 from lmfst.inference.query import Query

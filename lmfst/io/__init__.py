@@ -1,4 +1,8 @@
-"""Documents in, rows out: text, JSONL, tables and FASTA, plain or gzip, files or pipes."""
+"""Documents in, rows out: text, JSONL, tables and FASTA, plain or gzip, files or pipes.
+
+Not here: what the columns of rows mean (`lmfst.scored`), FST files (`lmfst.fst`), and models' files
+(`lmfst.lm`).
+"""
 
 from __future__ import annotations
 

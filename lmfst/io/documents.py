@@ -25,6 +25,7 @@ from lmfst.ground.document import Document, Form
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import DocMode, Warn
 from lmfst.io import tables
+from lmfst.io.fasta import records
 from lmfst.io.lines import ended, likeness, numbered
 
 if TYPE_CHECKING:
@@ -182,8 +183,6 @@ def _table(
 
 
 def _fasta(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
-    from lmfst.io.fasta import records
-
     lines = ended(numbered(stream, name, warn), name, warn, is_text=False)
     for title, line, sequence in records(lines, name, warn):
         origin = f"{name}:{line}: record {title!r}"

@@ -2,8 +2,8 @@ r"""Writing rows as TSV or JSON lines, to the standard output or atomically to a
 
 TSV has a header line, which comes with the first row so that an error before it leaves nothing, LF
 line ends, and the escapes \t \n \r \\ inside fields; None is an empty field. JSONL is strict JSON:
-numbers that JSON lacks are the strings "inf", "-inf" and "nan". In
-both, a float has its shortest form of at most 10 significant digits.
+numbers that JSON lacks are the strings "inf", "-inf" and "nan". In both, a float has its shortest
+form of at most 10 significant digits.
 
 What is passed on beside a row (the other columns of a table that was read) stands after its own
 columns, as it is. A name that is one of these already gets `input_` before it. In TSV the first row
@@ -22,14 +22,12 @@ import numbers
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, Self, cast, get_args
 
-from lmfst.ground.cache import write_hint
+from lmfst.ground.atomic import AtomicFile, write_hint
 from lmfst.ground.errors import InputError, UsageError
-from lmfst.ground.temporary import new_file
 from lmfst.ground.types import RowFormat
 from lmfst.io.stdout import Stdout
 
@@ -184,17 +182,15 @@ class RowWriter:
 
 
 class _File:
-    """A file that is written under `temporary` (None: directly), then renamed to `path`."""
+    """Rows in a file, perhaps compressed, that appears when it is complete."""
 
-    def __init__(self, raw: IO[bytes], path: str, temporary: str | None, packed: bool) -> None:
-        self._raw = raw
-        self._path = path
-        self._temporary = temporary
+    def __init__(self, file: AtomicFile, packed: bool) -> None:
+        self._file = file
         self._packer: gzip.GzipFile | None = None
         if packed:
             # No name and time inside: the same rows give the same file.
-            self._packer = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
-        self._stream = raw if self._packer is None else cast(IO[bytes], self._packer)
+            self._packer = gzip.GzipFile("", "wb", fileobj=file.raw, mtime=0)
+        self._stream = file.raw if self._packer is None else cast(IO[bytes], self._packer)
 
     def write(self, line: bytes) -> None:
         with self._named():
@@ -202,7 +198,7 @@ class _File:
 
     def flush(self) -> None:
         # Nobody reads a temporary file, and flushing spoils compression.
-        if self._temporary is None:
+        if self._file.direct:
             with self._named():
                 self._stream.flush()
 
@@ -215,62 +211,38 @@ class _File:
             raise
         except OSError as error:
             raise InputError(
-                f"{self._path}: can't be written: {error.strerror or error}",
+                f"{self._file.path}: can't be written: {error.strerror or error}",
                 hint=write_hint(error),
             ) from error
 
     def close(self) -> None:
-        if self._raw.closed:
+        if self._file.raw.closed:
             return
         try:
             with self._named():
                 if self._packer is not None:
                     self._packer.close()
-                self._raw.flush()
-                if self._temporary is not None:
-                    os.fsync(self._raw.fileno())
-                self._raw.close()
-                if self._temporary is not None:
-                    os.replace(self._temporary, self._path)
+                self._file.complete()
         except BaseException:
             self.discard()
             raise
 
     def discard(self) -> None:
-        with suppress(OSError):
-            self._raw.close()
-        if self._temporary is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(self._temporary)
+        self._file.discard()
 
 
 def _place(path: str) -> _File:
     """Open `path` for writing: a temporary file beside it, or itself if it is a pipe or device."""
-    real = os.path.realpath(path)
-    packed = path.endswith(".gz")
     try:
-        if os.path.isdir(real):
+        if os.path.isdir(os.path.realpath(path)):
             raise IsADirectoryError(None, "it is a directory")
-        if os.path.exists(path) and not os.path.isfile(path):
-            return _File(open(path, "wb"), path, None, packed)
-        descriptor, temporary = new_file(Path(real))
-        os.chmod(temporary, _mode(real))
-        return _File(os.fdopen(descriptor, "wb"), real, temporary, packed)
+        return _File(AtomicFile(path), path.endswith(".gz"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"{path}: expected a place to write to: {reason}",
             hint=write_hint(error),
         ) from None
-
-
-def _mode(path: str) -> int:
-    """The permissions of the file at `path`, or those a new file gets."""
-    with suppress(FileNotFoundError):
-        return os.stat(path).st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _field(value: object) -> str:

@@ -13,24 +13,33 @@ import io
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.fst.sequential import Determinised, Sequential
+from lmfst.fst import Determinised, Sequential
 from lmfst.ground._version import __version__
-from lmfst.ground.cache import atomic_write, cache_dir, sealed, unsealed
+from lmfst.ground.atomic import atomic_write
+from lmfst.ground.cache import cache_dir, sealed, unsealed
 from lmfst.ground.errors import InputError
+from lmfst.lexicon.lexicon import Lexicon
 from lmfst.vocab import Vocab
-
-if TYPE_CHECKING:
-    from lmfst.lexicon.lexicon import Lexicon, Lexicons
 
 FORMAT = 2
 WORTHWHILE_TOKENS = 5_000
 """Lexicons of smaller vocabularies are built as quickly as they are read."""
 ARRAYS = ("tokens", "low", "own", "high", "child_ptr", "symbol")
+
+
+class States(Protocol):
+    """The numbers of lexicon states."""
+
+    def intern(self, decoder: int, state: int) -> int:
+        """The lexicon state of a (decoder state, machine state) pair."""
+
+    def pair(self, state: int) -> tuple[int, int]:
+        """(decoder state, machine state) of a lexicon state."""
 
 
 class LexiconStore:
@@ -39,10 +48,8 @@ class LexiconStore:
     def __init__(self, machine: Determinised, folder: Path) -> None:
         self._machine, self.folder = machine, folder
 
-    def load(self, lexicons: Lexicons, decoder: int, state: int) -> Lexicon | None:
+    def load(self, lexicons: States, decoder: int, state: int) -> Lexicon | None:
         """The kept lexicon of a pair of states, its next states interned; None if there is none."""
-        from lmfst.lexicon.lexicon import Lexicon
-
         kept = None
         with suppress(OSError):
             kept = unsealed(self._path(decoder, state).read_bytes())
@@ -58,7 +65,7 @@ class LexiconStore:
         ]
         return Lexicon(next=np.array([*ids, -1], np.int32)[following], depth=depth, **arrays)
 
-    def keep(self, lexicons: Lexicons, decoder: int, state: int, lexicon: Lexicon) -> None:
+    def keep(self, lexicons: States, decoder: int, state: int, lexicon: Lexicon) -> None:
         """Keep a lexicon."""
         distinct, inverse = np.unique(lexicon.next, return_inverse=True)
         known = distinct >= 0

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 
 class BackoffLM(LM):
-    """An `NgramLM` with the bytes of its words. bos: begin in the state of `<s>`, else of no
-    history.
+    """An `NgramLM` with the bytes of its words.
+
+    bos: whether documents begin in the state of `<s>`, else in that of no history. facts:
+    provenance for `describe`. Raises ModelError for a model without an end mark.
     """
 
     merges = True

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lmfst.ground.errors import ModelError
+from lmfst.ground.types import Warn
 from lmfst.lm.attention import ATTENTION, attend, seen_by
 from lmfst.lm.config import UNLIMITED, readable_length, text_config, value
-from lmfst.lm.tree import TreeSession
-from lmfst.vocab.reading import NO_TOKEN
+from lmfst.lm.tree import TreeModel, TreeSession
+from lmfst.vocab import NO_TOKEN
 
 if TYPE_CHECKING:
     import torch
 
-    from lmfst.lm.transformers import TransformersLM
     from lmfst.vocab import Vocab
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
@@ -32,6 +32,19 @@ TOKENS = 100
 
 Known = dict[tuple[int, ...], "torch.Tensor"]
 """Log-probabilities [vocabulary] after contexts."""
+
+
+class Tried(TreeModel, Protocol):
+    """What the checks need of a model.
+
+    model: of the transformers library. alone: set where contexts must be read each by itself.
+    """
+
+    model: Any
+    vocab: Vocab
+    context_length: int
+    warn: Warn
+    alone: bool
 
 
 def tolerance(model: Any) -> float:
@@ -87,7 +100,7 @@ def _not_finite(weight: torch.Tensor) -> str:
     return "NaN" if bool(torch.isnan(low) | torch.isnan(high)) else "infinite numbers"
 
 
-def known_rows(lm: TransformersLM) -> Known:
+def known_rows(lm: Tried) -> Known:
     """Rows of a small tree of contexts, each read alone.
 
     Sets `lm.alone` with a warning if a row depends on the other contexts of a call. Raises
@@ -96,10 +109,10 @@ def known_rows(lm: TransformersLM) -> Known:
     a, b, c, d = _usual_tokens(lm.vocab)
     long = (a, d, c, b, b)
     beside = [(a, b, c), long[:3]]
-    most = readable_length(lm._model)
+    most = readable_length(lm.model)
     if most < len(begun(lm, long)):
         raise ModelError(
-            f"{type(lm._model).__name__} reads {most} tokens at most; lmfst needs a model that "
+            f"{type(lm.model).__name__} reads {most} tokens at most; lmfst needs a model that "
             f"reads {len(begun(lm, long))}",
             hint="give a model with a longer context",
         )
@@ -107,11 +120,11 @@ def known_rows(lm: TransformersLM) -> Known:
     _require_causal(lm, known, long[:1])
     _require_steady(lm, known, long)
     together = dict(zip(beside, _rows(lm, beside), strict=True))
-    if difference(known[long[:3]], together[long[:3]][-1]) > tolerance(lm._model):
+    if difference(known[long[:3]], together[long[:3]][-1]) > tolerance(lm.model):
         _require_causal(lm, known, long[:3])
         lm.alone = True
         lm.warn(
-            f"{type(lm._model).__name__} lets contexts of a call change each other's "
+            f"{type(lm.model).__name__} lets contexts of a call change each other's "
             "probabilities; every context is read alone: runs are many times slower"
         )
         together = {context: _rows(lm, [context])[0] for context in beside}
@@ -120,17 +133,17 @@ def known_rows(lm: TransformersLM) -> Known:
     return known
 
 
-def _require_causal(lm: TransformersLM, known: Known, context: tuple[int, ...]) -> None:
+def _require_causal(lm: Tried, known: Known, context: tuple[int, ...]) -> None:
     """ModelError if `known` has another row after a context than there is without more tokens."""
-    if difference(known[context], _rows(lm, [context])[0, -1]) > tolerance(lm._model):
+    if difference(known[context], _rows(lm, [context])[0, -1]) > tolerance(lm.model):
         raise ModelError(
-            f"{type(lm._model).__name__} is no causal language model: later tokens change the "
+            f"{type(lm.model).__name__} is no causal language model: later tokens change the "
             "probabilities of earlier ones",
             hint="give a model trained to predict the next token from the ones before",
         )
 
 
-def begun(lm: TransformersLM, context: Sequence[int]) -> list[int]:
+def begun(lm: Tried, context: Sequence[int]) -> list[int]:
     """What the model reads for a context."""
     return [*([] if lm.bos is None else [lm.bos]), *context]
 
@@ -146,13 +159,13 @@ def _usual_tokens(vocab: Vocab) -> list[int]:
     return [usual[i * (len(usual) - 1) // 3] for i in range(4)]
 
 
-def _prefixes(lm: TransformersLM, context: tuple[int, ...], rows: torch.Tensor) -> Known:
+def _prefixes(lm: Tried, context: tuple[int, ...], rows: torch.Tensor) -> Known:
     """What is known from the rows [positions, vocabulary] after all tokens of a context."""
     first = 1 if lm.bos is None else 0
     return {context[:n]: row for n, row in enumerate(rows, start=first)}
 
 
-def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+def _rows(lm: Tried, contexts: Sequence[tuple[int, ...]]) -> torch.Tensor:
     """As `_forward`; ModelError for whatever the model raises."""
     try:
         return _forward(lm, contexts)
@@ -161,21 +174,19 @@ def _rows(lm: TransformersLM, contexts: Sequence[tuple[int, ...]]) -> torch.Tens
     except Exception as error:  # any failure of the model's own code
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ModelError(
-            f"{type(lm._model).__name__} can't read {len(begun(lm, contexts[0]))} tokens: {reason}",
+            f"{type(lm.model).__name__} can't read {len(begun(lm, contexts[0]))} tokens: {reason}",
             hint="its config.json and its weights may not belong together, or it needs more input "
             "than tokens",
         ) from error
 
 
-def _forward(
-    lm: TransformersLM, contexts: Sequence[tuple[int, ...]], **options: Any
-) -> torch.Tensor:
+def _forward(lm: Tried, contexts: Sequence[tuple[int, ...]], **options: Any) -> torch.Tensor:
     """Log-probabilities [n, positions, vocabulary] after all tokens of contexts of one length."""
     import torch
 
     ids = torch.tensor([begun(lm, context) for context in contexts], device=lm.device)
     with torch.no_grad():
-        logits = lm._model(input_ids=ids, use_cache=False, **options).logits
+        logits = lm.model(input_ids=ids, use_cache=False, **options).logits
     rows = logits.float().log_softmax(2)
     if bool(rows.isnan().any()):
         raise ModelError(
@@ -185,34 +196,34 @@ def _forward(
     return rows
 
 
-def _require_steady(lm: TransformersLM, known: Known, context: tuple[int, ...]) -> None:
+def _require_steady(lm: Tried, known: Known, context: tuple[int, ...]) -> None:
     """ModelError if what is `known` of a context's beginning changes where its last token stands at
     the farthest position that the model is read at."""
     import torch
 
     before, last = len(begun(lm, context)) - 1, lm.context_length - 1
-    accepted = "position_ids" in inspect.signature(lm._model.forward).parameters
+    accepted = "position_ids" in inspect.signature(lm.model.forward).parameters
     if not accepted or lm.context_length >= UNLIMITED or last <= before:
         return
     near, far = (torch.tensor([[*range(before), end]], device=lm.device) for end in (before, last))
     try:
         expected = _forward(lm, [context], position_ids=near)[0, before - 1]
-        if difference(known[context[:-1]], expected) > tolerance(lm._model):
+        if difference(known[context[:-1]], expected) > tolerance(lm.model):
             # The model counts positions from another number than 0: trees can't have it.
             return
         found = _forward(lm, [context], position_ids=far)[0, before - 1]
     except IndexError:
         raise ModelError(
-            f"{type(lm._model).__name__} has no position {last}, so it can't read "
+            f"{type(lm.model).__name__} has no position {last}, so it can't read "
             f"{lm.context_length} tokens",
             hint="its config.json and its weights may not belong together",
         ) from None
     except RuntimeError:
         # Positions must be places in the call; then no call reaches farther than its texts do.
         return
-    if difference(expected, found) > tolerance(lm._model):
+    if difference(expected, found) > tolerance(lm.model):
         raise ModelError(
-            f"{type(lm._model).__name__} reads a text otherwise if position {last} is in the same "
+            f"{type(lm.model).__name__} reads a text otherwise if position {last} is in the same "
             "call, so its probabilities would depend on other texts",
             hint="lower max_position_embeddings in its config.json to the length it was trained at",
         )
@@ -229,7 +240,7 @@ def difference(expected: torch.Tensor, found: torch.Tensor) -> float:
     return float(apart.nan_to_num(nan=float("inf")).max())
 
 
-def takes_trees(lm: TransformersLM, known: Known) -> bool:
+def takes_trees(lm: Tried, known: Known) -> bool:
     """Switch to the tree attention if the model takes it and has the rows `known`; else warn."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -237,7 +248,7 @@ def takes_trees(lm: TransformersLM, known: Known) -> bool:
         return False
     AttentionInterface.register(ATTENTION, attend)
     AttentionMaskInterface.register(ATTENTION, seen_by)
-    model = lm._model
+    model = lm.model
     before = model.config._attn_implementation
     try:
         model.set_attn_implementation(ATTENTION)
@@ -259,7 +270,7 @@ def takes_trees(lm: TransformersLM, known: Known) -> bool:
     return False
 
 
-def _worst_in_trees(lm: TransformersLM, known: Known) -> float:
+def _worst_in_trees(lm: Tried, known: Known) -> float:
     """The largest difference between `known` rows and those of two documents' trees.
 
     The calls are such that one document has more nodes than the other, and that the second call
@@ -290,10 +301,10 @@ def _state(session: TreeSession, root: int, context: Sequence[int]) -> int:
     return int(state[0])
 
 
-def _require_known_windows(lm: TransformersLM, session: TreeSession) -> None:
+def _require_known_windows(lm: Tried, session: TreeSession) -> None:
     """NotImplementedError if layers without masks may look back less far than they say."""
-    told = session._store.unmasked
-    text = text_config(lm._model.config)
+    told = session.store.unmasked
+    text = text_config(lm.model.config)
     if told and value(text, "attention_chunk_size") is not None:
         raise NotImplementedError("it reads its context in chunks")
     window = value(text, "sliding_window")

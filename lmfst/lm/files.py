@@ -21,7 +21,6 @@ from lmfst.ground.resources import resource_dir
 from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import Warn
 from lmfst.lm.default import default_model_dir
-from lmfst.lm.tokenizer_files import VOCABULARIES, no_vocabulary
 
 PACKAGED = ("dna",)
 """Names of the model folders among the shipped data."""
@@ -30,6 +29,14 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OBJECTS = (CONFIG, GENERATION, TOKENIZER, "special_tokens_map.json", "added_tokens.json", INDEX)
 """Files that hold one JSON object, where there are any."""
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+WHOLE, TEKKEN = "tokenizer.json", "tekken.json"
+PIECES = (
+    "tokenizer.model", "tiktoken.model", "spiece.model", "sentencepiece.bpe.model",
+    "sentencepiece.model", "spm.model",
+)  # fmt: skip
+"""Files of SentencePiece, or of tiktoken under such a name."""
+VOCABULARIES = (WHOLE, TEKKEN, *PIECES, "vocab.json", "vocab.txt")
+"""Names of files that some class of tokenizers reads its vocabulary from."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class ModelFiles:
                 "what ends a text may differ from what it says"
             )
         if self.folder is not None and not any(self.path(file) for file in VOCABULARIES):
-            raise no_vocabulary(self.name, self.folder)
+            raise _no_vocabulary(self.name, self.folder)
         if self.path("adapter_config.json") is not None:
             # The library reads it where peft is installed, and says nothing where it isn't.
             raise ModelError(
@@ -250,4 +257,26 @@ def pickled(what: str) -> ModelError:
         "and GGUF",
         hint="if you trust it, convert it once with transformers: "
         "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(another)",
+    )
+
+
+def _no_vocabulary(name: str, folder: Path) -> ModelError:
+    """The error for a model folder that has none of `VOCABULARIES`."""
+    hint = "save the model's tokenizer there too: tokenizer.save_pretrained(folder)"
+    other = next(iter(sorted((*folder.glob("*.tiktoken"), *folder.glob("rwkv_vocab*.txt")))), None)
+    if other is not None and other.suffix == ".tiktoken":
+        hint = (
+            f"{other.name} is read under the name tokenizer.model, with a tokenizer_config.json "
+            "that has its special tokens as added_tokens_decoder"
+        )
+    elif other is not None:
+        hint = (
+            f"{other.name} is a vocabulary that only code of the model's own reads; write it as a "
+            "tokenizer.json (README, Tokenizers)"
+        )
+    return ModelError(
+        f"the model folder {name} has no tokenizer that transformers can read: expected "
+        f"{WHOLE}, {TEKKEN}, a file of SentencePiece or tiktoken ({PIECES[0]}), or a vocabulary "
+        "(vocab.json, vocab.txt)",
+        hint=hint,
     )

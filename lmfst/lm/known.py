@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmfst.lm.files import ModelFiles
+from lmfst.lm.files import PIECES, WHOLE, ModelFiles
 from lmfst.lm.gguf_file import MODEL, gguf_value
-from lmfst.lm.tokenizer_files import PIECES, WHOLE, installed
+from lmfst.lm.tokenizer_files import installed
 from lmfst.vocab import Known
 from lmfst.vocab.spm import known_of_sentencepiece
 

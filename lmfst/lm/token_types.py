@@ -16,8 +16,7 @@ from typing import Any
 from lmfst.lm.files import TOKENIZER, ModelFiles
 from lmfst.lm.gguf_file import MODEL, TYPES, gguf_value
 from lmfst.lm.tokenizer_files import sentencepiece_model
-from lmfst.vocab import Vocab
-from lmfst.vocab.reading import NO_TOKEN
+from lmfst.vocab import NO_TOKEN, Vocab
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """The types, the same numbers in both kinds of files. Symbols that a user defined are text."""

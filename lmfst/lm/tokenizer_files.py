@@ -12,21 +12,10 @@ import importlib.util
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmfst.ground.errors import ModelError
-
-if TYPE_CHECKING:
-    from lmfst.lm.files import ModelFiles
-
-WHOLE, TEKKEN = "tokenizer.json", "tekken.json"
-PIECES = (
-    "tokenizer.model", "tiktoken.model", "spiece.model", "sentencepiece.bpe.model",
-    "sentencepiece.model", "spm.model",
-)  # fmt: skip
-"""Files of SentencePiece, or of tiktoken under such a name."""
-VOCABULARIES = (WHOLE, TEKKEN, *PIECES, "vocab.json", "vocab.txt")
-"""Names of files that some class of tokenizers reads its vocabulary from."""
+from lmfst.lm.files import PIECES, TEKKEN, WHOLE, ModelFiles
 
 _MODULES = {
     "mistral-common": "mistral_common",
@@ -46,28 +35,6 @@ _NEEDS = {
 _TIKTOKEN = re.compile(rb"[A-Za-z0-9+/]+=* [0-9]+\r?\n")
 _SENTENCEPIECE = re.compile(rb"\n[\x00-\x7f]\n")
 """A first piece of at most 127 bytes, which begins with its text."""
-
-
-def no_vocabulary(name: str, folder: Path) -> ModelError:
-    """The error for a model folder that has none of `VOCABULARIES`."""
-    hint = "save the model's tokenizer there too: tokenizer.save_pretrained(folder)"
-    other = next(iter(sorted((*folder.glob("*.tiktoken"), *folder.glob("rwkv_vocab*.txt")))), None)
-    if other is not None and other.suffix == ".tiktoken":
-        hint = (
-            f"{other.name} is read under the name tokenizer.model, with a tokenizer_config.json "
-            "that has its special tokens as added_tokens_decoder"
-        )
-    elif other is not None:
-        hint = (
-            f"{other.name} is a vocabulary that only code of the model's own reads; write it as a "
-            "tokenizer.json (README, Tokenizers)"
-        )
-    return ModelError(
-        f"the model folder {name} has no tokenizer that transformers can read: expected "
-        f"{WHOLE}, {TEKKEN}, a file of SentencePiece or tiktoken ({PIECES[0]}), or a vocabulary "
-        "(vocab.json, vocab.txt)",
-        hint=hint,
-    )
 
 
 def require_text(files: ModelFiles, tokenizer: Any) -> None:

@@ -25,8 +25,8 @@ from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Usage, find_head
 from lmfst.lm.memory import fitting_tokens, out_of_memory
 from lmfst.lm.tree import TreeSession
-from lmfst.vocab import Vocab
-from lmfst.vocab.prefix import Encode
+from lmfst.lm.window import Windows
+from lmfst.vocab import Encode, Vocab
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +66,7 @@ class TransformersLM(LM):
         self.vocab = vocab
         self.bos = bos
         self.batch_tokens = batch_tokens or fitting_tokens(model)
-        self._model = model
+        self.model = model
         self._encode = encode
         self.warn = warn
         self._facts = facts or {}
@@ -75,7 +75,7 @@ class TransformersLM(LM):
         self.context_length = (
             min(context_length, config.steady_length(model.config)) if context_length else most
         )
-        self.stride = max(1, self.context_length // 2)
+        self.windows = Windows(self.context_length, begun=bos is not None)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.usage = Usage()
         self.tree = self.alone = False
@@ -98,24 +98,9 @@ class TransformersLM(LM):
                 pass
         return None
 
-    # Contexts longer than the model's: the rule of lmfst.lm.tree.
-
-    def window(self, depth: int) -> int:
-        """The window in which a node of this depth is read."""
-        beyond = depth - self.context_length + 1
-        return max(0, -(-beyond // self.stride))
-
     def warn_of_length(self) -> None:
         """Say that a text is longer than the model's context, and what is done."""
-        most = self.context_length - 1
-        self.warn(
-            f"a text is longer than the model's context of {self.context_length} tokens: from "
-            f"there on every token is read after the last {self.stride} to {most} ones"
-        )
-
-    def position(self, depth: int, window: int) -> int:
-        """The position of a token of this depth in a window."""
-        return depth - window * self.stride - (self.bos is None)
+        self.warn(self.windows.warning())
 
     def session(self) -> Session:
         return TreeSession(self) if self.tree else ContextSession(self)
@@ -123,7 +108,7 @@ class TransformersLM(LM):
     def describe(self) -> dict[str, Any]:
         return {
             **self._facts,
-            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.device),
             "bos": None if self.bos is None else self.vocab.names[self.bos],
             "eos": [self.vocab.names[i] for i in self.vocab.eos],
@@ -173,15 +158,15 @@ class TransformersLM(LM):
                 if self._head is not None:
                     found = self._head.body(**options).last_hidden_state[0].index_select(0, where)
                 elif self._keeps_rows:
-                    found = self._model(**options, logits_to_keep=where).logits[0]
+                    found = self.model(**options, logits_to_keep=where).logits[0]
                 else:
-                    found = self._model(**options).logits[0].index_select(0, where)
+                    found = self.model(**options).logits[0].index_select(0, where)
         except NotImplementedError as error:
             if not self.tree:
                 # The model is being tried out.
                 raise
             raise ModelError(
-                f"{type(self._model).__name__} can't be evaluated as a token tree after all: "
+                f"{type(self.model).__name__} can't be evaluated as a token tree after all: "
                 f"{error}",
                 hint="load it with tree=False, which reads every context whole",
             ) from error
@@ -233,12 +218,12 @@ class TransformersLM(LM):
                 part = alike[begin : begin + most]
                 ids = torch.tensor([cut[i] for i in part], device=self.device)
                 with torch.no_grad():
-                    logits = self._model(input_ids=ids, use_cache=False).logits
+                    logits = self.model(input_ids=ids, use_cache=False).logits
                 rows[part] = logits[:, -1].float().cpu().numpy()
         return rows
 
     def _window_tokens(self, context: list[int]) -> list[int]:
-        start = self.window(len(context)) * self.stride
+        start = self.windows.first(self.windows.window(len(context)))
         if start:
             self.warn_of_length()
         return ([] if self.bos is None else [self.bos]) + context[start:]

@@ -6,7 +6,7 @@ That is a model of its own, an n-gram model of order N + 1 whose probabilities a
 
 Contexts that end in the same N tokens have the same future, so their probabilities add up (the
 merge policy), and sums over exponentially many source strings are exact for p_N. BOS stays in
-front, as it does where texts are longer than the model's context (`lmfst.lm.tree`).
+front, as it does where texts are longer than the model's context (`lmfst.lm.window`).
 """
 
 from __future__ import annotations

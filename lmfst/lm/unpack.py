@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lmfst.ground.errors import ModelError
+from lmfst.ground.temporary import alone
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
@@ -37,7 +38,7 @@ def made_folder(home: Path, source: str, make: Make, note: Note) -> Path:
     if intact(home):
         return home
     try:
-        with _alone(home.parent, note) as locked:
+        with alone(home.parent, _waiting(home.parent, note)) as locked:
             if locked:
                 clear_leftovers(home.parent)
             if not intact(home):
@@ -57,7 +58,8 @@ def remove_older(folders: Sequence[Path], note: Note) -> None:
     """
     if not folders:
         return
-    with suppress(OSError), _alone(folders[0].parent, note) as locked:
+    place = folders[0].parent
+    with suppress(OSError), alone(place, _waiting(place, note)) as locked:
         for folder in folders if locked else ():
             if folder.is_dir():  # no other process has removed it meanwhile
                 # Under its own name, so that after a kill the next start goes on with it.
@@ -119,21 +121,5 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _alone(place: Path, note: Note) -> Iterator[bool]:
-    """Hold the lock of `place`, after whoever holds it now; False where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield False
-        return
-    with (place / ".lock").open("ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            note(f"another process is writing a model to {place}; waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            yield False
-            return
-        yield True
+def _waiting(place: Path, note: Note) -> Callable[[], None]:
+    return lambda: note(f"another process is writing a model to {place}; waiting for it")

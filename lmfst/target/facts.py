@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lmfst.fst import EPS, Fst
-from lmfst.fst.check import epsilon_output_cycle_witness, functional_witness, rejected_string
+from lmfst.fst import (
+    EPS,
+    Fst,
+    epsilon_output_cycle_witness,
+    functional_witness,
+    rejected_bytes,
+)
 from lmfst.fst.sequential import Determinised
 from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.ground.errors import BudgetError, FstError
@@ -65,10 +70,10 @@ def _functional(fst: Fst) -> str:
 
 
 def _total(fst: Fst) -> str:
-    found = rejected_string(fst, bytes(range(256)))
+    found = rejected_bytes(fst, bytes(range(256)))
     if found is None:
         return "yes"
-    if not reads_nul(fst) and rejected_string(fst, bytes(range(1, 256))) is None:
+    if not reads_nul(fst) and rejected_bytes(fst, bytes(range(1, 256))) is None:
         return "yes, but for the byte NUL, which no arc reads (label 256)"
     return f"no: rejects {show_bytes(found)}"
 

@@ -19,20 +19,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.fst import EPS, Fst, InputMode, identity_bytes, read_far, read_fst
-from lmfst.fst.check import (
+from lmfst.fst import (
+    EPS,
     Decoder,
+    Determinised,
+    Fst,
+    Identity,
+    Sequential,
+    Utf8,
+    any_order,
     epsilon_output_cycle_witness,
     functional_witness,
-    rejected_of_decoder,
-    rejected_witness,
+    identity_bytes,
+    read_far,
+    read_fst,
+    rejected_tokens,
+    show_bytes,
+    show_output,
 )
-from lmfst.fst.sequential import Determinised, Identity, Sequential, Utf8
-from lmfst.fst.shown import show_bytes, show_output
 from lmfst.ground import defaults
 from lmfst.ground.errors import FstError, UsageError
 from lmfst.ground.resources import resource_dir
-from lmfst.ground.types import Warn
+from lmfst.ground.types import InputMode, Warn
 from lmfst.target.units import Units
 from lmfst.target.verdicts import WORTHWHILE_ARCS, digest_of, remembered
 from lmfst.vocab import Vocab
@@ -303,18 +311,18 @@ def rejected_string(target: Target, vocab: Vocab, support: NDArray[np.bool_]) ->
 
 
 def rejected_by(fst: Fst, spelled: set[bytes]) -> bytes | None:
-    """`lmfst.fst.check.rejected_witness`, with its verdict on a large FST kept."""
-    return _rejected(fst, spelled, lambda: rejected_witness(fst, spelled))
+    """`lmfst.fst.rejected_tokens` of tokens in any order, its verdict on a large FST kept."""
+    return _rejected(fst, spelled, lambda: rejected_tokens(fst, any_order(spelled)))
 
 
 def _rejected_of(fst: Fst, decoder: Decoder) -> bytes | None:
-    """`lmfst.fst.check.rejected_of_decoder`, with its verdict on a large FST kept."""
+    """`lmfst.fst.rejected_tokens`, with its verdict on a large FST kept."""
     moves = {
         f"{state} {after} ".encode() + text
         for state, found in enumerate(decoder)
         for text, after in found
     }
-    return _rejected(fst, moves, lambda: rejected_of_decoder(fst, decoder))
+    return _rejected(fst, moves, lambda: rejected_tokens(fst, decoder))
 
 
 def _rejected(fst: Fst, about: set[bytes], find: Callable[[], bytes | None]) -> bytes | None:

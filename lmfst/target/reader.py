@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from lmfst.fst import Identity, run
 from lmfst.fst.pattern import OneOf, Pattern, Place
-from lmfst.fst.sequential import Identity, run
 from lmfst.ground.document import Document
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Given, Unknown, Warn

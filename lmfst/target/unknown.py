@@ -18,9 +18,8 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from lmfst.fst import EPS, Fst, Symbols
+from lmfst.fst import CODE_POINTS, END, EPS, Fst, Identity, Output, Sequential, Symbols, Utf8, run
 from lmfst.fst.pattern import OneOf, Pattern, Place
-from lmfst.fst.sequential import CODE_POINTS, END, Identity, Output, Sequential, Utf8, run
 from lmfst.ground.errors import FstError, InputError
 from lmfst.target.case import Case, changed
 from lmfst.target.load import Target

@@ -15,7 +15,8 @@ from typing import Any
 
 from lmfst.ground._version import __version__
 from lmfst.ground.announce import Announced
-from lmfst.ground.cache import atomic_write, cache_dir, once, sealed, unsealed
+from lmfst.ground.atomic import atomic_write
+from lmfst.ground.cache import cache_dir, once, sealed, unsealed
 from lmfst.ground.errors import InputError
 
 FORMAT = 2

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lmfst.ground.errors import InputError, ModelError
-
-TokenBytes = list[bytes | None]
+from lmfst.vocab.spelling import Spelling, TokenBytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,24 +135,17 @@ class Vocab:
     def encode_any(self, data: bytes) -> list[int] | None:
         """A shortest token sequence (in tokens) that spells `data` exactly; None if there is none.
 
-        Shortest path over (position, decoder state). Time: O(len(data) · longest token), memory:
-        O(len(data) · states).
+        See `lmfst.vocab.spelling`.
         """
-        width = len(self.token_bytes)
-        best = self._paths(data)
-        ends = [c for c in range(len(data) * width, (len(data) + 1) * width) if c in best]
-        if not ends:
-            return None
-        cell, ids = min(ends, key=lambda c: best[c][0]), []
-        while best[cell][1] >= 0:
-            _, before, token = best[cell]
-            ids.append(token)
-            cell = before
-        return ids[::-1]
+        return self._spelling.shortest(data)
 
     def spelled_length(self, data: bytes) -> int:
         """How many bytes the longest prefix of `data` has that a token sequence spells exactly."""
-        return max(self._paths(data)) // len(self.token_bytes)
+        return self._spelling.length(data)
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self.token_bytes, self.next_state)
 
     def unspelled(self, text: bytes | None, *, bytewise: bool) -> str:
         """The hint as a clause of a message, "" if there is none; with the first part of `text`
@@ -170,73 +162,3 @@ class Vocab:
         part = rest[:blank] + b"".join(rest.split(maxsplit=1)[:1])
         shown = repr(part.decode("utf-8", "backslashreplace"))
         return f"; no token spells {shown}, from byte {length} on: {hint}"
-
-    def _paths(self, data: bytes) -> dict[int, tuple[int, int, int]]:
-        """Shortest token sequences to every (position, decoder state) that can be reached:
-        position * states + state -> (tokens so far, cell before, token id)."""
-        width = len(self.token_bytes)
-        best: dict[int, tuple[int, int, int]] = {0: (0, -1, -1)}
-        for position in range(len(data) + 1):
-            self._relax_empty(best, position * width)
-            for state in range(width):
-                cell = position * width + state
-                if cell in best:
-                    self._relax_spelling(best, data, cell)
-        return best
-
-    def _relax_spelling(
-        self, best: dict[int, tuple[int, int, int]], data: bytes, cell: int
-    ) -> None:
-        """Every token that spells what comes at `cell`, in its decoder state."""
-        width = len(self.token_bytes)
-        position, state = divmod(cell, width)
-        spelled, prefixes, _ = self._spellings[state]
-        cost = best[cell][0] + 1
-        end = position + 1
-        while end <= len(data):
-            piece = data[position:end]
-            for after, token in spelled.get(piece, ()):
-                target = end * width + after
-                if target not in best or cost < best[target][0]:
-                    best[target] = (cost, cell, token)
-            if piece not in prefixes:
-                break
-            end += 1
-
-    def _relax_empty(self, best: dict[int, tuple[int, int, int]], row: int) -> None:
-        """Tokens that emit nothing but change the decoder state, until nothing improves."""
-        width = len(self.token_bytes)
-        changed = width > 1
-        while changed:
-            changed = False
-            for state in range(width):
-                for after, token in self._spellings[state][2] if row + state in best else ():
-                    cost = best[row + state][0] + 1
-                    if row + after not in best or cost < best[row + after][0]:
-                        best[row + after] = (cost, row + state, token)
-                        changed = True
-
-    @cached_property
-    def _spellings(self) -> list[_Spelling]:
-        return [
-            _spelling(table, after)
-            for table, after in zip(self.token_bytes, self.next_state, strict=True)
-        ]
-
-
-# Of one decoder state: byte string -> [(next state, lowest id)]; all proper prefixes of the byte
-# strings; [(next state, lowest id)] of tokens that emit nothing.
-_Spelling = tuple[dict[bytes, list[tuple[int, int]]], set[bytes], list[tuple[int, int]]]
-
-
-def _spelling(table: Sequence[bytes | None], after: Sequence[int]) -> _Spelling:
-    lowest: dict[tuple[bytes, int], int] = {}
-    for i, data in enumerate(table):
-        if data is not None:
-            lowest.setdefault((data, after[i]), i)
-    spelled: dict[bytes, list[tuple[int, int]]] = {}
-    for (data, state), i in lowest.items():
-        spelled.setdefault(data, []).append((state, i))
-    empty = spelled.pop(b"", [])
-    prefixes = {data[:k] for data in spelled for k in range(1, len(data))}
-    return spelled, prefixes, empty

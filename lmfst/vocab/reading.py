@@ -1,4 +1,4 @@
-"""Vocabularies read from where they are defined: a tokenizer's decoder, or a list of symbols.
+"""Vocabularies read from where they are defined: the decoder of a tokenizer.
 
 What a token id spells is read from the tokenizer's own definition (added tokens, model, decoder),
 never guessed from the look of its tokens. The step that transformers may add after decoding, which
@@ -8,17 +8,16 @@ removes spaces before punctuation (`clean_up_tokenization_spaces`), is no part o
 from __future__ import annotations
 
 import json
-import random
-import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
+from lmfst.ground.announce import warn_default
 from lmfst.ground.errors import ModelError
 from lmfst.ground.types import PrefixSpace, Specials, Warn, require_choice
-from lmfst.vocab.chain import Chain, read_chain
+from lmfst.vocab.chain import Chain
+from lmfst.vocab.checks import check_against, report
+from lmfst.vocab.decoders import read_chain
 from lmfst.vocab.machine import Vocab
 from lmfst.vocab.prefix import (
     Encode,
@@ -30,72 +29,8 @@ from lmfst.vocab.prefix import (
 )
 from lmfst.vocab.spaces import spaces_hint
 from lmfst.vocab.stages import Strip
-from lmfst.vocab.words import NO_MARKS, hint_of, separator_of, spaced
 
 NO_TOKEN = "no token with this id"
-UNKNOWABLE = "\ufffd"
-"""Stands in decoded text for what is no text."""
-UNKNOWN_SYMBOLS = ("<unk>", "<UNK>")
-SYMBOL_SPECIALS = ("<s>", "</s>", *UNKNOWN_SYMBOLS)
-
-_BYTE_SYMBOL = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=2)
-
-
-def vocab_from_symbols(
-    names: Sequence[str],
-    *,
-    eos: Sequence[int],
-    specials: Specials = "drop",
-    separator: str | None = None,
-    marks: str = NO_MARKS,
-    warn: Warn = _warn,
-) -> Vocab:
-    """The vocabulary of a model whose tokens are their own text, such as an n-gram model's.
-
-    names: the token of each id; it spells its own UTF-8 bytes (lone surrogates U+DC80..U+DCFF stand
-    for bytes that were not UTF-8 in the file), and `<0xNN>` spells the byte NN. specials: whether
-    `<s>`, `</s>`, `<unk>` and `<UNK>` spell nothing ("drop", "error") or their names ("text"); an
-    EOS id spells nothing. separator: the text between neighbouring tokens, which are words then
-    (None: a space with marks, else nothing). marks: "none", "▁", "##" or "@@", see
-    `lmfst.vocab.words`.
-
-    Raises ModelError for an EOS id out of range, UsageError for other specials or marks.
-    """
-    require_choice("--specials", specials, Specials)
-    separator = separator_of(separator, marks)
-    controls = {i for i, name in enumerate(names) if name in SYMBOL_SPECIALS} - set(eos)
-    hidden = set() if specials == "text" else controls
-    ended = set(eos)
-    table: list[bytes | None] = []
-    single = set()
-    for i, name in enumerate(names):
-        match = _BYTE_SYMBOL.fullmatch(name)
-        if match:
-            single.add(i)
-        if i in ended or i in hidden:
-            table.append(None)
-        elif match:
-            table.append(bytes([int(match[1], 16)]))
-        else:
-            table.append(name.encode("utf-8", "surrogateescape"))
-    token_bytes, next_state = spaced(table, single, separator, marks)
-    unknown = [names[i] for i in sorted(hidden) if names[i] in UNKNOWN_SYMBOLS]
-    vocab = Vocab(
-        size=len(names),
-        token_bytes=token_bytes,
-        next_state=next_state,
-        specials=frozenset(controls),
-        eos=tuple(dict.fromkeys(eos)),
-        unmapped={},
-        names=tuple(names),
-        hint=hint_of(table, separator, marks, unknown),
-    )
-    _warn_if_endless(vocab, warn)
-    return vocab
 
 
 @dataclass(frozen=True)
@@ -139,7 +74,7 @@ def read_tokenizer(
     specials: Specials = "drop",
     prefix_space: PrefixSpace = "auto",
     known: Known | None = None,
-    warn: Warn = _warn,
+    warn: Warn = warn_default,
 ) -> Reading:
     """Read a transformers fast tokenizer, or a `tokenizers.Tokenizer`.
 
@@ -161,9 +96,9 @@ def read_tokenizer(
         definition = json.loads(reader.backend.decoder.__getstate__())
     chain = read_chain(definition, reader.spoken, warn)
     vocab = reader.vocab(chain)
-    _report(vocab, chain.failed, tokenizer, reader.backend, warn)
+    report(vocab, chain.failed, tokenizer, reader.backend, warn)
     if chain.checkable and (known.decoder is None or known.decode is not None):
-        _check_against(vocab, tokenizer, known.decode)
+        check_against(vocab, tokenizer, known.decode)
     encode = known.encode or _encode(tokenizer)
     own = find_own(vocab, encode, drops_space(definition))
     own.tell(warn)
@@ -244,11 +179,6 @@ class _Reader:
         )
 
 
-def _warn_if_endless(vocab: Vocab, warn: Warn) -> None:
-    if not vocab.eos:
-        warn("the model has no end-of-string token: no string ever ends, ⊥ has probability 0")
-
-
 def _backend(tokenizer: Any) -> Any:
     """The `tokenizers.Tokenizer` behind a tokenizer."""
     from tokenizers import Tokenizer
@@ -287,55 +217,3 @@ def _controls(
         if unk_id is not None and unk_id < len(tokens):
             unknown = {unk_id}
     return found | unknown, unknown - found
-
-
-def _report(vocab: Vocab, failed: dict[int, str], tokenizer: Any, backend: Any, warn: Warn) -> None:
-    """Warn of what the numbers will lack."""
-    if failed:
-        first = next(iter(failed))
-        warn(
-            f"{len(failed)} tokens of the model can't be mapped to bytes and are left out, the "
-            f"first is id {first} {vocab.names[first]!r}: {failed[first]}"
-        )
-    _warn_if_endless(vocab, warn)
-    cleans = getattr(tokenizer, "clean_up_tokenization_spaces", False)
-    if cleans and type(backend.model).__name__ != "BPE":
-        warn(
-            "this tokenizer asks for spaces before punctuation to be removed after decoding; that "
-            "is not done here: the text is what its decoder gives, as with "
-            "clean_up_tokenization_spaces=False"
-        )
-
-
-def _check_against(
-    vocab: Vocab,
-    tokenizer: Any,
-    decode: Callable[[Sequence[int]], str] | None = None,
-    *,
-    trials: int = 64,
-) -> None:
-    """Raise ModelError if the tokenizer, or `decode`, gives other bytes for short id sequences.
-
-    A safeguard against tokenizer classes that change what their decoder gives. Sequences are drawn
-    with a fixed seed; those that give `UNKNOWABLE` are passed over.
-    """
-    from tokenizers import Tokenizer
-
-    options: dict[str, Any] = {"skip_special_tokens": False}
-    if not isinstance(tokenizer, Tokenizer):
-        options["clean_up_tokenization_spaces"] = False
-    decode = decode or partial(tokenizer.decode, **options)
-    usable = [
-        i for i in range(vocab.size) if all(table[i] is not None for table in vocab.token_bytes)
-    ]
-    draw = random.Random(0)
-    for trial in range(trials if usable else 0):
-        ids = [draw.choice(usable) for _ in range(1 + trial % 4)]
-        theirs = decode(ids)
-        ours = vocab.decode(ids)
-        if UNKNOWABLE not in theirs and theirs.encode("utf-8", "surrogatepass") != ours:
-            raise ModelError(
-                f"the decoder of this tokenizer ({type(tokenizer).__name__}) is not understood: "
-                f"ids {ids} decode to {theirs!r}, its definition was read as giving {ours!r}",
-                hint="tokenizer classes that change the decoded text are not supported",
-            )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lmfst.ground.errors import ModelError
-from lmfst.vocab.reading import UNKNOWABLE, Known
+from lmfst.vocab.checks import UNKNOWABLE
+from lmfst.vocab.reading import Known
 
 SPACE = "▁"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -10,8 +10,8 @@ from typing import Any
 import pynini
 import pytest
 
+from lmfst.fst.capture import Capture
 from lmfst.grammar import CompiledModule, CompiledRule
-from lmfst.grammar.capture import Capture
 from lmfst.grammar.container import unpack
 from lmfst.grammar.worker import compile_job
 

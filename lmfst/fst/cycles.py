@@ -1,29 +1,11 @@
-"""Checks before use: functional, total over what tokens can spell, no writing without reading."""
+"""Cycles that read nothing but write: an FST with one has infinitely many outputs for one input."""
 
 from __future__ import annotations
 
 from collections import deque
 
 from lmfst.fst.core import EPS, Fst
-from lmfst.fst.functional import functional_witness
 from lmfst.fst.shown import show_bytes, show_output
-from lmfst.fst.totality import (
-    Decoder,
-    is_total,
-    rejected_of_decoder,
-    rejected_string,
-    rejected_witness,
-)
-
-__all__ = [
-    "Decoder",
-    "epsilon_output_cycle_witness",
-    "functional_witness",
-    "is_total",
-    "rejected_of_decoder",
-    "rejected_string",
-    "rejected_witness",
-]
 
 
 def epsilon_output_cycle_witness(fst: Fst) -> str | None:

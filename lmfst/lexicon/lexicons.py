@@ -1,0 +1,87 @@
+"""The lexicons of a vocabulary and a machine, built on demand.
+
+The state of a lexicon is a pair (decoder state of the vocabulary, state of the machine), interned
+here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmfst.fst import Sequential
+from lmfst.ground.announce import Announced
+from lmfst.lexicon.build import Builder
+from lmfst.lexicon.lexicon import Lexicon
+from lmfst.lexicon.store import open_store
+from lmfst.vocab import Vocab
+
+
+class Lexicons:
+    """All lexicons of a (vocabulary, machine) pair, built on demand and kept in an LRU by memory.
+
+    support: bool [vocabulary]. Tokens outside it are never read (EOS tokens always are).
+    max_bytes: of the lexicons that are kept in memory. name: what the announcement of a long first
+    use calls them.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        machine: Sequential,
+        *,
+        support: NDArray[np.bool_] | None = None,
+        max_bytes: int = 1 << 30,
+        name: str = "the target",
+    ) -> None:
+        self.vocab, self.machine = vocab, machine
+        keep = np.ones(vocab.size, dtype=bool) if support is None else support
+        self._builder = Builder(vocab, machine, keep, self.intern)
+        self.alphabet = self._builder.alphabet
+        self._states: list[tuple[int, int]] = []
+        self._ids: dict[tuple[int, int], int] = {}
+        self._built: OrderedDict[int, Lexicon] = OrderedDict()
+        self._bytes, self._max_bytes = 0, max_bytes
+        self.start = self.intern(0, machine.start)
+        self._store = open_store(vocab, machine, keep)
+        kept = "once" if self._store is None else f"once; kept in {self._store.folder}"
+        self._announced = Announced(f"building the lexicons of {name} ({kept})")
+
+    def intern(self, decoder: int, state: int) -> int:
+        """The lexicon state of a (decoder state, machine state) pair."""
+        key = (decoder, state)
+        if key not in self._ids:
+            self._ids[key] = len(self._states)
+            self._states.append(key)
+        return self._ids[key]
+
+    def pair(self, state: int) -> tuple[int, int]:
+        """(decoder state, machine state) of a lexicon state."""
+        return self._states[state]
+
+    def viable(self, state: int, symbol: int) -> bool:
+        """False only if nothing that follows in lexicon state `state` can begin with `symbol`."""
+        return self.machine.viable(self._states[state][1], symbol)
+
+    def __getitem__(self, state: int) -> Lexicon:
+        known = self._built.get(state)
+        if known is not None:
+            self._built.move_to_end(state)
+            return known
+        pair = self._states[state]
+        built = self._store.load(self, *pair) if self._store else None
+        if built is None:
+            with self._announced:
+                built = self._build(*pair)
+                if self._store:
+                    self._store.keep(self, *pair, built)
+        self._built[state] = built
+        self._bytes += built.nbytes
+        while self._bytes > self._max_bytes and len(self._built) > 1:
+            self._bytes -= self._built.popitem(last=False)[1].nbytes
+        return built
+
+    def _build(self, decoder: int, state: int) -> Lexicon:
+        return self._builder.build(decoder, state)
