@@ -25,7 +25,7 @@ def test_installed_comes_first_and_a_stranger_is_not_taken(
     package = tmp_path / "lmfst"
     (tmp_path / "data").mkdir()
     package.mkdir()
-    monkeypatch.setattr(resources, "__file__", str(package / "resources.py"))
+    monkeypatch.setattr(resources, "__file__", str(package / "ground" / "resources.py"))
     with pytest.raises(LmfstError, match="expected the folder data"):
         resource_dir("data")
     (tmp_path / "pyproject.toml").touch()
