@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -77,13 +76,14 @@ def command(*arguments: str | Path, stdin: str = "") -> list[str]:
 # --- what the tools write -------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["stored", pytest.param("fresh", marks=needs_tools)])
-def samples(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module", params=["stored", pytest.param("fresh", marks=needs_tools)])
+def samples(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the files that come with the project, or the same files written now."""
     if request.param == "stored":
         return SAMPLES
-    script().write_samples(tmp_path)
-    return tmp_path
+    folder = tmp_path_factory.mktemp("fresh")
+    script().write_samples(folder)
+    return folder
 
 
 def script() -> ModuleType:
@@ -228,17 +228,23 @@ ngram 1=4
 
 
 def test_grammars_load_the_files(samples: Path, tmp_path: Path) -> None:
-    grammar = tmp_path / "loads.grm"
-    for source in (
+    sources = [
         "LoadFst['runs-const.fst']",
         "LoadFst['runs-log64.fst']",
         "LoadFst['runs-compact.fst']",
         "LoadFstFromFar['table.far','runs-vector.fst']",
         "LoadFstFromFar['list.far','runs-vector.fst']",
         "LoadFstFromFar['log.far','runs-log.fst']",
-    ):
-        grammar.write_text(f'export LOADS = Optimize[{source} @ ("A" | "B" | ("C" : "[C]"))*];\n')
-        machine = load_target(str(grammar), include=[samples], warn=silent).machine
+    ]
+    grammar = tmp_path / "loads.grm"
+    grammar.write_text(
+        "".join(
+            f'export LOADS{n} = Optimize[{source} @ ("A" | "B" | ("C" : "[C]"))*];\n'
+            for n, source in enumerate(sources)
+        )
+    )
+    for n, _ in enumerate(sources):
+        machine = load_target(f"{grammar}:LOADS{n}", include=[samples], warn=silent).machine
         assert [machine.symbols.name(symbol) for symbol in run(machine, b"aba")] == ["A", "C"]
 
 
@@ -267,15 +273,22 @@ def facts(text: bytes) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with compiled grammars: {marked,rna,amino}.fst, and .far with all their rules."""
-    (tmp_path / "marked.grm").write_text(MARKED)
-    for source in (str(tmp_path / "marked.grm"), "rna", "amino"):
+    folder = tmp_path_factory.mktemp("compiled")
+    (folder / "marked.grm").write_text(MARKED)
+    for source in (str(folder / "marked.grm"), "rna", "amino"):
         name = Path(source).stem
         for suffix in (".fst", ".far"):
-            command("compile", source, "-o", tmp_path / f"{name}{suffix}")
-    yield tmp_path
+            command("compile", source, "-o", folder / f"{name}{suffix}")
+    return folder
+
+
+@pytest.fixture
+def written(compiled: Path, tmp_path: Path) -> Path:
+    """A test's own copy of `compiled`."""
+    return Path(shutil.copytree(compiled, tmp_path / "written"))
 
 
 @needs_tools
