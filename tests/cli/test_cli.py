@@ -9,8 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +21,8 @@ from lmfst.cli import app
 from lmfst.fst import EPS, Fst, Symbols, read_fst, write_openfst
 from lmfst.ground._version import __version__
 from lmfst.lm.arpa import read_tables, write_arpa
+from lmfst.lm.base import LM
+from lmfst.lm.load import load_lm
 from tests.support.paths import REPOSITORY
 from tests.support.tiny import normalised
 
@@ -774,7 +778,23 @@ def test_include(own_cache: Path, tmp_path: Path) -> None:
 # The default model.
 
 
-def test_the_default_model() -> None:
+@pytest.fixture(scope="module")
+def loaded_once() -> Iterator[None]:
+    """Commands in this process share one default model, which takes seconds to load."""
+    loaded: dict[str, LM] = {}
+
+    def load(name: str, *, warn: Any, note: Any, **options: Any) -> LM:
+        key = f"{name} {options}"
+        if key not in loaded:
+            loaded[key] = load_lm(name, warn=warn, note=note, **options)
+        return loaded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lmfst.lm.load.load_lm", load)
+        yield
+
+
+def test_the_default_model(loaded_once: None) -> None:
     text = b"The cat sat on the mat.\n"
     done = pipe("convert", "--to", "bytes", input=text)
     assert done.code == 0, done.err
@@ -793,7 +813,9 @@ def test_the_default_model() -> None:
     )
 
 
-def test_the_default_models_texts_begin_as_in_its_pretraining(tmp_path: Path) -> None:
+def test_the_default_models_texts_begin_as_in_its_pretraining(
+    loaded_once: None, tmp_path: Path
+) -> None:
     meta = tmp_path / "meta.json"
     args = ("convert", "--level", "summary", "--meta", meta, "--threshold", "1e-2")
     done = call(*args, REPOSITORY / "data" / "sample.txt")

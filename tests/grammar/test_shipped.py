@@ -36,14 +36,23 @@ ESCAPE = re.compile(rb"\\x([0-9A-Fa-f]{2})|\\(.)|\[([A-Z0-9/]+)\]")
 CONTROL = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 
 
-@cache
 def fst_of(name: str, rule: str | None = None) -> Fst:
+    return _fst_of(name, rule)
+
+
+def machine(name: str, rule: str | None = None) -> Determinised:
+    return _machine(name, rule)
+
+
+# A cache has one key for every way to give the same arguments.
+@cache
+def _fst_of(name: str, rule: str | None) -> Fst:
     return compile_file(GRAMMARS / f"{name}.grm").rule(rule).fst
 
 
 @cache
-def machine(name: str, rule: str | None = None) -> Determinised:
-    return Determinised(fst_of(name, rule))
+def _machine(name: str, rule: str | None) -> Determinised:
+    return Determinised(_fst_of(name, rule))
 
 
 def outputs(name: str, data: bytes, rule: str | None = None) -> list[bytes | str]:

@@ -13,15 +13,9 @@ from lmfst.ground.errors import ModelError
 from lmfst.lm.compiled import compile_layers
 from lmfst.lm.transformers import TransformersLM
 from tests.support.oracle import make_vocab
+from tests.support.tiny import llama
 
-CONFIG = transformers.LlamaConfig(
-    vocab_size=20,
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-)
+CONFIG = llama(20, layers=2)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

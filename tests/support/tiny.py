@@ -27,6 +27,22 @@ def letters() -> list[str]:
     return sorted(ByteLevel.alphabet())
 
 
+def llama(size: int, layers: int = 1) -> Any:
+    """The configuration of a tiny llama model of `size` tokens."""
+    import transformers
+
+    return transformers.LlamaConfig(
+        vocab_size=size,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+
+
 def make_folder(path: Path, *, special: bool = True, **tokenizer: Any) -> Path:
     """A folder with a llama model of 259 tokens. tokenizer: keyword arguments of its tokenizer.
     special: whether `SPECIALS` are special tokens."""
@@ -43,18 +59,7 @@ def make_folder(path: Path, *, special: bool = True, **tokenizer: Any) -> Path:
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=core, **options)
     fast.save_pretrained(path)
     torch.manual_seed(0)
-    model = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=len(vocab),
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
-    )
+    model = transformers.LlamaForCausalLM(llama(len(vocab)))
     model.save_pretrained(path)
     return path
 
