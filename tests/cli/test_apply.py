@@ -14,7 +14,7 @@ import pytest
 
 from lmfst.cli import applying
 from lmfst.fst import EPS, Fst, Symbols, write_openfst
-from tests.cli.test_cli import COMMAND, call, environment
+from tests.support.cli import COMMAND, call, environment
 
 UPPER = {byte: byte - 32 if 97 <= byte <= 122 else byte for byte in range(1, 256)}
 

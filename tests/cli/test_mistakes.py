@@ -13,8 +13,8 @@ from lmfst.ground.errors import FstError, UsageError
 from lmfst.inference.policy import Exact
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
-from tests.inference.test_oracle_openfst import letter_bigram
 from tests.support.oracle import TableLM, make_vocab, random_fst
+from tests.support.tiny import letter_bigram
 from tests.target.test_unknown import bases
 
 

@@ -19,7 +19,7 @@ from lmfst.fst.symbols import BYTES
 from lmfst.fst.utf8 import unusable_labels
 from lmfst.ground.errors import FstError, UsageError
 from lmfst.target.load import load_fst, load_target, shipped_grammars
-from tests.cli.test_cli import ARPA, call
+from tests.support.cli import ARPA, call
 from tests.support.grammars import compile_text as compile_grammar
 from tests.support.grammars import translate
 

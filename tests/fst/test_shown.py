@@ -16,7 +16,7 @@ from lmfst.fst.sequential import Determinised
 from lmfst.fst.shown import escaped, show_bytes, show_output
 from lmfst.ground.errors import FstError
 from lmfst.target.load import fst_target
-from tests.cli.test_cli import call
+from tests.support.cli import call
 
 ARPA = """
 \\data\\

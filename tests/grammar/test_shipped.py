@@ -27,9 +27,11 @@ from lmfst.grammar import compile_file
 from lmfst.ground.errors import InputError
 from lmfst.ground.resources import resource_dir
 from tests.support.paths import SCRIPTS
+from tests.support.words import encoded, kept
 
 GRAMMARS = resource_dir("grammars")
 NAMES = sorted(path.stem for path in GRAMMARS.glob("*.grm"))
+MARKED = [pytest.param(n, marks=pytest.mark.slow) if n == "phones" else n for n in NAMES]
 DNA = {"amino": b"ACGTURYSWKMBDHVNXacgturyswkmbdhvnx"}
 
 ESCAPE = re.compile(rb"\\x([0-9A-Fa-f]{2})|\\(.)|\[([A-Z0-9/]+)\]")
@@ -95,50 +97,6 @@ def words(name: str, text: str, rule: str | None = None) -> list[str]:
     return [unit for unit in units(name, text, rule) if not unit.isspace()]
 
 
-def kept(text: str, tokens: list[str]) -> list[bytes | str]:
-    """What a rule that keeps white space should write for these words of a text."""
-    out: list[bytes | str] = []
-
-    def add(piece: str) -> None:
-        if out and isinstance(out[-1], bytes):
-            out[-1] += encoded(piece)
-        else:
-            out.append(encoded(piece))
-
-    at = 0
-    for token in [*tokens, ""]:
-        begin = at
-        while at < len(text) and text[at].isspace():
-            at += 1
-        space, last = text[begin:at], at == len(text)
-        if begin and space == " " and not last:
-            out.append("SEP")
-        else:
-            if begin and (space or not last):
-                out.append("NOSEP")
-            if space:
-                add(space)
-            if space and not last:
-                out.append("NOSEP")
-        if token:
-            add(token)
-            at += len(source_of(token, text[at : at + len(token)]))
-    assert at == len(text)
-    return out
-
-
-def source_of(token: str, text: str) -> str:
-    """What a word of NLTK was in the text, which it begins; quotation marks change."""
-    if token in ("``", "''"):
-        return '"' if text.startswith('"') else text
-    assert text == token
-    return token
-
-
-def encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
 def as_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
@@ -185,7 +143,7 @@ def test_the_expected_grammars_are_there() -> None:
     assert set(NAMES) == of_words | others
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_examples(name: str) -> None:
     rows = list(examples(name))
     assert len(rows) >= 4
@@ -193,7 +151,7 @@ def test_examples(name: str) -> None:
         assert outputs(name, data, rule) == expected, data
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_main_rule_is_a_total_function(name: str) -> None:
     module = compile_file(GRAMMARS / f"{name}.grm")
     assert module.main_rule() == name.upper().replace("-", "_")

@@ -24,9 +24,9 @@ from lmfst.lm.load import load_lm
 from lmfst.model import TransducedLM
 from lmfst.target.load import Target, load_target, rejected_by, require_total
 from lmfst.vocab import Vocab
-from tests.grammar.test_shipped import encoded, kept
 from tests.support.exact import TOLERANCE, check_bounds, check_everything, some_strings
 from tests.support.oracle import Function, Oracle, TableLM, make_vocab, strings
+from tests.support.words import encoded, kept
 
 MOST_WORD_STATES = 2000
 WORD_TOKENS = [

@@ -25,8 +25,8 @@ from lmfst.lm.backoff import BackoffLM
 from lmfst.lm.load import load_lm
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
-from tests.inference.test_oracle_openfst import letter_bigram
 from tests.support.oracle import TableLM, make_vocab, random_fst
+from tests.support.tiny import letter_bigram
 
 REPLICATES = 2000
 

@@ -21,6 +21,7 @@ from lmfst.lm.ngram import NgramTables
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
 from tests.support.oracle import random_fst
+from tests.support.tiny import letter_bigram
 
 SEEDS = (0, 2, 4, 7, 8)
 """Seeds of FSTs that write at least half a symbol a byte, with bounded lookahead."""
@@ -132,19 +133,6 @@ def test_exact_scores_of_an_arpa_model_have_equal_bounds(tmp_path: Path) -> None
     row = model.score([b"abbaab"])[0].text_row()
     assert row["lower"] == row["upper"] == row["logp"]
     assert row["dropped"] == 0.0
-
-
-def letter_bigram(path: Path, letters: str = "ACGT", seed: int = 5, end: float = 1e-3) -> None:
-    """A random bigram model over letters; end: probability of `</s>` after each."""
-    names = ["<s>", "</s>", *letters]
-    rng = np.random.default_rng(seed)
-    unigrams = {(n,): (-99.0 if n == "<s>" else math.log10(0.2), 0.0) for n in names}
-    bigrams = {}
-    for name in ("<s>", *letters):
-        p = (1 - end) * rng.dirichlet(np.full(len(letters), 3.0))
-        bigrams[name, "</s>"] = (math.log10(end), 0.0)
-        bigrams |= {(name, b): (math.log10(q), 0.0) for b, q in zip(letters, p, strict=True)}
-    write_arpa(NgramTables([unigrams, bigrams]), path)
 
 
 @pytest.mark.parametrize("order", [2, 6])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lmfst.lm.arpa import write_arpa
 from lmfst.lm.ngram import NgramLM, NgramTables
 
 CHATML = (
@@ -132,6 +133,19 @@ def make_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def letter_bigram(path: Path, letters: str = "ACGT", seed: int = 5, end: float = 1e-3) -> None:
+    """A random bigram model over letters; end: probability of `</s>` after each."""
+    names = ["<s>", "</s>", *letters]
+    rng = np.random.default_rng(seed)
+    unigrams = {(n,): (-99.0 if n == "<s>" else math.log10(0.2), 0.0) for n in names}
+    bigrams = {}
+    for name in ("<s>", *letters):
+        p = (1 - end) * rng.dirichlet(np.full(len(letters), 3.0))
+        bigrams[name, "</s>"] = (math.log10(end), 0.0)
+        bigrams |= {(name, b): (math.log10(q), 0.0) for b, q in zip(letters, p, strict=True)}
+    write_arpa(NgramTables([unigrams, bigrams]), path)
 
 
 def normalised(tables: NgramTables) -> NgramTables:

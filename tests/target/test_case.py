@@ -18,8 +18,8 @@ from lmfst.inference.sampling import Sample
 from lmfst.model import TransducedLM
 from lmfst.target.case import Case
 from lmfst.target.load import fst_target
-from tests.inference.test_oracle_openfst import letter_bigram
 from tests.support.oracle import TableLM, make_vocab
+from tests.support.tiny import letter_bigram
 from tests.target.test_unknown import bases, document, scored, target
 
 

@@ -24,8 +24,8 @@ from lmfst.io import Document
 from lmfst.model import TransducedLM, Unknown
 from lmfst.scored.records import Scored
 from lmfst.target.load import Target, fst_target, load_target
-from tests.inference.test_oracle_openfst import letter_bigram
 from tests.support.oracle import Oracle, TableLM, fst_function, make_vocab, random_fst
+from tests.support.tiny import letter_bigram
 
 RESIDUES = IUPACData.protein_letters
 SETS = {"X": RESIDUES, "B": "DN", "Z": "EQ", "J": "IL"}
