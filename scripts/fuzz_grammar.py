@@ -30,7 +30,7 @@ from lmfst.grammar import compile_file, parse
 from lmfst.ground.errors import LmfstError
 
 ROOT = Path(__file__).resolve().parent.parent
-CORPUS = ROOT / "tests" / "grammar_data"
+CORPUS = ROOT / "tests" / "data" / "grammar"
 STATEMENT_SECONDS = 4.0
 ROUND_SECONDS = 60.0
 MEMORY = 1 << 30

@@ -5,7 +5,7 @@
 The sources are the text files there. The tools are those of Debian's package libfst-tools; the
 files that come with the project were written by its version 1.7.9. FOLDER is where they are
 written, by default beside their sources. The files let the tests read what the tools write where
-these aren't installed (see tests/test_fst_interop.py).
+these aren't installed (see tests/fst/test_interop.py).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@ hypothesis examples."""
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import settings
@@ -17,3 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # A shared machine makes single examples slow now and then; that is no failure.
 settings.register_profile("lmfst", deadline=None, print_blob=True)
 settings.load_profile("lmfst")
+
+# Libraries hold hundreds of thousands of objects that stay to the end, and are looked through in
+# vain whenever garbage is collected.
+gc.set_threshold(100_000, 20, 100)
