@@ -13,7 +13,7 @@ from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.target import Target, load_target
 from lmfst.target.units import Units
 from lmfst.testing import LawError, check_lm, check_target
-from tests.oracle import TableLM, make_vocab
+from tests.support.oracle import TableLM, make_vocab
 
 
 def table(merges: bool) -> TableLM:

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import pytest
 
-from lmfst.cli import applying
 from lmfst.fst import EPS, Fst, Symbols, write_openfst
+from lmfst.target import relation
 from tests.support.cli import COMMAND, call, environment
 
 UPPER = {byte: byte - 32 if 97 <= byte <= 122 else byte for byte in range(1, 256)}
@@ -154,8 +154,8 @@ def test_documents_that_take_too_much_are_rejected_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Listing stops at a limit of steps, which is the affair of one document."""
-    least = partial(applying.apply_all, max_steps=50_000)
-    monkeypatch.setattr(applying, "apply_all", least)
+    least = partial(relation.apply_all, max_steps=50_000)
+    monkeypatch.setattr(relation, "apply_all", least)
     arcs = [(0, 97, out, 0) for out in (120, 121)] + [(0, 98, 98, 0)]
     write_openfst(Fst.from_arcs(arcs, 0, [0]), tmp_path / "many.fst")
     data = b"a" * 40 + b"\nb\n"
