@@ -108,7 +108,7 @@ def test_levels_and_what_they_go_with() -> None:
     lm = TableLM(make_vocab([b"a", b"b"]), order=2, depth=6, seed=0, merges=True)
     model = TransducedLM(lm, load_target("bytes"), Exact())
     records = model.score(["ab", "b", "a"])
-    rows = [row for rows in Levels("text", versus="2").rows(records) for row in rows]
+    rows = [row for rows, _ in Levels("text", versus="2").rows(records) for row in rows]
     assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert [row["versus"] for row in rows] == ["2"] * 3
     for row, record in zip(rows, records, strict=True):
