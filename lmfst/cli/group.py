@@ -99,7 +99,11 @@ def main() -> None:
         code = _flushed(code)
     except KeyboardInterrupt:
         _flushed(code)
-    sys.exit(stops.code or code)  # type: ignore[arg-type]
+    if stops.code:
+        # Nothing is left to put away, and the signal that ends a hanging process would end this
+        # one under its own number while the interpreter takes itself apart.
+        os._exit(stops.code)
+    sys.exit(code)  # type: ignore[arg-type]
 
 
 def _flushed(code: object) -> object:
