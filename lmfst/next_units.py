@@ -60,12 +60,15 @@ def following(
             raise UsageError(
                 "there is no end of units of several symbols", hint="say how many: --top N"
             )
-        return separated_units(model, y, top=top, warn=warn)
+        found = separated_units(model, y, top=top, warn=warn)
+        # Sums of what is rounded may be above 1 in the last digit.
+        return [(name, min(0.0, logp)) for name, logp in found]
     symbols, logp = model.next_symbols(y)
     order = np.argsort(-logp, kind="stable")[: top or None]
     text = model.target.units.text
     return [
-        (END_NAME if symbols[i] == END else text([int(symbols[i])]), float(logp[i])) for i in order
+        (END_NAME if symbols[i] == END else text([int(symbols[i])]), min(0.0, float(logp[i])))
+        for i in order
     ]
 
 
