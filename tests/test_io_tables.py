@@ -86,6 +86,11 @@ def test_columns_by_name_and_by_default(tmp_path: Path) -> None:
         ('text,b\n1,2\n"open,2\n3,4\n', {}, "x.csv:3: a quote that opens a field in this row"),
         ('text,b\n1,2\n"a"b,2\n', {}, "x.csv:3: expected CSV"),
         ("text,b\n1,a\rb\n", {}, r"x.csv:2: a carriage return"),
+        ("sep=,\ntext,b\n1,2\n", {}, r"x.csv:1: .* tells Excel the separator[^$]*delete this"),
+        ("sep=;\ntext;b\n1;2\n", {}, r"x.csv:1: .* tells Excel the separator"),
+        ("id, text\n1,2\n", {}, r"'id', ' text'\n.*rename the column ' text', or name one"),
+        ("id,Text\n1,2\n", {}, r"'id', 'Text'\n.*rename the column 'Text', or name one"),
+        ("text,b\n1,2\n".encode("utf-16-le"), {}, "x.csv:1: .*NUL bytes.*UTF-16\n.*iconv"),
         ("\ufefftext,b\n1,2\n".encode("utf-16-le"), {}, "byte-order mark of UTF-16"),
     ],
 )
@@ -169,6 +174,46 @@ def test_keys_of_json_lines(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(InputError, match='string or an integer under "x", found list'):
         read(path, text_column="s", id_column="x")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": null}', 'a string under "text", found null\n'),
+        ('{"texts": "a"}', 'a string under "text", found none\n'),
+        ('{"text": 0.5}', 'a string under "text", found float\n'),
+        ('{"id": null, "text": "a"}', 'under "id", found null'),
+        ('{"text": "a", "text": "b"}', "found the key 'text' twice"),
+        ('{"text": "a", "x": {"b": 1, "b": 2}}', "found the key 'b' twice"),
+    ],
+)
+def test_bad_keys_of_json_lines(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(made(tmp_path, line, "x.jsonl"))
+
+
+def test_numbers_of_json_keep_their_digits(tmp_path: Path) -> None:
+    numbers = '"a": 1e400, "b": [0.10, -1E-7], "c": {"d": 3.14159265358979323846}'
+    path = made(tmp_path, f'{{"text": "x", {numbers}}}\n', "x.jsonl")
+    ((document,), warnings) = read(path)
+    assert warnings == [] and document.extra["b"] == [0.1, -1e-7]
+    for fmt, expected in [
+        ("jsonl", f'{{"id": 1, {numbers}}}\n'),
+        ("tsv", 'id\ta\tb\tc\n1\t1e400\t[0.10, -1E-7]\t{"d": 3.14159265358979323846}\n'),
+    ]:
+        with open_rows(str(tmp_path / "out"), cast(Any, fmt), ["id"]) as rows:
+            rows.write({"id": 1}, document.extra)
+        assert (tmp_path / "out").read_text() == expected
+    ((document,), warnings) = read(made(tmp_path, '{"text": "x", "a": NaN}', "x.jsonl"))
+    assert warnings == ["x.jsonl:1: NaN is no number of JSON; it is passed on as a text"]
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    packed = gzip.compress(b"text,n\na,1\n")
+    found, warnings = read(made(tmp_path, packed, "X.CSV.GZ"))
+    assert [(d.text, d.form) for d in found] == [(b"a", "csv")] and warnings == []
+    with pytest.raises(InputError, match="complete gzip data"):
+        read(made(tmp_path, b"text,n\na,1\n", "X.CSV.GZ"))
 
 
 def test_columns_where_there_are_none(tmp_path: Path) -> None:

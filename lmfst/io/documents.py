@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Literal, NoReturn, cast
 
 from lmfst.errors import InputError, UsageError
 from lmfst.io import tables
+from lmfst.io.json_text import loads
 from lmfst.io.lines import ended, likeness, numbered
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def read_documents(
     without a text, bad tables and bad FASTA.
     """
     if doc == "auto":
-        doc = _by_suffix(path.removesuffix(".gz").lower())
+        doc = _by_suffix(path.lower().removesuffix(".gz"))
     if doc not in _READERS:
         known = f"auto, {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]}"
         raise UsageError(f"expected doc to be {known}, found {doc!r}")
@@ -169,7 +170,7 @@ def _file(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterat
 def _jsonl(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
     for number, line in ended(numbered(stream, name, warn), name, warn, is_text=False):
         if line.strip():
-            yield _from_json(line, number, f"{name}:{number}", columns)
+            yield _from_json(line, number, f"{name}:{number}", columns, warn)
 
 
 def _csv(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
@@ -223,7 +224,7 @@ _READERS: dict[str, _Reader] = {
 }
 
 
-def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Document:
+def _from_json(line: bytes, number: int, origin: str, columns: _Columns, warn: Warn) -> Document:
     text_key = tables.TEXT if columns.text is None else columns.text
     id_key = tables.ID if columns.id is None else columns.id
 
@@ -234,9 +235,12 @@ def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Docu
             hint=hint or f"every line is an object such as {usual}",
         )
 
+    def constant(name: str) -> None:
+        warn(f"{origin}: {name} is no number of JSON; it is passed on as a text")
+
     try:
         # Decoded here, because json would guess at UTF-16 and UTF-32.
-        record = json.loads(line.decode("utf-8"))
+        record = loads(line.decode("utf-8"), constant)
     except UnicodeDecodeError as error:
         fail("UTF-8", f"the byte 0x{line[error.start]:02x} at column {error.start + 1}")
     except json.JSONDecodeError as error:
@@ -250,12 +254,11 @@ def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Docu
         keys = ", ".join(map(repr, record)) or "none"
         fail(
             f'a string under "{text_key}"',
-            "none" if text is None else type(text).__name__,
+            _kind(record, text_key),
             f"the keys are {keys}: name the one of the text with --text-column",
         )
     if not isinstance(key, str | int) or isinstance(key, bool):
-        found = "none" if key is None else type(key).__name__
-        fail(f'a string or an integer under "{id_key}"', found)
+        fail(f'a string or an integer under "{id_key}"', _kind(record, id_key))
     extra = {name: value for name, value in record.items() if name not in (text_key, id_key)}
     try:
         return Document(
@@ -263,6 +266,16 @@ def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Docu
         )
     except UnicodeEncodeError as error:
         fail("text that UTF-8 can encode", f"the lone surrogate {text[error.start]!a}")
+
+
+def _kind(record: Mapping[str, object], key: str) -> str:
+    """What is under a key, for messages."""
+    if key not in record:
+        return "none"
+    value = record[key]
+    return (
+        "null" if value is None else "float" if isinstance(value, float) else type(value).__name__
+    )
 
 
 @contextmanager
@@ -281,7 +294,7 @@ def _open(path: str) -> Iterator[IO[bytes]]:
             f"{path}: expected a readable file: {reason}", hint="- is the standard input"
         ) from None
     with raw:
-        yield _unpacked(raw, must_be_gzip=path.endswith(".gz"))
+        yield _unpacked(raw, must_be_gzip=path.lower().endswith(".gz"))
 
 
 def _unpacked(raw: io.BufferedReader, must_be_gzip: bool) -> IO[bytes]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from lmfst.errors import InputError, UsageError
 from lmfst.io.documents import Document, Form
+from lmfst.io.json_text import dumps
 from lmfst.io.rows import ESCAPES, exact, names_beside
 from lmfst.io.stdout import Stdout
 from lmfst.io.tables import shown
@@ -147,7 +147,7 @@ class OutputWriter:
             weight = None if output is None else output.weight
             found[WEIGHT] = None if weight is None else exact(_single(weight))
         # Lone surrogates in other keys came as escapes, and go as such.
-        line = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        line = dumps(found)
         self._out.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def _record(self, document: Document, text: bytes) -> None:
