@@ -180,6 +180,7 @@ def test_rejected_lines_keep_their_place(upper: Path) -> None:
     ]
     assert said[2:] == ["lmfst: error: 2 of 5 documents have no output"]
     assert done.err.count("hint: extend the transducer") == 1
+    assert "with the first byte of" in said[0] and "with the first 2 bytes of" in said[1]
     quiet = call("apply", "--to", upper, "--quiet", input=b"a\nq\n\nbq\nc\n")
     assert (quiet.out, quiet.err) == (done.out, done.err)
     strict = call("apply", "--to", upper, "--strict", input=b"a\nq\nc\n")

@@ -284,6 +284,9 @@ def test_mixed_line_ends_in_fasta(tmp_path: Path) -> None:
         (b"item\ttext\n1\ta\n", "--doc tsv --text-column NAME"),
         (b'{"text": "a"}\n{"text": "b"}\n', "--doc jsonl"),
         (b">sp|P01308\nMALWMRLLPL\n", "--doc fasta"),
+        (b"id, text, x\n1, a, b\n", "(id, text, x); if it is one, use --doc csv"),
+        (b"What is your name?,Age\nBob,20\n", "(What is your name?, Age); if it is one, use"),
+        (b"id|text\n1|a\n", "save it with commas and use --doc csv"),
     ],
 )
 def test_lines_that_look_like_something_else(tmp_path: Path, data: bytes, option: str) -> None:
@@ -300,6 +303,10 @@ def test_lines_that_look_like_something_else(tmp_path: Path, data: bytes, option
         (b"id,text\n", b"and then some prose\n"),
         (b"Hello.\n", b"World.\n"),
         (b"a,a\n", b"b,c\n"),
+        (b"Hallo,Welt\n", b"Ich bin hier, aber du nicht\n"),
+        (b">Hello\n", b"World\n"),
+        (b"apples, pears\n", b"milk, eggs\n"),
+        (b"yes|no\n", b"maybe|so\n"),
         (b"> quoted mail\n", b"> of two lines\n"),
         (b"\xff,b\n", b"1,2\n"),
         (b"{brackets}\n", b"{and more}\n"),
@@ -307,6 +314,32 @@ def test_lines_that_look_like_something_else(tmp_path: Path, data: bytes, option
 )
 def test_lines_that_are_prose(first: bytes, second: bytes) -> None:
     assert likeness(first, second) == ""
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"text": "a"}\n{"text": "b"}\n', b"id,text\n1,a\n", b">one\nACGT\n"]
+)
+def test_a_likeness_is_said_before_the_first_line_is_worked_on(tmp_path: Path, data: bytes) -> None:
+    path, said = made(tmp_path, data, "x.txt"), list[str]()
+    lines = read_documents(str(path), warn=said.append)
+    assert next(lines).text == data.split(b"\n")[0] and "looks like" in said[0]
+    assert [d.origin for d in lines] == [f"{path}:2"] and len(said) == 1
+    (alone,), said = read(made(tmp_path, b"id,text\n", "x.txt"))
+    assert alone.text == b"id,text" and said == []
+
+
+def test_a_pipe_is_not_held_back_by_a_line_like_a_header() -> None:
+    code = (
+        "from lmfst.io import read_documents\n"
+        "for d in read_documents('-'):\n    print(d.id, flush=True)"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as process:
+        source, rows = cast(Any, process.stdin), cast(Any, process.stdout)
+        source.write(b"id,text\n")
+        source.flush()
+        assert rows.readline() == b"1\n"  # a line that is held back would hang here
+        source.close()
 
 
 # --- beside rows -----------------------------------------------------------------------------

@@ -13,18 +13,21 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import stat
 import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, TYPE_CHECKING, Literal, NoReturn, cast
 
 from lmfst.errors import InputError, UsageError
 from lmfst.io import tables
 from lmfst.io.json_text import loads
-from lmfst.io.lines import ended, likeness, numbered
+from lmfst.io.lines import ended, likeness, numbered, suspect
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -113,7 +116,10 @@ def read_documents(
             f"document is a {doc}",
             hint="add --doc csv, tsv or jsonl",
         )
-    return _read(path, _READERS[doc], columns, warn)
+    reader = _READERS[doc]
+    if doc == "line" and _is_regular(path):
+        reader = partial(_lines, ahead=True)
+    return _read(path, reader, columns, warn)
 
 
 def _by_suffix(path: str) -> Form:
@@ -144,14 +150,13 @@ def _read(path: str, reader: _Reader, columns: _Columns, warn: Warn) -> Iterator
         warn(f"{name}: {what}; there are no documents in it")
 
 
-def _lines(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
+def _lines(
+    stream: IO[bytes], name: str, columns: _Columns, warn: Warn, *, ahead: bool = False
+) -> Iterator[Document]:
+    """ahead: whether to look at the second line first where the first one is suspect."""
     warned = False
-    first = b""
-    for number, line in ended(numbered(stream, name, warn), name, warn, is_text=True):
-        if number == 1:
-            first = line
-        elif number == 2 and (what := likeness(first, line)):
-            warn(f"{name}:1: this line is read as text, and looks like {what}")
+    lines = ended(numbered(stream, name, warn), name, warn, is_text=True)
+    for number, line in _judged(lines, name, warn, ahead):
         text = line.removesuffix(b"\n")
         if text.endswith(b"\r") and len(text) < len(line):
             text = text[:-1]
@@ -159,6 +164,35 @@ def _lines(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Itera
                 warn(f"{name}:{number}: CRLF line ends; the CR is not taken as text")
                 warned = True
         yield Document(str(number), text, f"{name}:{number}")
+
+
+def _judged(
+    lines: Iterator[tuple[int, bytes]], name: str, warn: Warn, ahead: bool
+) -> Iterator[tuple[int, bytes]]:
+    """The lines, with a warning if the first two look like something else."""
+    first, what = b"", ""
+    held: list[tuple[int, bytes]] = []
+    for number, line in lines:
+        if number <= 2 and not what:
+            first = first or line
+            what = likeness(first, line if number == 2 else b"")
+            if what:
+                warn(f"{name}:1: this line is read as text, and looks like {what}")
+            elif ahead and number == 1 and suspect(line):
+                held.append((number, line))
+                continue
+        yield from held
+        held.clear()
+        yield number, line
+    yield from held
+
+
+def _is_regular(path: str) -> bool:
+    """Whether all of a file is there, so that reading on never waits."""
+    with suppress(OSError, ValueError, AttributeError):
+        found = os.fstat(sys.stdin.fileno()) if path == STDIN else os.stat(path)
+        return stat.S_ISREG(found.st_mode)
+    return False
 
 
 def _file(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
