@@ -92,8 +92,9 @@ def emitted(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:
     data = as_bytes(text)
     _, out, read = emit(model.target.machine, data)
     if read < len(data):
+        start = "first byte" if read == 0 else f"first {read + 1} bytes"
         raise InputError(
-            f"{model.target.name} accepts no string that begins with the first {read + 1} bytes "
+            f"{model.target.name} accepts no string that begins with the {start} "
             f"of the prefix (byte {data[read]:#04x} at offset {read})"
         )
     return tuple(out)

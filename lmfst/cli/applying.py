@@ -13,7 +13,7 @@ from lmfst.cli.reading import Reading, documents
 from lmfst.cli.terminal import Terminal
 from lmfst.errors import BudgetError, InputError, LmfstError, UsageError
 from lmfst.fst import Fst, apply_all
-from lmfst.fst.best import BestPaths, pair_weight
+from lmfst.fst.best import BestPaths, PairWeights
 from lmfst.fst.preimages import preimages
 from lmfst.fst.shown import show_bytes
 from lmfst.io import Document, Output, OutputWriter
@@ -126,15 +126,16 @@ def _relation(
     if choice.best:
         paths = BestPaths(fst, inverse=choice.invert)
         return lambda document: [_best(fst, paths, document, choice.invert)], weighted
+    pairs = PairWeights(fst) if weighted else None
     if choice.invert:
-        return lambda document: _preimages(fst, document, choice), weighted
-    return lambda document: _images(fst, document, choice.limit), weighted
+        return lambda document: _preimages(fst, pairs, document, choice), weighted
+    return lambda document: _images(fst, pairs, document, choice.limit), weighted
 
 
-def _images(fst: Fst, document: Document, limit: int) -> list[Output]:
+def _images(fst: Fst, pairs: PairWeights | None, document: Document, limit: int) -> list[Output]:
     """All outputs of a document."""
     return [
-        Output(target_text(out, fst.symbols), _weight(fst, document.text, out))
+        Output(target_text(out, fst.symbols), _weight(pairs, document.text, out))
         for out in apply_all(fst, document.text, limit)
     ]
 
@@ -153,13 +154,15 @@ def _best(fst: Fst, paths: BestPaths, document: Document, invert: bool) -> Outpu
     return Output(bytes(found.written) if invert else target_text(found.written, fst.symbols))
 
 
-def _preimages(fst: Fst, document: Document, choice: Choice) -> list[Output]:
+def _preimages(
+    fst: Fst, pairs: PairWeights | None, document: Document, choice: Choice
+) -> list[Output]:
     """The inputs that give a document; InputError unless every one is asked for if there isn't
     exactly one."""
     target = parse_target_text(document.text, fst.symbols)
     found = list(islice(preimages(fst, target), choice.limit if choice.every else 2))
     if choice.every or len(found) == 1:
-        return [Output(text, _weight(fst, text, target)) for text in found]
+        return [Output(text, _weight(pairs, text, target)) for text in found]
     if not found:
         raise InputError("no input of the transducer gives this output")
     raise InputError(
@@ -169,6 +172,6 @@ def _preimages(fst: Fst, document: Document, choice: Choice) -> list[Output]:
     )
 
 
-def _weight(fst: Fst, text: bytes, output: Sequence[int]) -> float | None:
+def _weight(pairs: PairWeights | None, text: bytes, output: Sequence[int]) -> float | None:
     """The weight of a pair; None where there are no weights."""
-    return None if fst.weight is None else pair_weight(fst, text, output)
+    return None if pairs is None else pairs.of(text, output)

@@ -90,7 +90,7 @@ def compile_text_fst(
     obj = compile_text(data, name, acceptor=acceptor, warn=terminal.warn, **tables)
     name_labels(obj, mode)
     try:
-        from_openfst(obj, name=output, warn=terminal.warn)
+        from_openfst(obj, name=output, weights=True, warn=terminal.warn)
     except FstError as error:
         terminal.warn(f"lmfst can't use this FST: {error.message}")
     _write(output, obj.write_to_string())

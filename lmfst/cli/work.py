@@ -206,7 +206,7 @@ def convert(
             unknown=cast(Any, unknown),
             tally=tally,
         )
-        for rows, extra in levels.rows(_counted(found, progress)):
+        for rows, extra in levels.rows(_counted(found, progress), terminal.warn):
             for row in rows:
                 writer.write(row, extra)
             writer.flush()

@@ -30,7 +30,7 @@ from lmfst.fst.tables import (
     Table,
     read_table,
 )
-from lmfst.fst.utf8 import show_labels, unusable_labels
+from lmfst.fst.utf8 import doubts, show_doubts, unusable_labels
 
 Warn = Callable[[str], None]
 Mode = Literal["auto", "byte", "utf8"]
@@ -150,12 +150,11 @@ def _judge_guess(fst: Fst, raw: _Raw, inputs: _Side, outputs: _Side, name: str, 
     """Warn where the labels of a side without a table look like what they weren't read as."""
     bytes_in = inputs.guessed and inputs.kind == "bytes"
     bytes_out = outputs.guessed and outputs.kind == "bytes"
-    found = unusable_labels(fst, inputs=bytes_in, outputs=bytes_out)
+    found = show_doubts(doubts(fst, inputs=bytes_in, outputs=bytes_out))
     if found:
         warn(
-            f"{name}: read as bytes, since no label is above 256, but no UTF-8 text goes with its "
-            f"labels {show_labels(found)}; if its labels are code points, give --input-mode utf8, "
-            "and if they are bytes, --input-mode byte"
+            f"{name}: read as bytes, since no label is above 256, but {found}; if its labels are "
+            "code points, give --input-mode utf8, and if they are bytes, --input-mode byte"
         )
     elif inputs.guessed and inputs.kind == "unicode" and not _above(raw.arcs, 1, inputs.names):
         # Nothing but the outputs says that the inputs are code points; a copied one says it, too.

@@ -171,15 +171,15 @@ def _are_code_points(
         return True
     if all(plain) and any(128 <= label < NUL for label in labels):
         from lmfst.fst.openfst import from_openfst
-        from lmfst.fst.utf8 import show_labels, unusable_labels
+        from lmfst.fst.utf8 import doubts, show_doubts
 
         symbols = dict.fromkeys(labels, "symbol")
         read = from_openfst(fst, name=what, mode="byte", names=symbols, warn=lambda message: None)
-        found = unusable_labels(read)
+        found = show_doubts(doubts(read))
         if found:
             warn(
-                f"{what}: read as bytes, but no UTF-8 text goes with its labels "
-                f"{show_labels(found)}; if they are code points, give it symbol tables that say so "
+                f"{what}: read as bytes, but {found}; if its labels are code points, give it "
+                "symbol tables that say so "
                 "(`lmfst compile --input-mode utf8` of its text does)"
             )
     return False
