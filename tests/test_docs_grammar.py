@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmfst.fst import apply_all
-from lmfst.fst.best import pair_weight
+from lmfst.fst.best import PairWeights
 from lmfst.grammar import CompiledModule, compile_file
 from lmfst.grammar.builtins import BUILTINS
 from lmfst.target.units import target_text
@@ -73,7 +73,7 @@ def test_every_grammar_of_the_reference_does_what_is_shown(compiled: CompiledMod
             found = [
                 (
                     target_text(output, fst.symbols).decode(),
-                    None if fst.weight is None else pair_weight(fst, data, output),
+                    None if fst.weight is None else PairWeights(fst).of(data, output),
                 )
                 for output in apply_all(fst, data)
             ]

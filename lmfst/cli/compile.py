@@ -129,7 +129,7 @@ def _compile_text(
     )
     name_labels(obj, mode)
     try:
-        from_openfst(obj, name=output, warn=terminal.warn)
+        from_openfst(obj, name=output, weights=True, warn=terminal.warn)
     except FstError as error:
         terminal.warn(f"lmfst can't use this FST: {error.message}")
     write_file(output, obj.write_to_string())

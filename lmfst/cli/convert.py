@@ -133,7 +133,7 @@ def convert(
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
         read = progress.reading(documents(paths, reading, terminal))
         found = lm.score_documents(read, given=given, batch=batch, unknown=unknown, tally=tally)
-        for some, extra in levels.rows(_counted(found, progress)):
+        for some, extra in levels.rows(_counted(found, progress), terminal.warn):
             for row in some:
                 writer.write(row, extra)
             writer.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,14 @@ def context_tokens(given: str | int) -> int:
     try:
         return int(given)
     except ValueError:
+        number = False
+        with suppress(ValueError):
+            number = math.isfinite(float(given))
+        if number:
+            raise typer.BadParameter(
+                f"{given!r} is no whole number: --context is how many of its last tokens the model "
+                "reads"
+            ) from None
         raise typer.BadParameter(
             f"{given!r} is no whole number: --context is how many of its last tokens the model "
             "reads, not a text. To score a text after another one, write the two as one document: "

@@ -1,4 +1,4 @@
-"""Messages on stderr: plain lines in a pipe, coloured on a terminal, none with --quiet."""
+"""Messages on stderr: plain lines in a pipe, coloured on a terminal, only errors with --quiet."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Terminal:
             self._line("warning: ", message, "yellow")
 
     def reject(self, message: str) -> None:
-        """Say why a document has no result. However many there are, none is kept in mind."""
-        if not self.quiet:
-            self._line("rejected: ", message, "yellow")
+        """Say why a document has no result: an error, so with --quiet, too. However many there are,
+        none is kept in mind."""
+        self._line("rejected: ", message, "yellow")
 
     def note(self, message: str) -> None:
         if not self.quiet:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from lmfst.fst.core import EPS, Fst
 from lmfst.ground.errors import BudgetError
 
@@ -51,6 +53,7 @@ def apply_all(
     return found[:limit]
 
 
+@lru_cache(maxsize=1)
 def _arcs_by_state(fst: Fst) -> list[list[tuple[int, int, int]]]:
     """(input, output, target) of the arcs of each state."""
     bounds = fst.arc_ptr.tolist()
@@ -60,12 +63,7 @@ def _arcs_by_state(fst: Fst) -> list[list[tuple[int, int, int]]]:
 
 def _viable(fst: Fst, data: bytes) -> list[set[int]]:
     """For each position 0..len(data): the states from which the rest of `data` is accepted."""
-    reading: dict[int, list[tuple[int, int]]] = {}
-    for src, ilabel, _, dst in fst.arcs():
-        reading.setdefault(ilabel, []).append((src, dst))
-    silent: dict[int, list[int]] = {}
-    for src, dst in reading.get(EPS, []):
-        silent.setdefault(dst, []).append(src)
+    reading, silent = _reading(fst)
 
     def closed(states: set[int]) -> set[int]:
         stack = list(states)
@@ -80,3 +78,16 @@ def _viable(fst: Fst, data: bytes) -> list[set[int]]:
     for byte in reversed(data):
         viable.append(closed({src for src, dst in reading.get(byte, []) if dst in viable[-1]}))
     return viable[::-1]
+
+
+@lru_cache(maxsize=1)
+def _reading(fst: Fst) -> tuple[dict[int, list[tuple[int, int]]], dict[int, list[int]]]:
+    """(source, target) of the arcs that read each input, and the sources of those that read nothing
+    by their targets."""
+    reading: dict[int, list[tuple[int, int]]] = {}
+    for src, ilabel, _, dst in fst.arcs():
+        reading.setdefault(ilabel, []).append((src, dst))
+    silent: dict[int, list[int]] = {}
+    for src, dst in reading.get(EPS, []):
+        silent.setdefault(dst, []).append(src)
+    return reading, silent

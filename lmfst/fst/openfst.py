@@ -21,7 +21,7 @@ from lmfst.fst.objects import ARC_TYPES, Raw, unweighted
 from lmfst.fst.relabel import relabelled
 from lmfst.fst.sides import Side, has_above, sides_of
 from lmfst.fst.tables import BOUNDARIES, LAST_CODE_POINT, NUL_LABEL
-from lmfst.fst.utf8 import show_labels, unusable_labels
+from lmfst.fst.utf8 import doubts, show_doubts, unusable_labels
 from lmfst.ground.announce import warn_default
 from lmfst.ground.errors import FstError
 from lmfst.ground.types import InputMode, Warn
@@ -78,12 +78,11 @@ def _judge_guess(fst: Fst, raw: Raw, inputs: Side, outputs: Side, name: str, war
     """Warn where the labels of a side without a table look like what they weren't read as."""
     bytes_in = inputs.guessed and inputs.kind == "bytes"
     bytes_out = outputs.guessed and outputs.kind == "bytes"
-    found = unusable_labels(fst, inputs=bytes_in, outputs=bytes_out)
+    found = show_doubts(doubts(fst, inputs=bytes_in, outputs=bytes_out))
     if found:
         warn(
-            f"{name}: read as bytes, since no label is above 256, but no UTF-8 text goes with its "
-            f"labels {show_labels(found)}; if its labels are code points, give --input-mode utf8, "
-            "and if they are bytes, --input-mode byte"
+            f"{name}: read as bytes, since no label is above 256, but {found}; if its labels are "
+            "code points, give --input-mode utf8, and if they are bytes, --input-mode byte"
         )
     elif inputs.guessed and inputs.kind == "unicode" and not has_above(raw.arcs, 1, inputs.names):
         # Nothing but the outputs says that the inputs are code points; a copied one says it, too.

@@ -80,8 +80,9 @@ def run(machine: Sequential, data: bytes) -> Output:
         nul = data[read] == 0
         shown = "the byte NUL" if nul else f"byte {data[read]:#04x}"
         reads = "read NUL (label 256, as label 0 is epsilon)" if nul else "accept this input"
+        start = "first byte" if read == 0 else f"first {read + 1} bytes"
         raise InputError(
-            f"the transducer accepts no string that begins with the first {read + 1} bytes of "
+            f"the transducer accepts no string that begins with the {start} of "
             f"the text ({shown} at offset {read})",
             hint=f"extend the transducer to {reads}, or remove it from the text",
         )

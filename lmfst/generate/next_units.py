@@ -60,12 +60,15 @@ def following(
             raise UsageError(
                 "there is no end of units of several symbols", hint="say how many: --top N"
             )
-        return separated_units(model, y, top=top, warn=warn)
+        found = separated_units(model, y, top=top, warn=warn)
+        # Sums of what is rounded may be above 1 in the last digit.
+        return [(name, min(0.0, logp)) for name, logp in found]
     symbols, logp = model.next_symbols(y)
     order = np.argsort(-logp, kind="stable")[: top or None]
     text = model.target.units.text
     return [
-        (END_NAME if symbols[i] == END else text([int(symbols[i])]), float(logp[i])) for i in order
+        (END_NAME if symbols[i] == END else text([int(symbols[i])]), min(0.0, float(logp[i])))
+        for i in order
     ]
 
 
@@ -89,8 +92,9 @@ def emitted(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:
     data = as_bytes(text)
     _, out, read = emit(model.target.machine, data)
     if read < len(data):
+        start = "first byte" if read == 0 else f"first {read + 1} bytes"
         raise InputError(
-            f"{model.target.name} accepts no string that begins with the first {read + 1} bytes "
+            f"{model.target.name} accepts no string that begins with the {start} "
             f"of the prefix (byte {data[read]:#04x} at offset {read})"
         )
     return tuple(out)

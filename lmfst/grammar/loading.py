@@ -17,7 +17,7 @@ from lmfst.fst.archive import SYMBOLS_KEY
 from lmfst.fst.layout import check_archive
 from lmfst.fst.plain import plain_text
 from lmfst.fst.tables import BOUNDARIES, FIRST_GENERATED, NUL_LABEL, read_table
-from lmfst.fst.utf8 import show_labels, unusable_labels
+from lmfst.fst.utf8 import doubts, show_doubts
 from lmfst.grammar.labels import MAX_LABEL, Labels, used_labels
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.values import ASCII, BYTE, GENERATED, UTF8, Alphabets, Table, Value
@@ -171,11 +171,11 @@ def _are_code_points(
     if all(plain) and any(128 <= label < NUL_LABEL for label in labels):
         symbols = dict.fromkeys(labels, "symbol")
         read = from_openfst(fst, name=what, mode="byte", names=symbols, warn=lambda message: None)
-        found = unusable_labels(read)
+        found = show_doubts(doubts(read))
         if found:
             warn(
-                f"{what}: read as bytes, but no UTF-8 text goes with its labels "
-                f"{show_labels(found)}; if they are code points, give it symbol tables that say so "
+                f"{what}: read as bytes, but {found}; if its labels are code points, give it "
+                "symbol tables that say so "
                 "(`lmfst compile --input-mode utf8` of its text does)"
             )
     return False

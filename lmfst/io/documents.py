@@ -13,12 +13,15 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import stat
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 from lmfst.ground.document import Document, Form
@@ -26,7 +29,8 @@ from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import DocMode, Warn
 from lmfst.io import tables
 from lmfst.io.fasta import records
-from lmfst.io.lines import ended, likeness, numbered
+from lmfst.io.json_text import loads
+from lmfst.io.lines import ended, likeness, numbered, suspect
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -82,7 +86,7 @@ def read_documents(
     without a text, bad tables and bad FASTA.
     """
     if doc == "auto":
-        doc = _by_suffix(path.removesuffix(".gz").lower())
+        doc = _by_suffix(path.lower().removesuffix(".gz"))
     if doc not in _READERS:
         known = f"auto, {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]}"
         raise UsageError(f"expected doc to be {known}, found {doc!r}")
@@ -93,7 +97,10 @@ def read_documents(
             f"document is a {doc}",
             hint="add --doc csv, tsv or jsonl",
         )
-    return _read(path, _READERS[doc], columns, warn)
+    reader = _READERS[doc]
+    if doc == "line" and _is_regular(path):
+        reader = partial(_lines, ahead=True)
+    return _read(path, reader, columns, warn)
 
 
 def _by_suffix(path: str) -> Form:
@@ -124,14 +131,13 @@ def _read(path: str, reader: _Reader, columns: _Columns, warn: Warn) -> Iterator
         warn(f"{name}: {what}; there are no documents in it")
 
 
-def _lines(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
+def _lines(
+    stream: IO[bytes], name: str, columns: _Columns, warn: Warn, *, ahead: bool = False
+) -> Iterator[Document]:
+    """ahead: whether to look at the second line first where the first one is suspect."""
     warned = False
-    first = b""
-    for number, line in ended(numbered(stream, name, warn), name, warn, is_text=True):
-        if number == 1:
-            first = line
-        elif number == 2 and (what := likeness(first, line)):
-            warn(f"{name}:1: this line is read as text, and looks like {what}")
+    lines = ended(numbered(stream, name, warn), name, warn, is_text=True)
+    for number, line in _judged(lines, name, warn, ahead):
         text = line.removesuffix(b"\n")
         if text.endswith(b"\r") and len(text) < len(line):
             text = text[:-1]
@@ -139,6 +145,35 @@ def _lines(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Itera
                 warn(f"{name}:{number}: CRLF line ends; the CR is not taken as text")
                 warned = True
         yield Document(str(number), text, f"{name}:{number}")
+
+
+def _judged(
+    lines: Iterator[tuple[int, bytes]], name: str, warn: Warn, ahead: bool
+) -> Iterator[tuple[int, bytes]]:
+    """The lines, with a warning if the first two look like something else."""
+    first, what = b"", ""
+    held: list[tuple[int, bytes]] = []
+    for number, line in lines:
+        if number <= 2 and not what:
+            first = first or line
+            what = likeness(first, line if number == 2 else b"")
+            if what:
+                warn(f"{name}:1: this line is read as text, and looks like {what}")
+            elif ahead and number == 1 and suspect(line):
+                held.append((number, line))
+                continue
+        yield from held
+        held.clear()
+        yield number, line
+    yield from held
+
+
+def _is_regular(path: str) -> bool:
+    """Whether all of a file is there, so that reading on never waits."""
+    with suppress(OSError, ValueError, AttributeError):
+        found = os.fstat(sys.stdin.fileno()) if path == STDIN else os.stat(path)
+        return stat.S_ISREG(found.st_mode)
+    return False
 
 
 def _file(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
@@ -150,7 +185,7 @@ def _file(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterat
 def _jsonl(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
     for number, line in ended(numbered(stream, name, warn), name, warn, is_text=False):
         if line.strip():
-            yield _from_json(line, number, f"{name}:{number}", columns)
+            yield _from_json(line, number, f"{name}:{number}", columns, warn)
 
 
 def _csv(stream: IO[bytes], name: str, columns: _Columns, warn: Warn) -> Iterator[Document]:
@@ -202,7 +237,7 @@ _READERS: dict[str, _Reader] = {
 }
 
 
-def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Document:
+def _from_json(line: bytes, number: int, origin: str, columns: _Columns, warn: Warn) -> Document:
     text_key = tables.TEXT if columns.text is None else columns.text
     id_key = tables.ID if columns.id is None else columns.id
 
@@ -213,9 +248,12 @@ def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Docu
             hint=hint or f"every line is an object such as {usual}",
         )
 
+    def constant(name: str) -> None:
+        warn(f"{origin}: {name} is no number of JSON; it is passed on as a text")
+
     try:
         # Decoded here, because json would guess at UTF-16 and UTF-32.
-        record = json.loads(line.decode("utf-8"))
+        record = loads(line.decode("utf-8"), constant)
     except UnicodeDecodeError as error:
         fail("UTF-8", f"the byte 0x{line[error.start]:02x} at column {error.start + 1}")
     except json.JSONDecodeError as error:
@@ -229,12 +267,11 @@ def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Docu
         keys = ", ".join(map(repr, record)) or "none"
         fail(
             f'a string under "{text_key}"',
-            "none" if text is None else type(text).__name__,
+            _kind(record, text_key),
             f"the keys are {keys}: name the one of the text with --text-column",
         )
     if not isinstance(key, str | int) or isinstance(key, bool):
-        found = "none" if key is None else type(key).__name__
-        fail(f'a string or an integer under "{id_key}"', found)
+        fail(f'a string or an integer under "{id_key}"', _kind(record, id_key))
     extra = {name: value for name, value in record.items() if name not in (text_key, id_key)}
     try:
         return Document(
@@ -242,6 +279,16 @@ def _from_json(line: bytes, number: int, origin: str, columns: _Columns) -> Docu
         )
     except UnicodeEncodeError as error:
         fail("text that UTF-8 can encode", f"the lone surrogate {text[error.start]!a}")
+
+
+def _kind(record: Mapping[str, object], key: str) -> str:
+    """What is under a key, for messages."""
+    if key not in record:
+        return "none"
+    value = record[key]
+    return (
+        "null" if value is None else "float" if isinstance(value, float) else type(value).__name__
+    )
 
 
 @contextmanager
@@ -260,7 +307,7 @@ def _open(path: str) -> Iterator[IO[bytes]]:
             f"{path}: expected a readable file: {reason}", hint="- is the standard input"
         ) from None
     with raw:
-        yield _unpacked(raw, must_be_gzip=path.endswith(".gz"))
+        yield _unpacked(raw, must_be_gzip=path.lower().endswith(".gz"))
 
 
 def _unpacked(raw: io.BufferedReader, must_be_gzip: bool) -> IO[bytes]:

@@ -20,8 +20,11 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MEND = "tr '\\r' '\\n' < FILE > MENDED"
 """A command that makes lines of what CR separates."""
 
-_NAME = re.compile(r"[^\W\d][\w .:/()%#-]{0,39}")
-_RESIDUES = re.compile(rb"[A-Za-z*-]+\r?\n?")
+_NAME = re.compile(r"[^\W\d][\w.:/()%#-]*( [\w.:/()%#-]*){0,2}|[^\W\d][\w ,.:/()%#'-]*\?")
+_LONGEST_NAME = 80
+_RESIDUES = re.compile(rb"([A-Z*-]+|[a-z*-]+)\r?\n?")
+_USUAL = {"id", "text"}
+_MARKS = (("\t", "tsv"), (",", "csv"), (";", "csv"), ("|", "csv"))
 
 
 def numbered(stream: IO[bytes], name: str, warn: Warn) -> Iterator[tuple[int, bytes]]:
@@ -78,19 +81,24 @@ def ended(
             yield number, line
 
 
+def suspect(first: bytes) -> bool:
+    """Whether the second line of a file might make `likeness` say something."""
+    return first.startswith(b">") or any(_header(first, mark) for mark, _ in _MARKS)
+
+
 def likeness(first: bytes, second: bytes) -> str:
     """What the first two lines of a file look like that isn't text: how to read it; or nothing."""
     if first.startswith(b"{") and b'"' in first and first.rstrip().endswith(b"}"):
         return "an object of JSON lines; if it is one, use --doc jsonl"
     if first[:1] == b">" and first[1:2].strip() and _RESIDUES.fullmatch(second):
         return "a FASTA header; if it is one, use --doc fasta"
-    for mark, doc in (("\t", "tsv"), (",", "csv"), (";", "csv")):
+    for mark, doc in _MARKS:
         names = _header(first, mark)
-        if names and _fits(second, mark, len(names)):
-            shown = ", ".join(name or "''" for name in names[:8]) + (
+        if names and _fits(second, mark, names):
+            shown = ", ".join(name.strip() or "''" for name in names[:8]) + (
                 ", …" if len(names) > 8 else ""
             )
-            save = "save it with commas and " if mark == ";" else ""
+            save = "save it with commas and " if mark in ";|" else ""
             return (
                 f"the header of a table ({shown}); if it is one, {save}use --doc {doc} "
                 "--text-column NAME"
@@ -109,14 +117,25 @@ def _header(line: bytes, mark: str) -> list[str]:
     names = _fields(text, mark)
     # The first one is empty where a program wrote row numbers without a name.
     named = names[1:] if names and not names[0] else names
-    plain = all(_NAME.fullmatch(name) and name.count(" ") < 3 for name in named)
+    if _spaced(names) or mark == "|":
+        # Prose has spaces after its commas: so do a few headers, known by their names.
+        named = [name.strip() for name in named] if _USUAL & {*map(str.strip, names)} else []
+    plain = all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) for name in named)
     return names if named and plain and len({*names}) == len(names) else []
 
 
-def _fits(line: bytes, mark: str, size: int) -> bool:
-    """Whether a line has as many fields as the header, or begins a field of several lines."""
+def _fits(line: bytes, mark: str, names: list[str]) -> bool:
+    """Whether a line has as many fields as the header, or begins a field of several lines; its
+    fields begin with spaces only where those of the header do, else it is prose."""
     text = line.decode("utf-8", "replace").rstrip("\r\n")
-    return len(_fields(text, mark)) == size or (mark != "\t" and text.count('"') % 2 == 1)
+    fields = _fields(text, mark)
+    if mark != "\t" and _spaced(fields) and not _spaced(names):
+        return False
+    return len(fields) == len(names) or (mark != "\t" and text.count('"') % 2 == 1)
+
+
+def _spaced(fields: list[str]) -> bool:
+    return any(field.startswith(" ") for field in fields[1:])
 
 
 def _fields(text: str, mark: str) -> list[str]:

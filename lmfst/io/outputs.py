@@ -2,7 +2,8 @@
 
 Lines give lines, tables the same table with a column `output`, JSON lines the same objects with
 that key, FASTA records with the same headers. With all outputs (`every`) there is a row or object
-for each, and lines, as FASTA, give lines `id TAB output`; where weights are known they follow.
+for each, and lines, as FASTA, give lines `id TAB output`, both with the escapes of TSV; where
+weights are known they follow.
 
 A document without a result (`reject`) gives an empty line, an empty field or null, so that what
 stands beside it keeps its place; in FASTA, and with all outputs, it gives nothing.
@@ -12,13 +13,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from lmfst.ground.document import Document, Form
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Warn
+from lmfst.io.json_text import dumps
 from lmfst.io.rows import ESCAPES, exact, names_beside
 from lmfst.io.stdout import Stdout
 from lmfst.io.tables import shown
@@ -40,13 +43,15 @@ class OutputWriter:
     """Writes to the standard output, in the form of the first document.
 
     every: whether a document has any number of outputs. weighted: whether they have weights. warn:
-    takes a message for each column that gets another name, and for FASTA records that are empty.
+    takes a message for each column that gets another name, for FASTA records that are empty, and
+    for the first output with a line end in it that is to be a line.
     """
 
     def __init__(self, *, every: bool, weighted: bool, warn: Warn) -> None:
         self._out = Stdout()
         self._every, self._warn = every, warn
         self._own = (OUTPUT, WEIGHT) if every and weighted else (OUTPUT,)
+        self._ended = False
         self._form: Form | None = None
         self._columns: list[str] | None = None
         self._names: dict[str, str] = {}
@@ -99,19 +104,27 @@ class OutputWriter:
         elif document.form == "jsonl":
             self._object(document.row, output)
         elif self._every and output is not None:
-            id = document.id.encode("utf-8", "surrogateescape")
-            rest = [self._fields(output)[-1].encode()] if WEIGHT in self._own else []
-            self._out.write(b"\t".join([id, output.text, *rest]) + b"\n")
+            line = "\t".join(
+                part.translate(ESCAPES) for part in (document.id, *self._fields(output))
+            )
+            self._out.write((line + "\n").encode("utf-8", "surrogateescape"))
         elif document.form == "fasta" and output is not None:
             self._record(document, output.text)
         else:
-            self._out.write((b"" if output is None else output.text) + b"\n")
+            text = b"" if output is None else output.text
+            if document.form == "line" and b"\n" in text and not self._ended:
+                self._ended = True
+                self._warn(
+                    f"{document.origin}: the output has line ends in it, so that line n of the "
+                    "output is not that of line n of the input from here on (--all escapes them)"
+                )
+            self._out.write(text + b"\n")
 
     def _fields(self, output: Output | None) -> list[str]:
         """The fields of lmfst's own columns."""
         if output is None:
             return [""] * len(self._own)
-        weight = "" if output.weight is None else f"{output.weight + 0.0:.10g}"
+        weight = "" if output.weight is None else f"{_single(output.weight):.10g}"
         text = output.text.decode("utf-8", "surrogateescape")
         return [text, weight][: len(self._own)]
 
@@ -119,9 +132,10 @@ class OutputWriter:
         if self._form == "tsv":
             line = "\t".join(field.translate(ESCAPES) for field in fields) + "\n"
         else:
+            # The writer puts quotes around those line ends only that are its own.
             held = io.StringIO()
-            csv.writer(held, lineterminator="\n").writerow(fields)
-            line = held.getvalue()
+            csv.writer(held, lineterminator="\r\n").writerow(fields)
+            line = held.getvalue().removesuffix("\r\n") + "\n"
         self._out.write(line.encode("utf-8", "surrogateescape"))
 
     def _object(self, row: Mapping[str, object], output: Output | None) -> None:
@@ -129,9 +143,10 @@ class OutputWriter:
         found: dict[str, object] = {self._names[key]: exact(value) for key, value in row.items()}
         found[OUTPUT] = None if output is None else shown(self._fields(output)[0])
         if WEIGHT in self._own:
-            found[WEIGHT] = None if output is None else exact(output.weight)
+            weight = None if output is None else output.weight
+            found[WEIGHT] = None if weight is None else exact(_single(weight))
         # Lone surrogates in other keys came as escapes, and go as such.
-        line = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        line = dumps(found)
         self._out.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def _record(self, document: Document, text: bytes) -> None:
@@ -153,6 +168,11 @@ class OutputWriter:
         for name, new in self._names.items():
             if name != new:
                 self._warn(f"column {name!r} of the input is called {new!r} in the output")
+
+
+def _single(weight: float) -> float:
+    """The shortest number that has this one's single precision, which is that of OpenFst; no -0."""
+    return float(str(np.float32(weight))) + 0.0
 
 
 def _listed(names: Sequence[str]) -> str:

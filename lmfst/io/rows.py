@@ -16,7 +16,6 @@ nothing but what was there already. Pipes and devices are written to directly.
 from __future__ import annotations
 
 import gzip
-import json
 import math
 import numbers
 import os
@@ -29,6 +28,7 @@ from typing import IO, Self, cast, get_args
 from lmfst.ground.atomic import AtomicFile, write_hint
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import RowFormat
+from lmfst.io.json_text import Number, dumps
 from lmfst.io.stdout import Stdout
 
 PASSED = "input_"
@@ -111,7 +111,7 @@ class RowWriter:
         else:
             record = {name: _json(v) for name, v in zip(self._columns, values, strict=True)}
             beside_it = {self._passed[name]: exact(value) for name, value in passed.items()}
-            self._put(_dumps(record | beside_it))
+            self._put(dumps(record | beside_it))
 
     def _pass(self, passed: Mapping[str, object]) -> None:
         """Decide on the columns for what is passed on, as far as that is open."""
@@ -257,7 +257,7 @@ def _field(value: object) -> str:
         return str(int(value))
     if isinstance(value, numbers.Real):
         return _float(float(value))
-    return _dumps(_json(value)).translate(ESCAPES)
+    return dumps(_json(value)).translate(ESCAPES)
 
 
 def _float(value: float) -> str:
@@ -284,7 +284,7 @@ def _json(value: object) -> object:
 def exact(value: object) -> object:
     """A value as it was read, of JSON or of a table: no digit of a number goes."""
     if isinstance(value, float):
-        return value if math.isfinite(value) else _float(value)
+        return value if math.isfinite(value) or isinstance(value, Number) else _float(value)
     if isinstance(value, dict):
         return {key: exact(item) for key, item in value.items()}
     return [exact(item) for item in value] if isinstance(value, list) else value
@@ -295,8 +295,4 @@ def _passed_field(value: object) -> str:
     value = exact(value)
     if value is None:
         return ""
-    return (value if isinstance(value, str) else _dumps(value)).translate(ESCAPES)
-
-
-def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return (value if isinstance(value, str) else dumps(value)).translate(ESCAPES)

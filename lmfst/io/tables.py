@@ -83,6 +83,9 @@ def chosen(
         hint = f"name one with {option}"
         if len(columns) == 1 and (other := re.search(r"[;\t|,]", columns[0])):
             hint = f"fields seem to be separated by {other[0]!r}: {_SEPARATED[other[0]]}"
+        near = [name for name in columns if name.strip().casefold() == wanted.strip().casefold()]
+        if near:
+            hint = f"spaces and capitals count: rename the column {near[0]!r}, or {hint}"
         raise InputError(
             f"{name}: expected a column {wanted!r}, the columns are {shown}", hint=hint
         )
@@ -188,6 +191,16 @@ def _tsv(lines: _Decoded, name: str, warn: Warn) -> Iterator[tuple[int, list[str
 
 
 def _check_columns(columns: list[str], name: str, kind: Kind) -> None:
+    if re.fullmatch("sep=.?", columns[0].lower()):
+        raise InputError(
+            f"{name}:1: expected the names of columns, found a line that tells Excel the separator",
+            hint="delete this line",
+        )
+    if any("\0" in column for column in columns):
+        raise InputError(
+            f"{name}:1: expected a header in UTF-8, found NUL bytes in it, as in UTF-16",
+            hint="convert it, for instance with: iconv -f UTF-16LE -t UTF-8",
+        )
     if kind == "tsv" and any("\r" in column for column in columns):
         raise InputError(f"{name}:1: the header has a carriage return (CR)", hint=f"use: {MEND}")
     first: dict[str, int] = {}

@@ -6,9 +6,10 @@ folder may have SentencePiece's own file (`tokenizer.model`) and no other.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from lmfst.lm.files import PIECES, WHOLE, ModelFiles
+from lmfst.lm.files import PIECES, TOKENIZER, WHOLE, ModelFiles
 from lmfst.lm.gguf_file import MODEL, gguf_value
 from lmfst.lm.tokenizer_files import installed
 from lmfst.vocab import Known
@@ -31,7 +32,8 @@ def known_of_files(files: ModelFiles, tokenizer: Any) -> Known:
             path = files.path(name)
             found = None if path is None else known_of_sentencepiece(path, tokenizer)
             if found is not None:
-                return found
+                said = (files.read(TOKENIZER) or {}).get("add_prefix_space")
+                return replace(found, prefixed=said) if isinstance(said, bool) else found
     return Known()
 
 

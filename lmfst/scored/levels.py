@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -64,17 +65,20 @@ class Levels:
         more = BOUNDS_COLUMNS if self.bounds else ()
         return COLUMNS[self.level] + more + (VERSUS_COLUMNS if self.versus is not None else ())
 
-    def rows(self, records: Iterable[Scored]) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
+    def rows(
+        self, records: Iterable[Scored], warn: Callable[[str], None] = warnings.warn
+    ) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
         """The rows of each record together, and what is passed on beside each of them; those of a
         summary at the end, with nothing.
 
-        Records wait for the one that they are compared with. InputError if there is none.
+        Records wait for the one that they are compared with. InputError if there is none. warn: is
+        told if there is another one of its id.
         """
         if self.level == "summary":
             found = summary_row(record.text_row() for record in records)
             yield [{name: found[name] for name in self.columns}], {}
         elif self.versus is not None:
-            yield from self._compared(self.versus, records)
+            yield from self._compared(self.versus, records, warn)
         else:
             for record in records:
                 rows = [{name: row[name] for name in self.columns} for row in self._of(record)]
@@ -86,7 +90,7 @@ class Levels:
         return record.replicate_rows() if self.level == "replicate" else [record.text_row()]
 
     def _compared(
-        self, versus: str, records: Iterable[Scored]
+        self, versus: str, records: Iterable[Scored], warn: Callable[[str], None]
     ) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
         records = iter(records)
         waiting: list[Scored] = []
@@ -97,7 +101,13 @@ class Levels:
         reference = waiting[-1] if waiting and waiting[-1].id == versus else None
         if reference is None:
             reference = _only_one(versus, waiting)
-        for record in chain(waiting, records):
+        first = next(at for at, record in enumerate(waiting, start=1) if record is reference)
+        for number, record in enumerate(chain(waiting, records), start=1):
+            if record.id == reference.id and record is not reference:
+                warn(
+                    f"--versus {versus!r}: documents {first} and {number} both have the id "
+                    f"{record.id!r}; texts are compared with document {first}"
+                )
             row = {**record.text_row(), **record.versus(reference)}
             yield [{name: row[name] for name in self.columns}], record.extra
 

@@ -44,9 +44,12 @@ class Case:
         return data.translate(self._table)
 
     def character(self, code: int, limit: int = _ASCII) -> int:
-        """A character in this case; itself if it is none below `limit`, or would be several."""
-        turned = self._turn(chr(code)) if 0 <= code < limit else ""
-        return ord(turned) if len(turned) == 1 else code
+        """A character in this case; itself if it is none below `limit`, or would be several, or
+        another letter's (dotless i has the capital of i)."""
+        written = chr(code) if 0 <= code < limit else ""
+        turned = self._turn(written)
+        back = turned.lower() if self.kind == "upper" else turned.upper()
+        return ord(turned) if len(turned) == 1 and back == written else code
 
 
 def changed(before: Sequence[int], after: Sequence[int]) -> int:

@@ -138,7 +138,12 @@ class Reader:
             found = None
         if found is not None and all(map(self.producible, found)):
             return Read(text, found, 0)
-        other = read(folded)
+        try:
+            other = read(folded)
+        except InputError as error:
+            case = self._alphabet.written.kind
+            message = f"{error.message} (its letters read in {case} case)"
+            raise InputError(message, hint=error.hint) from None
         if other == found:
             return Read(text, other, 0)
         return Read(folded, other, changed(text, folded))
@@ -179,9 +184,9 @@ class Reader:
             name = self._target.units.name(written)
             hint = "mend it, or use --unknown skip or report"
             if place in self._alphabet.codes:
-                hint = f"--unknown any sums over what {name!r} may be; or {hint}"
+                hint = f"--unknown any sums over what '{name}' may be; or {hint}"
             raise InputError(
-                f"position {at + 1} is {name!r}{read}, which the model can't produce: expected "
+                f"position {at + 1} is '{name}'{read}, which the model can't produce: expected "
                 f"{self._alphabet.names()}",
                 hint=hint,
             )

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 
 from lmfst.fst import Fst, apply_all
-from lmfst.fst.best import BestPaths, pair_weight
+from lmfst.fst.best import BestPaths, PairWeights
 from lmfst.fst.preimages import preimages
 from lmfst.fst.sequential import run
 from lmfst.fst.shown import show_bytes
@@ -68,19 +68,20 @@ def relation_of_fst(fst: Fst, asked: Asked) -> Relation:
     Its outputs raise InputError where there should be one and is none, or several; BudgetError.
     """
     fst = fst.trim()
+    pairs = None if fst.weight is None else PairWeights(fst)
     if asked.best:
         outputs = partial(_best, fst, BestPaths(fst, inverse=asked.invert), asked.invert)
     elif asked.invert:
-        outputs = partial(_preimages, fst, asked)
+        outputs = partial(_preimages, fst, pairs, asked)
     else:
-        outputs = partial(_images, fst, asked.limit)
+        outputs = partial(_images, fst, pairs, asked.limit)
     return Relation(outputs, fst.weight is not None)
 
 
-def _images(fst: Fst, limit: int, text: bytes) -> list[Output]:
+def _images(fst: Fst, pairs: PairWeights | None, limit: int, text: bytes) -> list[Output]:
     """All outputs of a text."""
     return [
-        Output(target_text(out, fst.symbols), _weight(fst, text, out))
+        Output(target_text(out, fst.symbols), _weight(pairs, text, out))
         for out in apply_all(fst, text, limit)
     ]
 
@@ -99,13 +100,13 @@ def _best(fst: Fst, paths: BestPaths, invert: bool, text: bytes) -> list[Output]
     return [Output(bytes(found.written) if invert else target_text(found.written, fst.symbols))]
 
 
-def _preimages(fst: Fst, asked: Asked, text: bytes) -> list[Output]:
+def _preimages(fst: Fst, pairs: PairWeights | None, asked: Asked, text: bytes) -> list[Output]:
     """The inputs that give an output; InputError unless every one is asked for if there isn't
     exactly one."""
     target = parse_target_text(text, fst.symbols)
     found = list(islice(preimages(fst, target), asked.limit if asked.every else 2))
     if asked.every or len(found) == 1:
-        return [Output(source, _weight(fst, source, target)) for source in found]
+        return [Output(source, _weight(pairs, source, target)) for source in found]
     if not found:
         raise InputError("no input of the transducer gives this output")
     raise InputError(
@@ -115,6 +116,6 @@ def _preimages(fst: Fst, asked: Asked, text: bytes) -> list[Output]:
     )
 
 
-def _weight(fst: Fst, text: bytes, output: Sequence[int]) -> float | None:
+def _weight(pairs: PairWeights | None, text: bytes, output: Sequence[int]) -> float | None:
     """The weight of a pair; None where there are no weights."""
-    return None if fst.weight is None else pair_weight(fst, text, output)
+    return None if pairs is None else pairs.of(text, output)

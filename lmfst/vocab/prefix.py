@@ -77,16 +77,15 @@ def _read_back(
     same: list[str] = []
     spaced, changed = False, {}
     for text in texts:
-        if not vocab.alphabet.issuperset(text.encode()):
-            continue
         try:
             found = vocab.decode(encode(text)).decode()
         except Exception:  # no tokens in the support; of the tokenizer's, no other class is known
             continue
+        known = vocab.alphabet.issuperset(text.encode())
         if found in (text, " " + text):
             same.append(text)
             spaced = spaced or found != text
-        else:
+        elif known or found.strip().casefold() == text.casefold():
             changed[text] = found
     return same, spaced, changed
 

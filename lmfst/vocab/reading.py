@@ -21,7 +21,6 @@ from lmfst.vocab.decoders import read_chain
 from lmfst.vocab.machine import Vocab
 from lmfst.vocab.prefix import (
     Encode,
-    Own,
     drops_space,
     find_own,
     without_drop,
@@ -39,13 +38,15 @@ class Known:
     otherwise. None, and nothing: as the tokenizer does.
 
     prefixed: whether a leading space is the model's own. decoder: a definition (parsed JSON).
-    encode: the tokens of a text, no special ones; decode: the text of tokens, for checks. hidden:
-    ids out of the support → why. text: ids that are text, though the tokenizer calls them special.
+    encode: the tokens of a text, no special ones; bare: without a space before it; decode: the text
+    of tokens, for checks. hidden: ids out of the support → why. text: ids that are text, though the
+    tokenizer calls them special.
     """
 
     prefixed: bool | None = None
     decoder: Any = None
     encode: Encode | None = None
+    bare: Encode | None = None
     decode: Callable[[Sequence[int]], str] | None = None
     hidden: Mapping[int, str] = field(default_factory=dict)
     text: frozenset[int] = frozenset()
@@ -110,8 +111,11 @@ def read_tokenizer(
         if prefixed:
             chain.stages.append(Strip(b" ", 1, 0))
         vocab = reader.vocab(chain)
-    backend = None if known.encode else reader.backend
-    return Reading(vocab, _encoder(encode, own, prefixed, backend), prefixed)
+    if prefixed and not own.prefixed:
+        return Reading(vocab, lambda text: encode(" " + text), prefixed)
+    if own.adds and not prefixed:
+        encode = known.bare or _encode(without_prefix(reader.backend))
+    return Reading(vocab, encode, prefixed)
 
 
 def _encode(tokenizer: Any) -> Encode:
@@ -120,16 +124,6 @@ def _encode(tokenizer: Any) -> Encode:
     if isinstance(tokenizer, Tokenizer):
         return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
     return lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _encoder(encode: Encode, own: Own, prefixed: bool, backend: Any) -> Encode:
-    """The tokens of texts whose leading space is (`prefixed`) or isn't the model's own. backend:
-    the `tokenizers.Tokenizer` that encodes, None for another."""
-    if prefixed and not own.prefixed:
-        return lambda text: encode(" " + text)
-    if own.adds and not prefixed and backend is not None:
-        return _encode(without_prefix(backend))
-    return encode
 
 
 class _Reader:

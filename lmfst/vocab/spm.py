@@ -39,28 +39,56 @@ def known_of_sentencepiece(path: Path, tokenizer: Any) -> Known | None:
             "supported",
             hint="convert the tokenizer to a tokenizer.json",
         )
-    adds = any(pieces[0].startswith(SPACE) for pieces in probes)
-    # Of pieces that are spaces alone, decoding drops the first one's, or each one's.
-    each = _drops_each(processor)
-    drop = "each" if each else "first" if adds else "none"
+    drop = _drop(processor)
     ids = _ids(processor, tokenizer)
+    bare = _without_prefix(path)
     return Known(
         prefixed=drop != "none",
         decoder={"type": "SentencePiece", "drop": drop},
         encode=lambda text: [ids.get(i, -1) for i in processor.encode(text)],
+        bare=bare and (lambda text: [ids.get(i, -1) for i in bare.encode(text)]),
         text=_text(processor, tokenizer, ids),
         decode=_decoder(processor, {own: piece for piece, own in ids.items()}),
     )
 
 
-def _drops_each(processor: Any) -> bool:
-    """Whether decoding drops a space after one that it dropped, asked with pieces that there are:
-    others are decoded as they stand."""
-    pieces = map(processor.id_to_piece, range(processor.get_piece_size()))
-    word = next((p for p in pieces if p.startswith(SPACE) and p.strip(SPACE)), None)
-    if word is None or processor.is_unknown(processor.piece_to_id(SPACE)):
-        return False
-    return not processor.decode_pieces([SPACE, word]).startswith(" ")
+def _without_prefix(path: Path) -> Any:
+    """The processor of the same model that puts no space before a text; None without the package
+    protobuf, by which alone the model's settings can be read."""
+    try:
+        from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+    except ImportError:
+        return None
+    model = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    model.normalizer_spec.add_dummy_prefix = False
+    return SentencePieceProcessor(model_proto=model.SerializeToString())
+
+
+def _drop(processor: Any) -> str:
+    """Whose leading space decoding drops: that of each piece until one spells something, that of
+    the first piece, or none's. Asked with pieces that there are: others are decoded as they stand.
+    """
+    ordinary = [
+        processor.id_to_piece(i)
+        for i in range(processor.get_piece_size())
+        if not (processor.is_control(i) or processor.is_unknown(i) or processor.is_byte(i))
+    ]
+    led = next((p for p in ordinary if p.startswith(SPACE) and p != SPACE), None)
+    plain = next((p for p in ordinary if not p.startswith(SPACE)), None)
+    if SPACE in ordinary and (plain is not None or led is not None):
+        asked = [SPACE, SPACE, plain] if plain is not None else [SPACE, led]
+    elif led is not None:
+        # No piece is a space alone, so that one piece's is all that can be dropped.
+        asked = [led]
+    else:
+        return "none"
+    left = _spaces(processor.decode_pieces(asked).replace(" ", SPACE))
+    return ("none", "first", "each")[_spaces("".join(map(str, asked))) - left]
+
+
+def _spaces(text: str) -> int:
+    """How many marks of spaces a text begins with."""
+    return len(text) - len(text.lstrip(SPACE))
 
 
 def _ids(processor: Any, tokenizer: Any) -> dict[int, int]:

@@ -34,7 +34,8 @@ def weighted(tmp_path: Path) -> Path:
     text = tmp_path / "w.txt"
     text.write_text("0 0 97 120 2\n0 0 97 121 0.5\n0 0 97 0 1\n0 0 98 98\n0 0.25\n")
     path = tmp_path / "w.fst"
-    assert call("compile", text, "-o", path, "-q").code == 0
+    done = call("compile", text, "-o", path)
+    assert (done.code, done.err) == (0, "")
     return path
 
 
@@ -57,6 +58,43 @@ def test_csv_gives_the_same_csv_with_a_column(upper: Path) -> None:
     assert table(done.out) == [[*row, out] for row, out in zip(rows, outputs, strict=True)]
     assert done.code == 1
     assert "rejected: <stdin>:5: " in done.err and "1 of 4 documents have no output" in done.err
+
+
+def test_a_carriage_return_in_a_field_of_csv_is_read_back() -> None:
+    data = 'text,n\n"a\rb","\r"\n"c\r\nd\n",e\n'
+    done = call("apply", "--to", "bytes", "--doc", "csv", input=data.encode())
+    rows = [["text", "n", "output"], ["a\rb", "\r", "a\rb"], ["c\r\nd\n", "e", "c\r\nd\n"]]
+    assert table(done.out) == rows and done.out.endswith(b'd\n"\n')
+    again = call("apply", "--to", "bytes", "--doc", "csv", "-q", input=done.out)
+    assert [row[:2] for row in table(again.out)] == [row[:2] for row in rows]
+
+
+def test_outputs_with_tabs_and_line_ends(tmp_path: Path) -> None:
+    arcs = [(0, 97, 10, 0), (0, 98, 9, 0), (0, 99, 92, 0), (0, 100, 13, 0), (0, 101, 233, 0)]
+    write_openfst(Fst.from_arcs(arcs, 0, [0]), tmp_path / "ends.fst")
+    path = tmp_path / "a\tb"
+    path.write_bytes(b"abcde")
+    options = ("apply", "--to", tmp_path / "ends.fst", "--input-mode", "byte")
+    done = call(*options, "--all", "--doc", "file", path)
+    folder, line = str(tmp_path).encode(), b"\\n\\t\\\\\\r\xe9"
+    assert done.out == folder + b"/a\\tb\t" + line + b"\n" and done.err == ""
+    done = call(*options, input=b"b\na\na\nb\n")
+    assert done.out == b"\t\n\n\n\n\n\t\n" and done.err.count("line ends in it") == 1
+    assert "<stdin>:2: the output has line ends in it" in done.err
+    done = call(*options, "--doc", "file", path)
+    assert done.out == b"\n\t\\\r\xe9\n" and done.err == ""
+
+
+def test_weights_are_shown_without_the_noise_of_single_precision(tmp_path: Path) -> None:
+    text = tmp_path / "w.txt"
+    text.write_text("0 1 97 98 0.1\n1 0.2\n0 1 98 98 123456.79\n0 1 99 98 -0.2\n")
+    path = tmp_path / "w.fst"
+    assert call("compile", text, "-o", path).err == ""
+    done = call("apply", "--to", path, "--all", input=b"a\nb\nc\n")
+    assert [line.split("\t")[2] for line in done.lines] == ["0.3", "123456.99", "0"]
+    data = b'{"text": "a"}\n'
+    done = call("apply", "--to", path, "--all", "--doc", "jsonl", input=data)
+    assert done.out == b'{"text": "a", "output": "b", "weight": 0.3}\n'
 
 
 def test_tables_keep_their_bytes(upper: Path) -> None:
@@ -144,8 +182,9 @@ def test_rejected_lines_keep_their_place(upper: Path) -> None:
     ]
     assert said[2:] == ["lmfst: error: 2 of 5 documents have no output"]
     assert done.err.count("hint: extend the transducer") == 1
+    assert "with the first byte of" in said[0] and "with the first 2 bytes of" in said[1]
     quiet = call("apply", "--to", upper, "--quiet", input=b"a\nq\n\nbq\nc\n")
-    assert quiet.out == done.out and quiet.err.splitlines() == said[2:]
+    assert (quiet.out, quiet.err) == (done.out, done.err)
     strict = call("apply", "--to", upper, "--strict", input=b"a\nq\nc\n")
     assert (strict.code, strict.out) == (1, b"A\n") and "error: <stdin>:2: " in strict.err
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import pywrapfst
 
 from lmfst.fst import EPS, Fst, apply_all, from_openfst, read_fst
-from lmfst.fst.best import Best, BestPaths, pair_weight
+from lmfst.fst.best import Best, BestPaths, PairWeights
 from lmfst.fst.text import compile_text
 from lmfst.grammar import compile_file
 from lmfst.ground.errors import FstError
@@ -25,6 +27,10 @@ def silent(message: str) -> None:
 
 def from_text(lines: str) -> Fst:
     return from_openfst(compile_text(lines.encode(), "t"), weights=True, warn=silent)
+
+
+def pair_weight(fst: Fst, given: bytes, written: Sequence[int]) -> float:
+    return PairWeights(fst).of(given, written)
 
 
 def random_openfst(seed: int, *, arc_type: str = "standard", least: float = -0.25) -> Any:
@@ -121,6 +127,33 @@ def test_weights_of_characters_symbols_and_equal_arcs(tmp_path: Path) -> None:
     path = tmp_path / "r.fst"
     path.write_bytes(rule.openfst_bytes)
     assert read_fst(path, weights=True, warn=lambda message: None).trim() == fst
+
+
+@pytest.mark.parametrize("least", [0.1, -0.3])
+def test_paths_are_equally_light_whose_decimal_weights_are(least: float) -> None:
+    """In single precision 0.1 + 0.2 is 0.3; in double precision it isn't."""
+    for one, two, both in [(0.1, 0.2, 0.3), (0.1, 0.7, 0.8), (1.1, 2.2, 3.3), (0.3, -0.1, 0.2)]:
+        lines = f"0 1 97 120 {one}\n1 2 98 121 {two}\n0 3 97 0 {both}\n3 2 98 122 0\n2 {least}\n"
+        fst = from_text(lines)
+        assert BestPaths(fst).of(b"ab") == Best((122,), pytest.approx(both + least, abs=1e-15))
+        assert pair_weight(fst, b"ab", b"xy") == pair_weight(fst, b"ab", b"z")
+    # Small differences count beside large sums.
+    lines = "0 1 97 120 10000000\n1 2 98 121 0.0002\n1 2 98 122 0.0001\n2\n"
+    found = BestPaths(from_text(lines)).of(b"ab")
+    assert found is not None and found.written == (120, 122)
+
+
+def test_weights_of_outputs_of_a_large_fst() -> None:
+    """Its arcs are gone through once, not for every output."""
+    arcs = {(0, 97, out, state): 0.5 for out in (120, 121) for state in (0, 1)}
+    arcs |= {(state, 99, 99, state + 1): 0.25 for state in range(1, 150_000)}
+    fst = Fst.from_arcs(arcs, 0, [0], n_states=150_001).weighted(arcs, {0: 0.25})
+    pairs = PairWeights(fst)
+    assert pairs.of(b"a", b"x") == 0.75
+    begin = time.process_time()
+    for _ in range(100):
+        assert pairs.of(b"aa", b"xy") == 1.25 and apply_all(fst, b"a") == [(120,), (121,)]
+    assert time.process_time() - begin < 10
 
 
 def test_weights_that_are_not_asked_for_are_dropped() -> None:

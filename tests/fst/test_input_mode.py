@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -194,12 +195,33 @@ DOUBTED = {
     "in a context": pynini.cdrewrite(pynini.cross(points("é"), "e"), "a", "b", ANY),
     "several": pynini.union(*(points(char) for char in "äöüß")).closure(),
     "at the end": pynini.accep("a[195]"),
+    "a byte no text has": pynini.cdrewrite(pynini.cross(points("ü"), "ue"), "", "", ANY),
+    "a continuation byte": pynini.cdrewrite(pynini.cross(points("«"), "<"), "", "", ANY),
+    "one that becomes another": pynini.cdrewrite(
+        pynini.cross(points("«"), points("»")), "", "", ANY
+    ),
+    "a first byte that becomes another": pynini.cdrewrite(
+        pynini.cross(points("é"), points("è")), "", "", ANY
+    ),
+    "written in a loop": pynini.cdrewrite(pynini.cross("ue", points("ü")), "", "", ANY),
+    "a continuation byte in a context": pynini.cdrewrite(
+        pynini.cross(points("°"), "o"), "a", "", ANY
+    ),
 }
 SOUND = {
     "all bytes": ANY,
     "text": pynini.accep("é", token_type="byte"),
     "rewriting text": pynini.cdrewrite(pynini.cross("é", "e"), "", "", ANY),
     "rewriting text in text": pynini.cdrewrite(pynini.cross("é", "ü"), "ß", "à", ANY),
+    "rewriting text in a context": pynini.cdrewrite(pynini.cross("é", "°"), "«", "ü", ANY),
+    "hexadecimal numbers": pynini.union(
+        *(pynini.cross(f"[{byte}]", f"{byte:02x}") for byte in range(1, 256))
+    ).closure(),
+    "what is no UTF-8 as one byte": pynini.cdrewrite(
+        pynini.cross(pynini.union(*(f"[{b}]" for b in (0xC0, 0xC1, *range(0xF5, 256)))), "?"),
+        *("", "", ANY),
+    ),
+    "the first two bytes": BYTE + BYTE + pynini.cross(BYTE, "").closure(),
     "all but ASCII as one byte": pynini.cdrewrite(
         pynini.cross(pynini.union(*(f"[{byte}]" for byte in range(128, 256))), "#"), "", "", ANY
     ),
@@ -227,6 +249,43 @@ def test_labels_that_are_bytes_of_no_text_are_named(what: str) -> None:
 def test_bytes_of_text_are_not_doubted(what: str) -> None:
     names = dict(pynini.generated_symbols())
     assert heard(SOUND[what].copy().optimize(), names=names)[1] == []
+
+
+LATIN = [chr(label) for label in range(0xA0, 0x100)]
+CONTEXTS = [("", ""), ("a", ""), ("", "b"), ("a", "b")]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rules_over_latin_characters_are_named_and_those_over_text_are_not(seed: int) -> None:
+    rng = random.Random(seed)
+    some = [*"aeiou", *LATIN]
+    pairs = [(rng.choice(LATIN), rng.choice([*some, "ue", ""])) for _ in range(rng.randint(1, 4))]
+    if seed % 4 == 0:
+        pairs = [("ue", rng.choice(LATIN))]
+    pairs = [(read, written) for read, written in pairs if read != written]
+    left, right = rng.choice(CONTEXTS)
+    for kind in ("utf8", "byte"):
+        cross = [
+            pynini.cross(*(pynini.accep(text, token_type=kind) for text in pair)) for pair in pairs
+        ]
+        rule = plain(pynini.cdrewrite(pynini.union(*cross), left, right, ANY))
+        if seed % 2:
+            rule.optimize()
+        _, said = heard(rule)
+        assert len(said) == (kind == "utf8"), (pairs, left, right)
+
+
+def test_outputs_that_are_no_text_are_called_outputs() -> None:
+    def said_of(rule: Any) -> str:
+        (said,) = heard(rule)[1]
+        return said
+
+    turned = pynini.cdrewrite(pynini.cross("ü", "[252]"), "", "", ANY).optimize()
+    assert "UTF-8 text becomes what is none by its outputs 0xFC ('ü'); if" in said_of(turned)
+    changed = pynini.cdrewrite(pynini.cross("[233]", "[232]"), "", "", ANY).optimize()
+    assert "single bytes become others in whatever UTF-8 characters they stand: 0xE9 ('é')" in (
+        said_of(changed)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(shipped_grammars()) - {"phones"}))
@@ -270,6 +329,10 @@ def is_text(data: bytes) -> bool:
     return True
 
 
+FOUND: set[int] = set()
+"""What the test below has found in all."""
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -292,11 +355,17 @@ def test_labels_are_unusable_only_if_no_text_uses_them(arcs: list[tuple[int, ...
         for at, (_, read, written, _) in enumerate(fst.arcs())
         if (label := read if read >= 128 else written) >= 128
     }
+    FOUND.update(found)
     for label in found:
         assert any(at not in used for at, other in high.items() if other == label)
     if len(arcs) <= 2 and not used & set(high):
         # Short paths tell all there is to know: nothing from 128 on is usable.
         assert found == set(high.values())
+
+
+def test_labels_were_found_above() -> None:
+    test_labels_are_unusable_only_if_no_text_uses_them()
+    assert {0xC3, 0xA9, 0xE9, 0xFF} <= FOUND
 
 
 # Siblings: other files, and FSTs that a grammar loads.

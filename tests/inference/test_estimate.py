@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,13 @@ def test_levels_and_what_they_go_with() -> None:
     for row, record in zip(rows, records, strict=True):
         assert row["difference"] == pytest.approx(record.logp - records[1].logp, abs=1e-12)
         assert row["difference_stderr"] is None
+    twice = [*records, replace(records[0], id="2")]
+    said: list[str] = []
+    rows = [row for rows, _ in Levels("text", versus="2").rows(twice, said.append) for row in rows]
+    assert rows[3]["difference"] == rows[0]["difference"]
+    assert said == [
+        "--versus '2': documents 2 and 4 both have the id '2'; texts are compared with document 2"
+    ]
     with pytest.raises(InputError, match=r"--versus '9': .* no document has it") as raised:
         list(Levels("text", versus="9").rows(records))
     assert "'1', '2', '3'" in raised.value.hint

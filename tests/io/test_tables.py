@@ -85,6 +85,11 @@ def test_columns_by_name_and_by_default(tmp_path: Path) -> None:
         ('text,b\n1,2\n"open,2\n3,4\n', {}, "x.csv:3: a quote that opens a field in this row"),
         ('text,b\n1,2\n"a"b,2\n', {}, "x.csv:3: expected CSV"),
         ("text,b\n1,a\rb\n", {}, r"x.csv:2: a carriage return"),
+        ("sep=,\ntext,b\n1,2\n", {}, r"x.csv:1: .* tells Excel the separator[^$]*delete this"),
+        ("sep=;\ntext;b\n1;2\n", {}, r"x.csv:1: .* tells Excel the separator"),
+        ("id, text\n1,2\n", {}, r"'id', ' text'\n.*rename the column ' text', or name one"),
+        ("id,Text\n1,2\n", {}, r"'id', 'Text'\n.*rename the column 'Text', or name one"),
+        ("text,b\n1,2\n".encode("utf-16-le"), {}, "x.csv:1: .*NUL bytes.*UTF-16\n.*iconv"),
         ("\ufefftext,b\n1,2\n".encode("utf-16-le"), {}, "byte-order mark of UTF-16"),
     ],
 )
@@ -170,6 +175,46 @@ def test_keys_of_json_lines(tmp_path: Path) -> None:
         read(path, text_column="s", id_column="x")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": null}', 'a string under "text", found null\n'),
+        ('{"texts": "a"}', 'a string under "text", found none\n'),
+        ('{"text": 0.5}', 'a string under "text", found float\n'),
+        ('{"id": null, "text": "a"}', 'under "id", found null'),
+        ('{"text": "a", "text": "b"}', "found the key 'text' twice"),
+        ('{"text": "a", "x": {"b": 1, "b": 2}}', "found the key 'b' twice"),
+    ],
+)
+def test_bad_keys_of_json_lines(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(made(tmp_path, line, "x.jsonl"))
+
+
+def test_numbers_of_json_keep_their_digits(tmp_path: Path) -> None:
+    numbers = '"a": 1e400, "b": [0.10, -1E-7], "c": {"d": 3.14159265358979323846}'
+    path = made(tmp_path, f'{{"text": "x", {numbers}}}\n', "x.jsonl")
+    ((document,), warnings) = read(path)
+    assert warnings == [] and document.extra["b"] == [0.1, -1e-7]
+    for fmt, expected in [
+        ("jsonl", f'{{"id": 1, {numbers}}}\n'),
+        ("tsv", 'id\ta\tb\tc\n1\t1e400\t[0.10, -1E-7]\t{"d": 3.14159265358979323846}\n'),
+    ]:
+        with open_rows(str(tmp_path / "out"), cast(Any, fmt), ["id"]) as rows:
+            rows.write({"id": 1}, document.extra)
+        assert (tmp_path / "out").read_text() == expected
+    ((document,), warnings) = read(made(tmp_path, '{"text": "x", "a": NaN}', "x.jsonl"))
+    assert warnings == ["x.jsonl:1: NaN is no number of JSON; it is passed on as a text"]
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    packed = gzip.compress(b"text,n\na,1\n")
+    found, warnings = read(made(tmp_path, packed, "X.CSV.GZ"))
+    assert [(d.text, d.form) for d in found] == [(b"a", "csv")] and warnings == []
+    with pytest.raises(InputError, match="complete gzip data"):
+        read(made(tmp_path, b"text,n\na,1\n", "X.CSV.GZ"))
+
+
 def test_columns_where_there_are_none(tmp_path: Path) -> None:
     for doc in ("auto", "line", "file", "fasta"):
         with pytest.raises(UsageError, match=r"those of tables and JSON lines[^$]*--doc csv"):
@@ -238,6 +283,9 @@ def test_mixed_line_ends_in_fasta(tmp_path: Path) -> None:
         (b"item\ttext\n1\ta\n", "--doc tsv --text-column NAME"),
         (b'{"text": "a"}\n{"text": "b"}\n', "--doc jsonl"),
         (b">sp|P01308\nMALWMRLLPL\n", "--doc fasta"),
+        (b"id, text, x\n1, a, b\n", "(id, text, x); if it is one, use --doc csv"),
+        (b"What is your name?,Age\nBob,20\n", "(What is your name?, Age); if it is one, use"),
+        (b"id|text\n1|a\n", "save it with commas and use --doc csv"),
     ],
 )
 def test_lines_that_look_like_something_else(tmp_path: Path, data: bytes, option: str) -> None:
@@ -254,6 +302,10 @@ def test_lines_that_look_like_something_else(tmp_path: Path, data: bytes, option
         (b"id,text\n", b"and then some prose\n"),
         (b"Hello.\n", b"World.\n"),
         (b"a,a\n", b"b,c\n"),
+        (b"Hallo,Welt\n", b"Ich bin hier, aber du nicht\n"),
+        (b">Hello\n", b"World\n"),
+        (b"apples, pears\n", b"milk, eggs\n"),
+        (b"yes|no\n", b"maybe|so\n"),
         (b"> quoted mail\n", b"> of two lines\n"),
         (b"\xff,b\n", b"1,2\n"),
         (b"{brackets}\n", b"{and more}\n"),
@@ -261,6 +313,32 @@ def test_lines_that_look_like_something_else(tmp_path: Path, data: bytes, option
 )
 def test_lines_that_are_prose(first: bytes, second: bytes) -> None:
     assert likeness(first, second) == ""
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"text": "a"}\n{"text": "b"}\n', b"id,text\n1,a\n", b">one\nACGT\n"]
+)
+def test_a_likeness_is_said_before_the_first_line_is_worked_on(tmp_path: Path, data: bytes) -> None:
+    path, said = made(tmp_path, data, "x.txt"), list[str]()
+    lines = read_documents(str(path), warn=said.append)
+    assert next(lines).text == data.split(b"\n")[0] and "looks like" in said[0]
+    assert [d.origin for d in lines] == [f"{path}:2"] and len(said) == 1
+    (alone,), said = read(made(tmp_path, b"id,text\n", "x.txt"))
+    assert alone.text == b"id,text" and said == []
+
+
+def test_a_pipe_is_not_held_back_by_a_line_like_a_header() -> None:
+    code = (
+        "from lmfst.io import read_documents\n"
+        "for d in read_documents('-'):\n    print(d.id, flush=True)"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as process:
+        source, rows = cast(Any, process.stdin), cast(Any, process.stdout)
+        source.write(b"id,text\n")
+        source.flush()
+        assert rows.readline() == b"1\n"  # a line that is held back would hang here
+        source.close()
 
 
 # --- beside rows -----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from lmfst.ground.errors import ModelError, UsageError
 from lmfst.lm.load import load_lm
 from lmfst.vocab import read_tokenizer
 from lmfst.vocab.spm import known_of_sentencepiece
-from tests.support.tiny import make_folder, make_gguf
+from tests.support.tiny import change, make_folder, make_gguf
 
 
 def logp(lm: Any, ids: Sequence[int]) -> float:
@@ -206,10 +206,13 @@ def test_a_tokenizer_that_reads_nothing_as_it_stands_is_warned_about() -> None:
 
 # SentencePiece's own files.
 
-KINDS = [
-    (kind, dummy, extra) for kind in ("bpe", "unigram") for dummy in (0, 1) for extra in (0, 1)
-]
+MODELS = ("bpe", "unigram", "char", "word")
+KINDS = [(kind, dummy, extra) for kind in MODELS for dummy in (0, 1) for extra in (0, 1)]
 CLASSES = (None, "LlamaTokenizer", "T5Tokenizer", "GemmaTokenizer")
+
+
+MORE: dict[str, Any] = {"byte_fallback": True, "user_defined_symbols": ["▁▁", "▁▁▁"]}
+PLAIN: dict[str, Any] = {}
 
 
 def train(folder: Path, kind: str, dummy: int, extra: int, **options: Any) -> Any:
@@ -243,9 +246,8 @@ def train(folder: Path, kind: str, dummy: int, extra: int, **options: Any) -> An
             model_type=kind,
             add_dummy_prefix=bool(dummy),
             remove_extra_whitespaces=bool(extra),
-            byte_fallback=True,
-            user_defined_symbols=["▁▁", "▁▁▁"],
             minloglevel=3,
+            **(PLAIN if kind in ("char", "word") else MORE),
             **options,
         )
     found = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
@@ -276,7 +278,7 @@ def test_sentencepiece_alone(tmp_path: Path, kind: str, dummy: int, extra: int) 
 
     own = train(tmp_path, kind, dummy, extra)
     draw = np.random.default_rng(1)
-    for name in CLASSES:
+    for name in CLASSES if kind in ("bpe", "unigram") else CLASSES[1:2]:
         with_class(tmp_path, name)
         tokenizer = AutoTokenizer.from_pretrained(str(tmp_path))
         known = known_of_sentencepiece(tmp_path / "tokenizer.model", tokenizer)
@@ -290,7 +292,9 @@ def test_sentencepiece_alone(tmp_path: Path, kind: str, dummy: int, extra: int) 
             assert pieces == own.encode(text, out_type=str)
             assert vocab.decode(reading.encode(text)) == text.encode()
         usable = [i for i in range(size) if vocab.token_bytes[0][i] is not None]
-        marks = [tokenizer.convert_tokens_to_ids(p) for p in ("▁", "▁▁", "<0x20>", "<0x41>")]
+        known_pieces = [own.id_to_piece(i) for i in range(own.get_piece_size())]
+        marks = [p for p in ("▁", "▁▁", "<0x20>", "<0x41>") if p in known_pieces]
+        marks = tokenizer.convert_tokens_to_ids(marks)
         for trial in range(300):
             chosen = draw.choice([*usable, *marks * 40], 1 + trial % 5).tolist()
             theirs = own.decode_pieces(tokenizer.convert_ids_to_tokens(chosen))
@@ -311,6 +315,38 @@ def test_sentencepiece_alone_is_scored_as_the_model_reads(tmp_path: Path) -> Non
     assert lm.describe()["prefix_space"] == "no"
     assert lm.canonical(b"the cat") == own.encode("the cat")
     assert lm.canonical(b" the cat") == own.encode(" the cat")
+
+
+def test_what_the_configuration_says_of_the_prefix_counts(tmp_path: Path) -> None:
+    pytest.importorskip("sentencepiece")
+    train(tmp_path, "unigram", 1, 0)
+    with_class(tmp_path, "LlamaTokenizer")
+    for said in (False, True):
+        change(tmp_path / "tokenizer_config.json", add_prefix_space=said)
+        lm = load_lm(str(tmp_path))
+        assert lm.describe()["prefix_space"] == ("yes" if said else "no")
+        first = lm.vocab.names[lm.canonical(b"the cat")[0]]
+        assert first.startswith("▁") == said
+
+
+def test_sentencepiece_without_its_prefix_has_canonical_tokens(tmp_path: Path) -> None:
+    pytest.importorskip("sentencepiece")
+    train(tmp_path, "bpe", 1, 0)
+    with_class(tmp_path, None)
+    lm = load_lm(str(tmp_path), prefix_space="no")
+    own = lm.canonical(b"the cat")
+    assert own is not None and lm.vocab.decode(own) == b"the cat"
+    assert not lm.vocab.names[own[0]].startswith("▁")
+    assert lm.vocab.names[lm.canonical(b" the cat")[0]].startswith("▁")
+
+
+def test_lower_casing_without_capitals_is_told() -> None:
+    letters = {letter: i for i, letter in enumerate("thec a")}
+    made = Tokenizer(models.BPE(letters, []))
+    made.normalizer, made.decoder = normalizers.Lowercase(), decoders.Fuse()
+    said: list[str] = []
+    read_tokenizer(made, size=len(letters), eos=[], warn=said.append)
+    assert any("'The cat' as 'the cat'" in text for text in said)
 
 
 def test_spaces_after_words_are_refused(tmp_path: Path) -> None:
