@@ -11,7 +11,8 @@ Outputs are first pushed towards the start of the FST (`lmfst.fst.pushing`), so 
 emitted as soon as the input read so far determines it: early emission makes fewer and lighter
 hypotheses, never other numbers.
 
-What this module does not do: decide whether an FST is functional or total (see `lmfst.fst.check`).
+What this module does not do: decide whether an FST is functional (`lmfst.fst.functional`) or total
+(`lmfst.fst.totality`).
 """
 
 from __future__ import annotations
