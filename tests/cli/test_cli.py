@@ -37,10 +37,15 @@ def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def cache_of_this_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LMFST_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def own_cache(cache_of_this_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that is empty at first, so that grammars are compiled here, once."""
+    monkeypatch.setenv("LMFST_CACHE", str(cache_of_this_file))
 
 
 @pytest.fixture
@@ -574,7 +579,7 @@ def test_next_of_words(arpa: Path, words: Path) -> None:
 # Grammars, FSTs.
 
 
-def test_apply(own_cache: Path, swap: Path, only_ab: Path) -> None:
+def test_apply(own_cache: None, swap: Path, only_ab: Path) -> None:
     assert call("apply", "--to", swap, input=b"abc\n\n").out == b"bac\n\n"
     assert call("apply", "--to", "chars", input=b"a\xff\n").out == b"a\\xff\n"
     assert call("apply", "--to", "rna", input=b"GATTACA\n").out == b"GAUUACA\n"
@@ -601,7 +606,7 @@ def test_apply_all(ambiguous: Path) -> None:
     assert call("apply", "--to", "chars", "--all", input=b"a\n").out == b"1\ta\n"
 
 
-def test_apply_inverted(own_cache: Path, swap: Path, words: Path) -> None:
+def test_apply_inverted(own_cache: None, swap: Path, words: Path) -> None:
     assert call("apply", "--to", swap, "--invert", input=b"bac\n").out == b"abc\n"
     assert call("apply", "--to", words, "--invert", input=b"a[SEP]b\n").out == b"acb\n"
     done = call("apply", "--to", "rna", "--invert", input=b"AU\n")
@@ -613,7 +618,7 @@ def test_apply_inverted(own_cache: Path, swap: Path, words: Path) -> None:
     assert done.code == 1 and "no input" in done.err
 
 
-def test_compile_grammars(own_cache: Path, tmp_path: Path) -> None:
+def test_compile_grammars(own_cache: None, tmp_path: Path) -> None:
     grammar = tmp_path / "g.grm"
     grammar.write_text('export G = "a" : "b";\nexport H = "c" : "[XX]";\n')
     assert call("compile", grammar, "-o", tmp_path / "g.fst").code == 0
@@ -635,7 +640,7 @@ def test_compile_grammars(own_cache: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "k.fst").exists()
 
 
-def test_grammar_errors_have_a_place(own_cache: Path, tmp_path: Path, arpa: Path) -> None:
+def test_grammar_errors_have_a_place(own_cache: None, tmp_path: Path, arpa: Path) -> None:
     grammar = tmp_path / "bad.grm"
     grammar.write_text('export G = "a" : ;\n')
     for command in (
@@ -687,7 +692,7 @@ def test_openfst_prints_the_same(words: Path, tmp_path: Path) -> None:
     assert sorted(theirs.splitlines()) == sorted(call("print", words).out.splitlines())
 
 
-def test_info(own_cache: Path, ambiguous: Path, words: Path) -> None:
+def test_info(own_cache: None, ambiguous: Path, words: Path) -> None:
     def facts(machine: str | Path) -> dict[str, str]:
         done = call("info", machine)
         assert done.code == 0
@@ -712,7 +717,7 @@ def test_draw(words: Path) -> None:
     assert "c:SEP" in done.out.decode()
 
 
-def test_include(own_cache: Path, tmp_path: Path) -> None:
+def test_include(own_cache: None, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
     (folder / "part.grm").write_text('export X = "x" : "y";\n')
@@ -741,6 +746,7 @@ def loaded_once() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_the_default_model(loaded_once: None) -> None:
     text = b"The cat sat on the mat.\n"
     done = pipe("convert", "--to", "bytes", input=text)
@@ -760,6 +766,7 @@ def test_the_default_model(loaded_once: None) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_default_models_texts_begin_as_in_its_pretraining(
     loaded_once: None, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def models(draw: st.DrawFn, alphabet: bytes = b"ab\0") -> TableLM:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(models(), st.integers(0, 2**32 - 1))
 def test_random_models_and_fsts_are_exact(lm: TableLM, seed: int) -> None:

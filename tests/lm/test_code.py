@@ -90,6 +90,9 @@ with contextlib.suppress(ValueError):
 with open("results.json", "w") as file:
     json.dump(results, file)
 """
+# Processes of their own, which import transformers.
+pytestmark = pytest.mark.slow
+
 TEXT = "y\ny\ny\ny\n"
 
 

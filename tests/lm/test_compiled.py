@@ -18,6 +18,7 @@ from tests.support.tiny import llama
 CONFIG = llama(20, layers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_compiled_layers_give_the_same_rows() -> None:
     torch.manual_seed(0)
