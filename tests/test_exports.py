@@ -25,7 +25,8 @@ def brought_in(package: str) -> set[str]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lmfst"):
             names |= {alias.asname or alias.name for alias in node.names}
-    return {name for name in names if not name.startswith("_")}
+    own = {found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
+    return {name for name in names - own if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

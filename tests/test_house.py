@@ -57,7 +57,7 @@ def test_modules_classes_and_functions_are_short() -> None:
 
 
 def test_what_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("test_house.HOUSE", tmp_path)
+    monkeypatch.setattr("tests.test_house.HOUSE", tmp_path)
     long = "def f():\n" + "    x = 1\n" * 50
     kernel = "@numba.njit(cache=True)\n" + "def g():\n" + "    x = 1\n" * 50
     whole = "class C:\n" + "    x = 1\n" * 200
