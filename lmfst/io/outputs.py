@@ -16,8 +16,6 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from lmfst.ground.document import Document, Form
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Warn
@@ -172,6 +170,8 @@ class OutputWriter:
 
 def _single(weight: float) -> float:
     """The shortest number that has this one's single precision, which is that of OpenFst; no -0."""
+    import numpy as np
+
     return float(str(np.float32(weight))) + 0.0
 
 

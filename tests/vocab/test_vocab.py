@@ -491,7 +491,7 @@ def test_clean_up_after_decoding_is_left_out_with_a_warning() -> None:
 def test_no_decoder_definition() -> None:
     with pytest.raises(ModelError, match=r"tokenizer\.json, got a list"):
         vocab_from_tokenizer([], size=3, eos=[])
-    with pytest.raises(UsageError, match="drop, text or error"):
+    with pytest.raises(UsageError, match="drop, text, error"):
         vocab_from_tokenizer(byte_level(), size=3, eos=[], specials="keep")  # type: ignore[arg-type]
 
 
