@@ -160,6 +160,7 @@ def test_openfst_is_imported_in_functions_of_fst_and_grammar_alone() -> None:
 
 
 HEAVY = {
+    "numpy",
     "Bio", "accelerate", "gguf", "google", "huggingface_hub", "lark", "numba", "psutil", "pynini",
     "pywrapfst", "rich", "sentencepiece", "tokenizers", "torch", "transformers",
 }  # fmt: skip
