@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from lmfst.fst.pattern import Pattern
 from lmfst.fst.sequential import END, run
 from lmfst.ground import defaults
 from lmfst.ground._version import __version__
+from lmfst.ground.announce import warn_default
 from lmfst.ground.document import Document
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Given, InputMode, Partial, Unknown, Warn, require_choice
@@ -52,8 +52,13 @@ from lmfst.target.unknown import Alphabet
 POLICIES: dict[str, Callable[[], Policy]] = {"beam": Tolerance, "exact": Exact, "sample": Sample}
 
 
-def _default_warn(message: str) -> None:
-    warnings.warn(message, stacklevel=3)
+def policy_of(policy: str | Policy) -> Policy:
+    """A policy by name or as it is; UsageError for anything else."""
+    if isinstance(policy, Policy):
+        return policy
+    if policy not in POLICIES:
+        raise UsageError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
+    return POLICIES[policy]()
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,12 @@ class TransducedLM:
         *,
         partial: Partial = "error",
         lookahead: bool = True,
-        warn: Warn = _default_warn,
+        warn: Warn = warn_default,
     ) -> None:
         """policy: default `Tolerance()`. partial: "error", or "condition" for probabilities given
         that the target accepts the string (needs the policy `Exact`). lookahead: evaluate probable
         hypotheses ahead of time, in fewer model calls; the results are the same."""
         require_choice("--partial", partial, Partial)
-        self.lm, self.target, self.warn = lm, target, warn
         support = support_of(target, lm.vocab, drop_nul=partial == "error")
         name = f"{target.name} for {lm.describe().get('model', type(lm).__name__)}"
         conditioned = partial == "condition"
@@ -112,21 +116,44 @@ class TransducedLM:
             lookahead=lookahead,
             warn=warn,
         )
-        self._policy = Tolerance() if policy is None else policy
+        self._policy = Tolerance() if policy is None else policy_of(policy)
         self._engine = engine_for(self.setting, self._policy)
+
+    @property
+    def lm(self) -> LM:
+        """The source model."""
+        return self.setting.lm
+
+    @property
+    def target(self) -> Target:
+        """The function to target strings."""
+        return self.setting.target
 
     @property
     def policy(self) -> Policy:
         """What is done when hypotheses multiply; see `with_policy`."""
         return self._policy
 
-    def with_policy(self, policy: Policy, *, lookahead: bool = True) -> TransducedLM:
-        """The same model and target, not loaded and checked again, under another policy."""
-        other = copy(self)
-        other.setting = replace(self.setting, lookahead=lookahead)
-        other._policy = policy
-        other._engine = engine_for(other.setting, policy)
-        return other
+    @property
+    def lookahead(self) -> bool:
+        """Whether probable hypotheses are evaluated ahead of time; see `with_policy`."""
+        return self.setting.lookahead
+
+    @property
+    def lexicons(self) -> Lexicons:
+        """The tokens in the order of what they emit."""
+        return self.setting.lexicons
+
+    @property
+    def warn(self) -> Warn:
+        """What takes warnings."""
+        return self.setting.warn
+
+    def with_policy(self, policy: str | Policy, *, lookahead: bool | None = None) -> TransducedLM:
+        """The same model and target, not loaded and checked again, under another policy (a name as
+        in `load`). lookahead: None as it is here."""
+        ahead = self.lookahead if lookahead is None else lookahead
+        return renewed(self, policy_of(policy), lookahead=ahead)
 
     @property
     def softmax_seconds(self) -> float:
@@ -171,8 +198,8 @@ class TransducedLM:
     def next_logp(self, y: Symbols) -> dict[str, float]:
         """log p_Y(a | y) of every next symbol a, by name; ⊥ is the end of the string.
 
-        Symbols of probability zero are left out. Where nodes were dropped, the distribution sums to
-        less than 1 by the dropped share.
+        Symbols of probability zero are left out. Where hypotheses were dropped, the distribution
+        sums to less than 1 by the dropped share.
         """
         symbols, logp = self.next_symbols(y)
         names = self.target.units.name
@@ -250,6 +277,15 @@ class TransducedLM:
         }
 
 
+def renewed(model: TransducedLM, policy: Policy | None = None, **changes: Any) -> TransducedLM:
+    """The same model under another policy, or in another `Setting` (changes: its fields)."""
+    other = copy(model)
+    other.setting = replace(model.setting, **changes)
+    other._policy = policy or model.policy
+    other._engine = engine_for(other.setting, other._policy)
+    return other
+
+
 def _bounds(found: Propagated) -> Bounds:
     logp = float(found.log_prefix[-1])
     missing = None if found.missing is None else float(found.missing.sum())
@@ -262,7 +298,7 @@ def load(
     to: str | Fst | Target = "bytes",
     policy: str | Policy | None = None,
     input_mode: InputMode = "auto",
-    warn: Warn = _default_warn,
+    warn: Warn = warn_default,
     **options: Any,
 ) -> TransducedLM:
     """A transduced language model from names: `lmfst.load("smollm2-135m", to="chars")`.
@@ -274,10 +310,7 @@ def load(
     """
     from lmfst.lm.load import load_lm
 
-    if isinstance(policy, str):
-        if policy not in POLICIES:
-            raise UsageError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
-        policy = POLICIES[policy]()
+    policy = None if policy is None else policy_of(policy)
     if isinstance(model, str):
         refuse_as_model(model)
     lm = load_lm(model, warn=warn, **options) if isinstance(model, str) else model

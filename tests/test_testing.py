@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from lmfst.fst import Fst
+from lmfst.ground.errors import UsageError
+from lmfst.inference import Exact, Tolerance
 from lmfst.lm.base import LM, ContextSession, Session
+from lmfst.model import TransducedLM
 from lmfst.target import Target, load_target
 from lmfst.target.units import Units
 from lmfst.testing import LawError, check_lm, check_target
@@ -102,3 +105,52 @@ def test_a_vocabulary_without_text_is_found() -> None:
 def test_the_fst_of_a_target_may_reject() -> None:
     fst = Fst.from_arcs([(0, 97, 98, 0)], 0, [0])
     check_target(load_target(fst), alphabet=b"ac")
+
+
+class Forgetful(LM):
+    """Rows that depend on the context, under one key; what can't be seen of them is all small."""
+
+    merges = True
+
+    def __init__(self) -> None:
+        self.vocab = make_vocab([b"a", b"b"])
+
+    def next_logp(self, contexts: Sequence[Sequence[int]]) -> np.ndarray:
+        rows = [[*np.random.default_rng([7, *c]).normal(size=2), 18.0] for c in contexts]
+        return np.array(rows)
+
+    def key(self, context: tuple[int, ...]) -> Hashable:
+        return ()
+
+
+def test_small_probabilities_are_compared_too() -> None:
+    with pytest.raises(LawError, match="one key and different rows"):
+        check_lm(Forgetful())
+
+
+def test_targets_can_be_named() -> None:
+    check_target("bytes")
+    with pytest.raises(UsageError, match="no known target"):
+        check_target("nonsense")
+
+
+def test_the_same_model_under_another_policy() -> None:
+    model = TransducedLM(table(False), load_target("bytes"), lookahead=False)
+    other = model.with_policy("exact")
+    assert not other.lookahead and isinstance(other.policy, Exact)
+    assert other.logp("ab") >= model.logp("ab") - 1e-9
+    assert isinstance(model.policy, Tolerance)
+    with pytest.raises(UsageError, match="policy must be one of beam, exact, sample"):
+        model.with_policy("none")
+    for name in ("policy", "lookahead", "warn", "lm", "target"):
+        with pytest.raises(AttributeError):
+            setattr(model, name, None)
+
+
+def test_a_policy_of_ones_own_is_no_exact_one() -> None:
+    class Own(Exact):
+        keeps_all = False
+
+    fst = Fst.from_arcs([(0, 97, 97, 0)], 0, [0])
+    with pytest.raises(UsageError, match="--partial condition sums over whole strings"):
+        TransducedLM(table(True), load_target(fst), Own(), partial="condition")

@@ -4,8 +4,8 @@ A pattern y of symbols and sets of symbols stands for the strings in the product
 
     P_Y(y) = Σ_{z ∈ y} P_Y(z),    p_Y(y) = Σ_{z ∈ y} p_Y(z)
 
-is one propagation: a node is a source prefix whose emission is in the pattern so far. A string of
-plain symbols is the pattern that stands for itself alone.
+is one propagation: a hypothesis is a source prefix whose emission is in the pattern so far. A
+string of plain symbols is the pattern that stands for itself alone.
 """
 
 from __future__ import annotations

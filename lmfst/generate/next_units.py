@@ -9,7 +9,6 @@ in order of probability.
 
 from __future__ import annotations
 
-import copy
 import heapq
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from lmfst.fst.sequential import END, emit
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Given, Warn, require_choice
 from lmfst.lm.remembering import RememberingLM
-from lmfst.model import TransducedLM
+from lmfst.model import TransducedLM, renewed
 from lmfst.target.case import Folded
 from lmfst.target.strings import as_bytes
 from lmfst.target.units import END_NAME
@@ -109,11 +108,9 @@ def separated_units(
 ) -> list[Unit]:
     """Best-first expansion; see the module and `following`. After `MAX_EXPANSIONS` strings it warns
     and gives what there is."""
-    model = copy.copy(model)
-    # The strings share their prefixes: each is read by the model once.
-    model.lm = RememberingLM(model.lm)
     heard: list[str] = []
-    model.warn = heard.append
+    # The strings share their prefixes: each is read by the model once.
+    model = renewed(model, lm=RememberingLM(model.lm), warn=heard.append)
     units = model.target.units
     spans = units.spans(prefix)
     begun = list(prefix[spans[-1][0] :]) if spans and prefix[-1] not in units.ends else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Form = Literal["line", "file", "jsonl", "csv", "tsv", "fasta"]
+"""What a document is in its file: `DocMode` (`lmfst.ground.types`) without auto."""
 
 
 @dataclass(frozen=True)

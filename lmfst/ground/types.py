@@ -27,6 +27,7 @@ Unknown = Literal["auto", "report", "error", "skip", "any"]
 Partial = Literal["error", "condition"]
 """What to do about a target that rejects strings."""
 PolicyName = Literal["auto", "beam", "exact", "sample"]
+"""Names of policies on the command line."""
 Level = Literal["unit", "replicate", "text", "summary"]
 """What a row is."""
 RowFormat = Literal["tsv", "jsonl"]

@@ -90,7 +90,7 @@ class Conditioned:
 
     def __init__(self, setting: Setting, policy: Policy) -> None:
         """UsageError for a policy that prunes or samples."""
-        if policy.prunes or policy.estimates:
+        if not policy.keeps_all:
             raise UsageError(
                 "--partial condition sums over whole strings, which pruning can't bound",
                 hint="add --exact (meant for n-gram models and short texts)",

@@ -60,6 +60,8 @@ class Policy:
     """Whether results are estimates with an error, rather than lower bounds."""
     prunes: ClassVar[bool] = False
     """Whether hypotheses are dropped by weight, so that it is known well which are kept."""
+    keeps_all: ClassVar[bool] = False
+    """Whether none is dropped but for the ends of silent chains."""
 
     def __post_init__(self) -> None:
         if self.node_budget < 1:
@@ -121,6 +123,8 @@ class Policy:
 @dataclass(frozen=True)
 class Exact(Policy):
     """Keep every hypothesis. Chains of silent tokens end at `SILENT_TOLERANCE`."""
+
+    keeps_all: ClassVar[bool] = True
 
     def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
         return np.ones(len(logw), dtype=bool)

@@ -35,7 +35,6 @@ from lmfst.io.lines import ended, likeness, numbered, suspect
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-"""What a document is in its file."""
 Header = Callable[[Form, list[str]], None]
 
 STDIN = "-"

@@ -67,7 +67,7 @@ class Scored:
     which leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows
     used. estimated: whether `logp` is an estimate by sampling, which has no bounds, and not a lower
     bound. Of estimates: stderr, the standard error of logp, None for a single replicate;
-    log_pruned, the lower bound of a beam of as many nodes, None if it wasn't asked for.
+    log_pruned, the lower bound of a beam of as many hypotheses, None if it wasn't asked for.
     missing: float64 [symbols + 1], what was dropped before each symbol (⊥ included) makes the whole
     lack, nats, an estimate (`lmfst.inference.accuracy`); None for estimates by sampling and where
     probabilities are given that the string is accepted. canonical: log-probability of the

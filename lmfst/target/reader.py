@@ -19,6 +19,7 @@ from lmfst.ground.errors import InputError
 from lmfst.ground.types import Given, Unknown, Warn
 from lmfst.target.case import Case, Folded, changed
 from lmfst.target.load import Target
+from lmfst.target.strings import as_bytes
 from lmfst.target.unknown import Alphabet
 
 
@@ -36,6 +37,7 @@ class Reader:
 
     def __init__(self, target: Target, alphabet: Alphabet) -> None:
         self._target, self._alphabet = target, alphabet
+        self._told_of_encoding = isinstance(target.machine, Identity)
 
     def read(self, document: Document, given: Given, unknown: Unknown) -> Read:
         """A document's target.
@@ -43,7 +45,7 @@ class Reader:
         Raises InputError where the function rejects it, for text that names no symbol, and for
         symbols that can't be produced if these are no matter of `unknown`.
         """
-        text = _bytes(document.text)
+        text = as_bytes(document.text)
         if given == "source":
             found = self.source(text, partial(self._run, unknown=unknown))
         else:
@@ -70,10 +72,9 @@ class Reader:
         "skip". folded: where letters in the other case are counted. The first text that is no UTF-8
         gets a warning, unless bytes are what is asked for.
         """
-        suspicious = not isinstance(self._target.machine, Identity)
         for document in documents:
-            if suspicious and (fault := encoding_fault(document)):
-                suspicious = False
+            if not self._told_of_encoding and (fault := encoding_fault(document)):
+                self._told_of_encoding = True
                 warn(fault)
             try:
                 read = self.read(document, given, unknown)
@@ -194,7 +195,7 @@ class Reader:
 
 def encoding_fault(document: Document) -> str:
     """What to say of a document that is no UTF-8; nothing of one that is."""
-    text = _bytes(document.text)
+    text = as_bytes(document.text)
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -211,7 +212,3 @@ def _given_target(target: Target) -> str:
         f"add --given target, if the text is {target.name} already (it can be read so); otherwise "
         "extend the transducer to accept it, or remove it"
     )
-
-
-def _bytes(text: str | bytes) -> bytes:
-    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from lmfst.lm.load import load_lm
 from lmfst.lm.remembering import RememberingLM
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
+from tests.support.oracle import TableLM, make_vocab
 
 ARPA = r"""
 \data\
@@ -173,3 +175,18 @@ def test_a_remembering_model_has_the_same_numbers(arpa: Path) -> None:
         kept = TransducedLM(RememberingLM(lm, max_bytes=limit), target, Exact())
         for text in (b"", b"abc", b"abca", b"abcab"):
             assert kept.next_logp(text) == pytest.approx(plain.next_logp(text), abs=1e-12)
+
+
+def test_no_row_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+    inner = TableLM(make_vocab([b"a", b"b", b"c"]), order=2, depth=6, seed=5, merges=False)
+    rows = inner.next_logp
+
+    def next_logp(contexts: Sequence[Sequence[int]]) -> np.ndarray:
+        asked.extend(map(tuple, contexts))
+        return rows(contexts)
+
+    monkeypatch.setattr(inner, "next_logp", next_logp)
+    model = TransducedLM(inner, fst_target(WORDS, "words"), Exact())
+    assert len(following(model, "", top=5)) > 4
+    assert len(asked) > 10 and len(asked) == len(set(asked))
