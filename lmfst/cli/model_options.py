@@ -12,23 +12,22 @@ from lmfst.cli.mistakes import beam_size, context_tokens
 from lmfst.ground import defaults
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import DType, Partial, PolicyName, PrefixSpace, Specials
+from lmfst.io.rows import ESCAPED
 
 MODEL, POLICY = "Model", "Policy"
 """Names of panels."""
-
-_ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 
 
 def _unescaped(text: str | None) -> str | None:
     """A text without its escapes; UsageError for a backslash that begins none."""
 
     def character(found: re.Match[str]) -> str:
-        if found[0] not in _ESCAPES:
+        if found[0] not in ESCAPED:
             raise UsageError(
-                f"--separator {text!r}: expected the escapes {' '.join(_ESCAPES)}, found "
+                f"--separator {text!r}: expected the escapes {' '.join(ESCAPED)}, found "
                 f"{found[0]!r}"
             )
-        return _ESCAPES[found[0]]
+        return ESCAPED[found[0]]
 
     return None if text is None else re.sub(r"\\.?", character, text, flags=re.DOTALL)
 

@@ -10,7 +10,7 @@ from lmfst.grammar.labels import Labels, pynini_text, string_labels
 from lmfst.grammar.loading import far_entry, load_fst, symbol_table
 from lmfst.grammar.source import RuleError
 from lmfst.grammar.stringfile import Mode, string_file, table_labels
-from lmfst.grammar.values import Table, Thing, Value, alphabets_of, as_fst, as_text
+from lmfst.grammar.values import Table, Thing, Value, alphabets_of, as_fst, as_text, flag_of
 
 Arguments = Sequence[Thing]
 
@@ -84,17 +84,6 @@ def _fsts(name: str, arguments: Arguments, count: int) -> list[Value]:
     return [as_fst(item, f"{name}: argument {i}") for i, item in enumerate(arguments, 1)]
 
 
-def _flag(name: str, arguments: Arguments, index: int, allowed: tuple[str, ...]) -> str:
-    """A 'flag' among the arguments; the first of `allowed` if it isn't there."""
-    if len(arguments) <= index:
-        return allowed[0]
-    text = as_text(arguments[index], f"{name}: argument {index + 1}")
-    if text not in allowed:
-        quoted = ", ".join(f"'{choice}'" for choice in allowed)
-        raise RuleError(f"{name}: argument {index + 1} is '{text}'", hint=f"expected {quoted}")
-    return text
-
-
 def _count(name: str, arguments: Arguments, least: int, most: int) -> None:
     if not least <= len(arguments) <= most:
         wanted = f"{least}" if least == most else f"{least} to {most}"
@@ -104,7 +93,7 @@ def _count(name: str, arguments: Arguments, least: int, most: int) -> None:
 def _project(arguments: Arguments, context: Context) -> Thing:
     _count("Project", arguments, 2, 2)
     value = as_fst(arguments[0], "Project: argument 1")
-    side = _flag("Project", arguments, 1, ("input", "output"))
+    side = flag_of("Project", arguments, 1, ("input", "output"))
     alphabets = value.inputs if side == "input" else value.outputs
     return Value(value.fst.copy().project(side), alphabets, alphabets)
 
@@ -112,7 +101,7 @@ def _project(arguments: Arguments, context: Context) -> Thing:
 def _arcsort(arguments: Arguments, context: Context) -> Thing:
     _count("ArcSort", arguments, 2, 2)
     value = as_fst(arguments[0], "ArcSort: argument 1")
-    side = _flag("ArcSort", arguments, 1, ("input", "output"))
+    side = flag_of("ArcSort", arguments, 1, ("input", "output"))
     fst = value.fst.copy().arcsort("ilabel" if side == "input" else "olabel")
     return Value(fst, value.inputs, value.outputs, alphabet=value.alphabet)
 
@@ -120,7 +109,7 @@ def _arcsort(arguments: Arguments, context: Context) -> Thing:
 def _compose(arguments: Arguments, context: Context) -> Thing:
     _count("Compose", arguments, 2, 3)
     # The sorting that the flag asks for is always done: without it composition can fail.
-    _flag("Compose", arguments, 2, ("both", "left", "right"))
+    flag_of("Compose", arguments, 2, ("both", "left", "right"))
     left, right = _fsts("Compose", arguments[:2], 2)
     return operators.compose(left, right, context.labels, context.warn)
 
@@ -129,7 +118,7 @@ def _leniently_compose(arguments: Arguments, context: Context) -> Thing:
     import pynini
 
     _count("LenientlyCompose", arguments, 3, 4)
-    _flag("LenientlyCompose", arguments, 3, ("both", "left", "right"))
+    flag_of("LenientlyCompose", arguments, 3, ("both", "left", "right"))
     left, right, sigma = _fsts("LenientlyCompose", arguments[:3], 3)
     operators.check_symbols(left, sigma.labels(), "LenientlyCompose", context.labels, context.warn)
     # Both have to be sorted on the input side: the left one is also composed with part of σ*.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmfst.grammar.source import RuleError
-from lmfst.grammar.values import NONE, Thing, Value, as_fst, as_text
+from lmfst.grammar.values import NONE, Thing, Value, as_fst, flag_of
 from lmfst.ground.types import Warn
 
 
@@ -62,8 +62,8 @@ def pdt_compose(arguments: Sequence[Thing], warn: Warn) -> Value:
     left, right, brackets = (
         as_fst(x, f"PdtCompose: argument {i}") for i, x in enumerate(arguments[:3], 1)
     )
-    first = _which(arguments, 3, ("right_pdt", "left_pdt"), "PdtCompose") == "left_pdt"
-    _which(arguments, 4, ("both", "left", "right"), "PdtCompose")
+    first = flag_of("PdtCompose", arguments, 3, ("right_pdt", "left_pdt")) == "left_pdt"
+    flag_of("PdtCompose", arguments, 4, ("both", "left", "right"))
     parens = pynini.PdtParentheses()
     for opening, closing in _pairs(brackets.fst, "PdtCompose", warn):
         parens.add_pair(opening, closing)
@@ -84,8 +84,8 @@ def mpdt_compose(arguments: Sequence[Thing], warn: Warn) -> Value:
     left, right, brackets, stacks = (
         as_fst(item, f"MPdtCompose: argument {i}") for i, item in enumerate(arguments[:4], 1)
     )
-    first = _which(arguments, 4, ("right_mpdt", "left_mpdt"), "MPdtCompose") == "left_mpdt"
-    _which(arguments, 5, ("both", "left", "right"), "MPdtCompose")
+    first = flag_of("MPdtCompose", arguments, 4, ("right_mpdt", "left_mpdt")) == "left_mpdt"
+    flag_of("MPdtCompose", arguments, 5, ("both", "left", "right"))
     assigned = dict(_pairs(stacks.fst, "MPdtCompose", warn, distinct=False))
     parens = pynini.MPdtParentheses()
     for opening, closing in _pairs(brackets.fst, "MPdtCompose", warn):
@@ -98,17 +98,6 @@ def mpdt_compose(arguments: Sequence[Thing], warn: Warn) -> Value:
     sorted_left = left.fst.copy().arcsort("olabel")
     result = pynini.mpdt_compose(sorted_left, right.input_sorted(), parens, left_mpdt=first)
     return Value(result, left.inputs, right.outputs)
-
-
-def _which(arguments: Sequence[Thing], index: int, allowed: tuple[str, ...], name: str) -> str:
-    """An optional flag; the first of `allowed` if it isn't given."""
-    if len(arguments) <= index:
-        return allowed[0]
-    text = as_text(arguments[index], f"{name}: argument {index + 1}")
-    if text not in allowed:
-        quoted = ", ".join(f"'{choice}'" for choice in allowed)
-        raise RuleError(f"{name}: argument {index + 1} is '{text}'", hint=f"expected {quoted}")
-    return text
 
 
 def _pairs(fst: Any, name: str, warn: Warn, *, distinct: bool = True) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ empty FST.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -155,3 +155,14 @@ def alphabets_of(labels: list[int] | frozenset[int], mode: str, generated: Any) 
         else:
             found.add(UTF8 if mode == "utf8" or label > 256 else BYTE)
     return frozenset(found)
+
+
+def flag_of(name: str, arguments: Sequence[Thing], index: int, allowed: tuple[str, ...]) -> str:
+    """A 'flag' among the arguments of a function; the first of `allowed` if it isn't there."""
+    if len(arguments) <= index:
+        return allowed[0]
+    text = as_text(arguments[index], f"{name}: argument {index + 1}")
+    if text not in allowed:
+        quoted = ", ".join(f"'{choice}'" for choice in allowed)
+        raise RuleError(f"{name}: argument {index + 1} is '{text}'", hint=f"expected {quoted}")
+    return text

@@ -175,8 +175,9 @@ class Propagation:
         logw = chosen.logw[owner] + table.child_logp[flat]
         to = table.child_position[flat]
         np.maximum.at(sums.best, to, logw)
-        alive = logw > -np.inf
-        if not self._session.merges:
+        if self._session.merges:
+            alive = logw > -np.inf
+        else:
             token = table.child_token[flat]
             alive = self._worth_filing(sums, chosen.position[owner], to, states[owner], token, logw)
         flat, owner = flat[alive], owner[alive]

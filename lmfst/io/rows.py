@@ -34,7 +34,9 @@ from lmfst.io.stdout import Stdout
 PASSED = "input_"
 """What comes before the name of a column that is passed on where lmfst has one of that name."""
 
-ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+ESCAPED = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
+"""The escapes of TSV, and what each stands for."""
+ESCAPES = str.maketrans({plain: escape for escape, plain in ESCAPED.items()})
 
 
 def open_rows(

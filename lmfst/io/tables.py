@@ -17,6 +17,7 @@ from typing import Literal
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 from lmfst.io.lines import MEND
+from lmfst.io.rows import ESCAPED
 
 Lines = Iterator[tuple[int, bytes]]
 Kind = Literal["csv", "tsv"]
@@ -30,7 +31,6 @@ _SEPARATED = {",": "use --doc csv", "\t": "use --doc tsv"} | dict.fromkeys(
     ";|", "save the table with commas for --doc csv, or with tabs for --doc tsv"
 )
 _ESCAPE = re.compile(r"\\[tnr\\]")
-_PLAIN = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 _ENCODING = ("utf-8", "surrogateescape")
 
 
@@ -179,7 +179,7 @@ def _tsv(lines: _Decoded, name: str, warn: Warn) -> Iterator[tuple[int, list[str
                 "program put them there, save the table as CSV and read it with --doc csv"
             )
         if "\\" in text:
-            plain = [_ESCAPE.sub(lambda found: _PLAIN[found[0]], field) for field in fields]
+            plain = [_ESCAPE.sub(lambda found: ESCAPED[found[0]], field) for field in fields]
             if not escapes and plain != fields:
                 escapes = True
                 warn(

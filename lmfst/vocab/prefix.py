@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from lmfst.ground.types import Warn
@@ -63,7 +64,8 @@ def find_own(vocab: Vocab, encode: Encode, drops: bool) -> Own:
     decoder as it is defined. drops: see `drops_space`."""
     texts, adds, changed = _read_back(vocab, encode, PROBES)
     if not texts:
-        texts, adds, more = _read_back(vocab, encode, _own_texts(vocab))
+        own = islice(_own_texts(vocab), MORE_PROBES)
+        texts, adds, more = _read_back(vocab, encode, own)
         changed |= more
     led = drops and any(_led_by_space(vocab, encode(text)) for text in texts)
     return Own(drops, adds or led, changed, bool(texts))
@@ -97,15 +99,13 @@ def _led_by_space(vocab: Vocab, ids: Sequence[int]) -> bool:
 
 
 def _own_texts(vocab: Vocab) -> Iterator[str]:
-    """Texts of some tokens."""
-    left = MORE_PROBES
+    """Texts of tokens."""
     for data in vocab.token_bytes[vocab.last_state]:
         try:
             text = (data or b"").decode().strip()
         except UnicodeDecodeError:
             continue
-        if text and left:
-            left -= 1
+        if text:
             yield text
 
 

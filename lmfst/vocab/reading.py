@@ -8,8 +8,8 @@ removes spaces before punctuation (`clean_up_tokenization_spaces`), is no part o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lmfst.ground.announce import warn_default
@@ -38,17 +38,16 @@ class Known:
     otherwise. None, and nothing: as the tokenizer does.
 
     prefixed: whether a leading space is the model's own. decoder: a definition (parsed JSON).
-    encode: the tokens of a text, no special ones; bare: without a space before it; decode: the text
-    of tokens, for checks. hidden: ids out of the support → why. text: ids that are text, though the
-    tokenizer calls them special.
+    encode: the tokens of a text, no special ones; bare: makes one that puts no space before it, if
+    it can; decode: the text of tokens, for checks. text: ids that are text, though the tokenizer
+    calls them special.
     """
 
     prefixed: bool | None = None
     decoder: Any = None
     encode: Encode | None = None
-    bare: Encode | None = None
+    bare: Callable[[], Encode | None] = lambda: None
     decode: Callable[[Sequence[int]], str] | None = None
-    hidden: Mapping[int, str] = field(default_factory=dict)
     text: frozenset[int] = frozenset()
 
 
@@ -114,7 +113,7 @@ def read_tokenizer(
     if prefixed and not own.prefixed:
         return Reading(vocab, lambda text: encode(" " + text), prefixed)
     if own.adds and not prefixed:
-        encode = known.bare or _encode(without_prefix(reader.backend))
+        encode = known.bare() or _encode(without_prefix(reader.backend))
     return Reading(vocab, encode, prefixed)
 
 
@@ -147,11 +146,10 @@ class _Reader:
         ended = set(self._ended)
         controls, unknown = _controls(tokenizer, self.backend, self._tokens)
         self._controls = controls - ended - known.text
-        hidden = {*known.hidden, *(ended if specials == "text" else self._controls | ended)}
+        hidden = ended if specials == "text" else self._controls | ended
         self.spoken = [None if i in hidden else token for i, token in enumerate(self._tokens)]
         missing = (i for i, token in enumerate(self._tokens) if token is None)
         self._unmapped = dict.fromkeys(missing, NO_TOKEN)
-        self._unmapped.update(known.hidden)
         if specials != "text":
             self._unmapped.update({i: "the model's unknown token" for i in unknown})
         for i in ended:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lmfst.ground.errors import ModelError
 from lmfst.vocab.checks import UNKNOWABLE
+from lmfst.vocab.prefix import Encode
 from lmfst.vocab.reading import Known
 
 SPACE = "▁"
@@ -41,27 +42,27 @@ def known_of_sentencepiece(path: Path, tokenizer: Any) -> Known | None:
         )
     drop = _drop(processor)
     ids = _ids(processor, tokenizer)
-    bare = _without_prefix(path)
     return Known(
         prefixed=drop != "none",
         decoder={"type": "SentencePiece", "drop": drop},
         encode=lambda text: [ids.get(i, -1) for i in processor.encode(text)],
-        bare=bare and (lambda text: [ids.get(i, -1) for i in bare.encode(text)]),
+        bare=lambda: _without_prefix(path, ids),
         text=_text(processor, tokenizer, ids),
         decode=_decoder(processor, {own: piece for piece, own in ids.items()}),
     )
 
 
-def _without_prefix(path: Path) -> Any:
-    """The processor of the same model that puts no space before a text; None without the package
-    protobuf, by which alone the model's settings can be read."""
+def _without_prefix(path: Path, ids: dict[int, int]) -> Encode | None:
+    """The tokens of a text by the same model, but that it puts no space before; None without the
+    package protobuf, by which alone the model's settings can be read."""
     try:
         from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
     except ImportError:
         return None
     model = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
     model.normalizer_spec.add_dummy_prefix = False
-    return SentencePieceProcessor(model_proto=model.SerializeToString())
+    bare = SentencePieceProcessor(model_proto=model.SerializeToString())
+    return lambda text: [ids.get(i, -1) for i in bare.encode(text)]
 
 
 def _drop(processor: Any) -> str:
