@@ -1,0 +1,127 @@
+"""Kernels: loops over arrays, compiled by numba.
+
+A kernel is a function of arrays and numbers in the part of Python that numba compiles. The first
+call compiles it, which is announced; what was compiled is kept in the user's cache folder, if no
+other user may write there, since it is loaded as code. `LMFST_COMPILED=0` in the environment runs
+kernels as plain Python: the same numbers, a hundred times slower, to look into them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lmfst.ground.announce import Announced
+from lmfst.ground.cache import cache_dir
+from lmfst.ground.errors import InputError
+
+_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
+_SUB = "kernels"
+_KEPT_DAYS = 30
+"""Days for which what other versions of lmfst have compiled is kept."""
+
+
+def compiled() -> bool:
+    """Whether kernels are compiled: unless `LMFST_COMPILED` is 0 in the environment."""
+    return os.environ.get("LMFST_COMPILED", "1") != "0"
+
+
+def kernel(function: _Kernel) -> _Kernel:
+    """The function, compiled when it is first called with arguments of some types.
+
+    A kernel may call kernels of modules that are imported before it.
+
+    Floats obey IEEE 754 (nothing is reordered); a division by zero gives an infinity.
+    """
+    if not compiled():
+        return function
+    import numba
+
+    _announce_compiling()
+    before = numba.config.CACHE_DIR
+    folder = _folder()
+    try:
+        # Where to keep what is compiled is decided here, once.
+        numba.config.CACHE_DIR = "" if folder is None else str(folder)
+        decorate = numba.njit(cache=folder is not None, error_model="numpy", nogil=True)
+        made: _Kernel = decorate(function)
+    finally:
+        numba.config.CACHE_DIR = before
+    return made
+
+
+@cache
+def _folder() -> Path | None:
+    """Where compiled kernels of these sources are kept; None if others could write there."""
+    with suppress(OSError, InputError):
+        base = cache_dir(_SUB)
+        base.chmod(0o700)
+        folder = base / _version()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if _is_own(folder) and _is_own(base):
+            os.utime(folder)
+            _remove_old(base, folder)
+            return folder
+    return None
+
+
+def _version() -> str:
+    """A digest of the package's sources. (numba itself looks at a kernel's own file alone, and not
+    at those of the kernels that it calls.)"""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        found = path.stat()
+        digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is this user's, and no other user may write it."""
+    if not hasattr(os, "geteuid"):  # not a POSIX system: its cache folder is the user's own
+        return True
+    found = folder.lstat()
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not others
+
+
+def _remove_old(base: Path, own: Path) -> None:
+    """Remove what versions of lmfst have left that nobody has used for long."""
+    for folder in base.iterdir():
+        if folder != own and time.time() - folder.lstat().st_mtime > _KEPT_DAYS * 86400:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _announce_compiling() -> None:
+    """Have the compiling of kernels announced, if it takes a while."""
+    from numba.core import event
+
+    folder = _folder()
+    kept = f"once; kept in {folder}" if folder else "each time: its cache folder isn't yours alone"
+    announced = Announced(f"compiling the engine ({kept})")
+
+    class Listener(event.Listener):  # type: ignore[misc]
+        """Kernels that a kernel calls are compiled inside its own compilation."""
+
+        depth = 0
+
+        def on_start(self, event: Any) -> None:
+            if self.depth == 0:
+                announced.__enter__()
+            self.depth += 1
+
+        def on_end(self, event: Any) -> None:
+            self.depth -= 1
+            if self.depth == 0:
+                announced.__exit__(None, None, None)
+
+    event.register("numba:compile", Listener())
