@@ -109,7 +109,7 @@ def _announce_compiling() -> None:
     kept = f"once; kept in {folder}" if folder else "each time: its cache folder isn't yours alone"
     announced = Announced(f"compiling the engine ({kept})")
 
-    class Listener(event.Listener):  # type: ignore[misc]
+    class Listener(event.Listener):
         """Kernels that a kernel calls are compiled inside its own compilation."""
 
         depth = 0
@@ -124,4 +124,4 @@ def _announce_compiling() -> None:
             if self.depth == 0:
                 announced.__exit__(None, None, None)
 
-    event.register("numba:compile", Listener())
+    event.register("numba:compile", Listener())  # type: ignore[no-untyped-call]

@@ -18,9 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmfst.ground.arrays import Ints
 from lmfst.inference.row_table import Normaliser
 from lmfst.lm.base import LM
 from lmfst.vocab import Vocab
@@ -29,8 +27,8 @@ Encode = Callable[[bytes], Sequence[int] | None]
 SourcePlace = tuple[int, int]
 """(position in the source, state of the decoder of tokens)"""
 BEGIN: SourcePlace = (0, 0)
-_NONE = -2
-"""No token, and no root either."""
+ENDED = -2
+"""The token after the last one of a source: none, and no root either."""
 
 
 class CanonicalPath:
@@ -83,45 +81,6 @@ class CanonicalPath:
             found.append(on[0])
             place = on[1]
         return found
-
-
-class Trunk:
-    """How far each document's trunk has come.
-
-    Made from the roots' LM states int64 [documents] and the tokens of each source; a document
-    without a source has none.
-    """
-
-    def __init__(self, roots: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
-        self._top = np.array(roots, dtype=np.int64)
-        self._tokens = np.array([t for own in tokens for t in (*own, _NONE)], dtype=np.int64)
-        sizes = np.array([len(own) + 1 for own in tokens], dtype=np.int64)
-        self._at = np.cumsum(sizes) - sizes
-
-    def copy(self) -> Trunk:
-        other = Trunk([], [])
-        other._top, other._at, other._tokens = self._top.copy(), self._at.copy(), self._tokens
-        return other
-
-    def next_ones(self, document: Ints, parent: Ints, token: Ints) -> NDArray[np.bool_]:
-        """Which hypotheses go on from the top of their document's trunk with its next token.
-
-        document, parent (LM states), token: int64 [hypotheses].
-        """
-        found: NDArray[np.bool_] = self._top[document] == parent
-        found &= self._tokens[self._at[document]] == token
-        return found
-
-    def ended(self, document: Ints, states: Ints) -> NDArray[np.bool_]:
-        """Which hypotheses (LM states int64 [n]) have read all tokens of their document's trunk."""
-        found: NDArray[np.bool_] = self._top[document] == states
-        found &= self._tokens[self._at[document]] == _NONE
-        return found
-
-    def grow(self, document: Ints, states: Ints) -> None:
-        """Set the tops of some documents' trunks to the hypotheses that went on from them."""
-        self._top[document] = states
-        self._at[document] += 1
 
 
 def canonical_logps(

@@ -1,29 +1,151 @@
-"""Hypotheses as arrays: waves of hypotheses that are decided together, and the agenda of those that
-wait.
+"""The frontier: hypotheses that wait for their offset, and waves of them as arrays.
 
 Positions are those of a batch: offset o of document d stands at base[d] + o, so that one number
-says where a hypothesis is.
+says where a hypothesis is. Those of one position are chained in the order in which they came.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.ground.arrays import Floats, Ints
+from lmfst.ground.kernels import kernel
 
-_POSITION, _PARENT, _TOKEN, _LEXICON, _LOGW, _GUIDE = range(6)
-NOWHERE = int(np.iinfo(np.int64).max)
-"""A position after all."""
+NONE = -1
+"""No hypothesis, no row, no entry; as a token: that of a root."""
+_COUNT, _FREE = 0, 1
+_PLACES = 256
+
+
+Records = Any
+"""A `numpy.recarray`. Kernels read and write its fields."""
+
+WAITING = np.dtype(
+    [
+        ("position", np.int64),
+        ("parent", np.int64),
+        ("token", np.int64),
+        ("lexicon", np.int64),
+        ("entry", np.int64),
+        ("guide", np.int64),
+        ("logw", np.float64),
+        ("next", np.int64),
+    ]
+)
+"""A hypothesis that waits.
+
+position: NONE where a place is free. parent: what the parent is known by (its LM state; in a
+speculative run also `lmfst.inference.advance.ghost`), token: the one read there, NONE for a root,
+whose own state `parent` is; lexicon: state after it; entry: the child of a row that it is, or NONE;
+guide: a guide's state after it (`lmfst.inference.guide`). next: the place of the one that came
+after it at its position, or the next free place.
+"""
+ENDS = np.dtype([("first", np.int64), ("last", np.int64)])
+"""Of a position: the places of the hypotheses that came first and last."""
+
+
+def records(dtype: np.dtype[Any], count: int, **fields: Any) -> Records:
+    """Records whose fields are 0, but for those given."""
+    made = np.zeros(count, dtype).view(np.recarray)
+    for name, values in fields.items():
+        made[name] = values
+    return made
+
+
+def longer(store: Records, fresh: Records) -> Records:
+    """Records, and fresh ones after them."""
+    return np.concatenate([store, fresh]).view(np.recarray)
+
+
+@kernel
+def push(
+    waiting: Records,
+    ends: Records,
+    used: Ints,
+    position: int,
+    parent: int,
+    token: int,
+    lexicon: int,
+    entry: int,
+    guide: int,
+    logw: float,
+) -> int:
+    """Add a hypothesis, for which there must be room; its place."""
+    at = used[_FREE]
+    used[_FREE] = waiting.next[at]
+    used[_COUNT] += 1
+    waiting.position[at] = position
+    waiting.parent[at] = parent
+    waiting.token[at] = token
+    waiting.lexicon[at] = lexicon
+    waiting.entry[at] = entry
+    waiting.guide[at] = guide
+    waiting.logw[at] = logw
+    waiting.next[at] = NONE
+    if ends.first[position] == NONE:
+        ends.first[position] = at
+    else:
+        waiting.next[ends.last[position]] = at
+    ends.last[position] = at
+    return at
+
+
+@kernel
+def places_at(waiting: Records, ends: Records, position: int) -> Ints:
+    """The places of the hypotheses at a position, in the order in which they came."""
+    count = 0
+    at = ends.first[position]
+    while at != NONE:
+        count += 1
+        at = waiting.next[at]
+    found = np.empty(count, np.int64)
+    at = ends.first[position]
+    for i in range(count):
+        found[i] = at
+        at = waiting.next[at]
+    return found
+
+
+@kernel
+def release(waiting: Records, ends: Records, used: Ints, position: int) -> None:
+    """Remove the hypotheses at a position."""
+    at = ends.first[position]
+    while at != NONE:
+        after = waiting.next[at]
+        waiting.position[at] = NONE
+        waiting.next[at] = used[_FREE]
+        used[_FREE] = at
+        used[_COUNT] -= 1
+        at = after
+    ends.first[position] = NONE
+
+
+@kernel
+def _take(
+    waiting: Records, ends: Records, used: Ints, positions: Ints, found: Ints, where: Ints
+) -> int:
+    """Remove the hypotheses at some positions; `found` gets their places and `where` their
+    positions, the result is their number."""
+    count = 0
+    for position in positions:
+        for at in places_at(waiting, ends, position):
+            found[count] = at
+            where[count] = position
+            count += 1
+        release(waiting, ends, used, position)
+    return count
 
 
 @dataclass
 class Hypotheses:
     """Hypotheses: where they are, the LM states of their parents, the tokens read there (-1 for a
     root, whose own state `parent` is), their lexicon states, log weights, and the states of a guide
-    (`lmfst.inference.guide`) after their tokens; all [hypotheses]."""
+    (`lmfst.inference.guide`) after their tokens; all [hypotheses]. Those of one position follow
+    each other, in the order in which they came."""
 
     position: Ints
     parent: Ints
@@ -47,15 +169,10 @@ class Hypotheses:
         )
 
     def first(self) -> Ints:
-        """Where those of each position begin, if those of one position follow each other."""
+        """Where those of each position begin."""
         new = np.ones(len(self), dtype=bool)
         new[1:] = self.position[1:] != self.position[:-1]
         return np.flatnonzero(new)
-
-
-def sorted_by_position(wave: Hypotheses) -> Hypotheses:
-    """The hypotheses of a position side by side, in the order in which they came."""
-    return wave.at(np.argsort(wave.position, kind="stable"))
 
 
 def merged(states: Ints, wave: Hypotheses) -> tuple[Ints, Hypotheses]:
@@ -79,94 +196,63 @@ def merged(states: Ints, wave: Hypotheses) -> tuple[Ints, Hypotheses]:
     return states[first[arrival]], result
 
 
-class Agenda:
-    """Hypotheses that wait for their offset, in the order in which they came."""
+class Frontier:
+    """Hypotheses that wait for their offset. For kernels: waiting, ends, used (int64 [2]: how many
+    wait, and the first free place); `waiting` is another array after each growth."""
 
     def __init__(self, positions: int) -> None:
         """positions: how many there are in the batch."""
-        # One matrix, log weights as bit patterns: hypotheses are added and taken often, a few at a
-        # time.
-        self._store = np.zeros((6, 256), dtype=np.int64)
-        self._size = 0
-        self._mark = np.zeros(positions, dtype=bool)
+        self.waiting = records(WAITING, 0)
+        self.ends = records(ENDS, positions, first=NONE, last=NONE)
+        self.used = np.array([0, NONE])
 
     def __len__(self) -> int:
-        return self._size
+        return int(self.used[_COUNT])
 
-    def copy(self) -> Agenda:
-        other = Agenda(len(self._mark))
-        other._store, other._size = self._store.copy(), self._size
+    def copy(self) -> Frontier:
+        """The same hypotheses in other arrays."""
+        other = Frontier(0)
+        other.waiting, other.ends = self.waiting.copy(), self.ends.copy()
+        other.used = self.used.copy()
         return other
 
+    def make_room(self, more: int) -> None:
+        """Have places for so many more hypotheses."""
+        size = len(self.waiting)
+        if size - len(self) >= more:
+            return
+        added = max(more, size, _PLACES)
+        after = np.arange(size + 1, size + added + 1)
+        after[-1] = self.used[_FREE]
+        fresh = records(WAITING, added, position=NONE, next=after)
+        self.waiting = longer(self.waiting, fresh)
+        self.used[_FREE] = size
+
     def add(
-        self,
-        position: Ints,
-        parent: Ints,
-        token: Ints,
-        lexicon: Ints,
-        logw: Floats,
-        guide: Ints | int = 0,
+        self, position: Ints, parent: Ints, token: Ints, lexicon: Ints, guide: Ints, logw: Floats
     ) -> None:
         """Add hypotheses; see `Hypotheses`."""
-        end = self._size + len(position)
-        if end > self._store.shape[1]:
-            self._store = np.pad(self._store, ((0, 0), (0, max(end, self._size))))
-        new = self._store[:, self._size : end]
-        new[_POSITION], new[_PARENT] = position, parent
-        new[_TOKEN], new[_LEXICON] = token, lexicon
-        new[_LOGW] = logw.view(np.int64)
-        new[_GUIDE] = guide
-        self._size = end
+        self.make_room(len(position))
+        columns = (column.tolist() for column in (position, parent, token, lexicon, guide, logw))
+        for at, above, read, state, guided, weight in zip(*columns, strict=True):
+            push(self.waiting, self.ends, self.used, at, above, read, state, NONE, guided, weight)
 
-    def put_back(self, wave: Hypotheses) -> None:
-        """Put back the hypotheses of a wave."""
-        logw = np.ascontiguousarray(wave.logw)
-        self.add(wave.position, wave.parent, wave.token, wave.lexicon, logw, wave.guide)
+    def take(self, positions: Ints) -> Hypotheses:
+        """Remove the hypotheses at some positions."""
+        found, where = np.empty((2, len(self)), dtype=np.int64)
+        count = _take(self.waiting, self.ends, self.used, positions, found, where)
+        # The places are free now, but hold what they held until the next addition.
+        taken = self.waiting[found[:count]]
+        return Hypotheses(
+            where[:count],
+            taken.parent.copy(),
+            taken.token.copy(),
+            taken.lexicon.copy(),
+            taken.logw.copy(),
+            taken.guide.copy(),
+        )
 
-    def hypotheses(self) -> Hypotheses:
-        """All hypotheses that wait."""
-        return _unpacked(self._store[:, : self._size])
-
-    def first_of(self, document: Ints, documents: int) -> Ints:
-        """The least position at which hypotheses wait, of each document; NOWHERE if there are none.
-        document: that of each position."""
-        waiting = self._store[_POSITION, : self._size]
-        if documents == 1:
-            return np.array([waiting.min(initial=NOWHERE)])
-        found = np.full(documents, NOWHERE)
-        np.minimum.at(found, document[waiting], waiting)
-        return found
-
-    def _marked(self, marks: Ints, positions: Ints) -> NDArray[np.bool_]:
-        """Which positions are among the marks."""
-        self._mark[marks] = True
-        found = self._mark[positions]
-        self._mark[marks] = False
-        return found
-
-    def take(self, positions: Ints) -> Hypotheses | None:
-        """Remove the hypotheses at some positions; None if there are none."""
-        waiting = self._store[:, : self._size]
-        if len(positions) == 1:
-            here = waiting[_POSITION] == positions[0]
-        else:
-            here = self._marked(positions, waiting[_POSITION])
-        index = here.nonzero()[0]
-        if not len(index):
-            return None
-        taken = waiting[:, index]
-        rest = waiting[:, ~here]
-        self._size = rest.shape[1]
-        self._store[:, : self._size] = rest
-        return _unpacked(taken)
-
-
-def _unpacked(columns: NDArray[np.int64]) -> Hypotheses:
-    return Hypotheses(
-        columns[_POSITION],
-        columns[_PARENT],
-        columns[_TOKEN],
-        columns[_LEXICON],
-        columns[_LOGW].view(np.float64),
-        columns[_GUIDE],
-    )
+    def parents(self) -> tuple[Ints, Ints]:
+        """Positions of all hypotheses that wait, and what their parents are known by."""
+        some = self.waiting.position != NONE
+        return self.waiting.position[some], self.waiting.parent[some]

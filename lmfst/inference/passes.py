@@ -8,13 +8,15 @@ import numpy as np
 
 from lmfst.ground.arrays import Floats
 from lmfst.inference.accuracy import Pass, gained
+from lmfst.inference.evaluated import Evaluated
 from lmfst.inference.policy import Policy
 from lmfst.inference.prefetch import Prefetcher
 from lmfst.inference.propagate import Propagation
 from lmfst.inference.query import Layout, Query
 from lmfst.inference.results import Propagated, distributions, pass_of, result_of
-from lmfst.inference.row_source import Evaluated, ReadNow, Rows, RowSource
+from lmfst.inference.row_source import ReadNow
 from lmfst.inference.row_table import Normaliser
+from lmfst.inference.rows import Rows
 from lmfst.inference.sums import Sums
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
@@ -54,11 +56,13 @@ class _Batch:
         self._roots = [session.open() for _ in queries]
         self._rows = Rows(self._layout, lexicons, session, normalise)
         self._propagation = Propagation(self._layout, lexicons, session, policy, self._roots)
-        self._source: RowSource = ReadNow(self._rows, self._layout)
+        self._source = ReadNow(self._rows, self._layout)
         self._prefetcher: Prefetcher | None = None
-        ahead = any(query.source is not None and query.lookahead for query in queries)
-        if ahead and not session.merges:
-            self._source = evaluated = Evaluated(self._rows, self._layout)
+        if any(query.source is not None and query.lookahead for query in queries):
+            propagation = self._propagation
+            evaluated = Evaluated(
+                self._rows, self._layout, propagation.most, propagation.output_waits
+            )
             self._prefetcher = Prefetcher(self._layout, lexicons, session, evaluated)
         self._steps = 0
 
@@ -93,27 +97,27 @@ class _Batch:
     def _pass(self, going: dict[int, float]) -> Sums:
         """One pass over some queries, each with its threshold."""
         sums = self._propagation.begin(going)
-        while True:
-            while self._propagation.advance(sums, self._source):
+        if self._prefetcher is None:
+            while self._propagation.step(sums, self._source):
+                self._steps += 1
+                if self._steps % RETAIN_EVERY == 0:
+                    self._forget(sums)
+        else:
+            for _ in self._prefetcher.run(sums):
                 self._forget(sums)
-            if self._prefetcher is None or not self._source.lacking:
-                return sums
-            self._prefetcher.fill(self._propagation, sums)
+        return sums
 
     def _forget(self, sums: Sums) -> None:
         """Drop what was needed up to here only."""
-        self._steps += 1
-        if self._steps % RETAIN_EVERY:
-            return
         if self._policy.repeats and self._rows.asked < RETAINED_ROWS:
             return
         layout, table = self._layout, self._rows.table
         here = layout.base + sums.offset
-        self._rows.plans.forget(here)
-        waiting = sums.agenda.hypotheses()
+        self._rows.forget(here)
+        position, parent = sums.frontier.parents()
         ahead = table.position >= here[layout.document[table.position]]
-        states = np.concatenate([waiting.parent, table.state[ahead]])
-        owner = layout.document[np.concatenate([waiting.position, table.position[ahead]])]
+        states = np.concatenate([parent, table.state[ahead]])
+        owner = layout.document[np.concatenate([position, table.position[ahead]])]
         for document in np.flatnonzero(sums.offset <= layout.last).tolist():
             root = self._roots[document]
             self._session.retain(root, np.unique(np.append(states[owner == document], root)))

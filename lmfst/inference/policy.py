@@ -16,11 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmfst.ground import defaults
-from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import BudgetError, UsageError
 from lmfst.inference.accuracy import WORTH_A_WARNING, Pass, Tally
 
@@ -82,14 +78,11 @@ class Policy:
         """Whether documents may be propagated again; see `next_threshold`."""
         return False
 
-    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
-        """Which hypotheses are kept, bool [hypotheses].
-
-        logw: float64 [hypotheses], nats; the hypotheses of an offset follow each other. first:
-        int64 [offsets], where each offset's begin. log_least: float64 [offsets], below which
-        threshold and reference say that a hypothesis is dropped.
-        """
-        raise NotImplementedError
+    @property
+    def most(self) -> int | None:
+        """How many hypotheses of an offset are kept, at most, and only those heavy enough; None
+        where all are kept, heavy enough or not."""
+        return None
 
     def next_threshold(self, passes: Sequence[Pass], symbols: int) -> float | None:
         """The threshold at which a document of so many symbols has to be propagated again after
@@ -126,9 +119,6 @@ class Exact(Policy):
 
     keeps_all: ClassVar[bool] = True
 
-    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
-        return np.ones(len(logw), dtype=bool)
-
 
 @dataclass(frozen=True)
 class Beam(Policy):
@@ -158,18 +148,9 @@ class Beam(Policy):
     def first_threshold(self) -> float:
         return self.threshold
 
-    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
-        if len(first) == 1 and len(logw) <= self.size:
-            kept: NDArray[np.bool_] = logw >= log_least
-            return kept
-        sizes = np.diff(first, append=len(logw))
-        heavy: NDArray[np.bool_] = logw >= np.repeat(log_least, sizes)
-        if (np.add.reduceat(heavy, first, dtype=np.int64) > self.size).any():
-            # A stable sort makes ties fall to the hypothesis that arrived first, in every run.
-            offset = np.repeat(np.arange(len(sizes)), sizes)
-            order = np.lexsort((-np.where(heavy, logw, -np.inf), offset))
-            heavy[order[np.arange(len(logw)) - first[offset] >= self.size]] = False
-        return heavy
+    @property
+    def most(self) -> int | None:
+        return self.size
 
     def limit(self, passes: Sequence[Pass], symbols: int) -> str | None:
         last = passes[-1]

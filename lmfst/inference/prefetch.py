@@ -4,9 +4,10 @@ A known target and its source text tell what comes. The first request of a query
 canonical tokenization of the whole text (of a long one, its beginning). Whenever propagation then
 meets a hypothesis that is kept and has no row, a *speculative run* goes on: a hypothesis without a
 row is taken to behave like one that has a row and has read the same text, which differs in older
-tokens only. What the speculative run keeps is asked for at once; so the branches that are likely to
-be kept come with all of their likely continuations. Where nothing has been evaluated at a place,
-the canonical tokens go on from there, until they meet a place where something has.
+tokens only (`lmfst.inference.advance`). What the speculative run keeps is asked for at once; so the
+branches that are likely to be kept come with all of their likely continuations. Where nothing has
+been evaluated at a place, the canonical tokens go on from there, until they meet a place where
+something has.
 
 Prefetching only fills a table. Decisions are taken offset by offset by the real run, from the same
 numbers as without it.
@@ -14,71 +15,56 @@ numbers as without it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import numpy as np
 
 from lmfst.fst.pattern import Pattern, fits
 from lmfst.ground.arrays import Ints
-from lmfst.inference.canonical import BEGIN, CanonicalPath, SourcePlace
-from lmfst.inference.frontier import Hypotheses
-from lmfst.inference.propagate import Propagation
+from lmfst.inference.advance import ghost
+from lmfst.inference.canonical import CanonicalPath
+from lmfst.inference.evaluated import Evaluated
+from lmfst.inference.frontier import NONE
 from lmfst.inference.query import Layout
-from lmfst.inference.row_source import Evaluated, Key, RowSource, keys_of
 from lmfst.inference.sums import Sums
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
 
 TRUNK = 1024
 """Tokens that a continuation adds at most."""
-REQUEST = 512
-"""Lacking rows of a batch after which a speculative run ends. A call of this many costs hardly more
-per row than a larger one, and what is asked for less far ahead is more often kept."""
-TRUST = 4
-"""Hypotheses that a branch is followed for, per row that it has had (see `Speculative`)."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ahead:
-    """The way ahead of one query: where its hypotheses are in the source.
-
-    places: LM state → place in the source; None where that is another text.
-    """
+    """The way ahead of one query."""
 
     lexicons: Lexicons
-    session: Session
     target: Pattern
     source: CanonicalPath
-    places: dict[int, SourcePlace | None] = field(default_factory=dict)
 
-    def place(self, parent: int, token: int, state: int) -> None:
-        """Note the place of a new hypothesis, whose parent has been noted or is the root."""
-        if state not in self.places:
-            before = self.places.get(parent, BEGIN)
-            after = None if before is None else self.source.after(before, token)
-            self.places[state] = after
+    def after(self, place: int, lexicon: int, token: int) -> int:
+        """The place in the source after a token is read at a place of it, in a lexicon state; NONE
+        if the source doesn't go on with it."""
+        if place == NONE:
+            return NONE
+        after = self.source.after((place, self.lexicons.pair(lexicon)[0]), token)
+        return NONE if after is None else after[0]
 
-    def extend(self, key: Key, base: int, known: Container[tuple[int, int]]) -> list[Key]:
-        """The hypotheses of a hypothesis' canonical continuation that fit the target, at most
-        `TRUNK`.
+    def tokens(self, place: int, lexicon: int, offset: int) -> Iterator[tuple[int, int, int, int]]:
+        """The canonical tokens that go on from a hypothesis, as far as they fit the target: the
+        token, and lexicon state, offset and place in the source after it.
 
-        base: the query's first position in the batch. known: places (lexicon state, position) at
-        which the continuation ends.
+        place, lexicon, offset: where the hypothesis is; place isn't NONE.
         """
-        state, lexicon, offset = key.state, key.lexicon, key.position - base
-        found: list[Key] = []
-        place = self.places.setdefault(state, BEGIN)
-        while len(found) < TRUNK:
-            on = None if place is None else self.source.token(place)
+        while True:
+            on = self.source.token((place, self.lexicons.pair(lexicon)[0]))
             moved = None if on is None else self._read(lexicon, offset, on[0])
-            if on is None or moved is None or (moved[0], moved[1] + base) in known:
-                break
-            lexicon, offset = moved
-            state = int(self.session.step(np.array([state]), np.array([on[0]]))[0])
-            place = self.places.setdefault(state, on[1])
-            found.append(Key(state, lexicon, offset + base))
-        return found
+            if on is None or moved is None:
+                return
+            (lexicon, offset), place = moved, on[1][0]
+            yield on[0], lexicon, offset, place
 
     def _read(self, lexicon: int, offset: int, token: int) -> tuple[int, int] | None:
         """Lexicon state and offset after a token; None if it leaves the target or ends it."""
@@ -100,88 +86,93 @@ class Ahead:
         return self.lexicons.intern(after, state), offset
 
 
-class Speculative(RowSource):
-    """The rows of a speculative run: where there is none, that of another hypothesis there.
-
-    A young branch may still surprise: it is followed for `TRUST` times as many hypotheses without a
-    row as it has had rows. ages: LM state → rows that its branch has had. chains: LM state → (these
-    before the run, hypotheses since).
-    """
-
-    waits = False
-
-    def __init__(
-        self,
-        layout: Layout,
-        evaluated: Evaluated,
-        aheads: Sequence[Ahead | None],
-        ages: Mapping[int, int],
-    ) -> None:
-        super().__init__(evaluated.table, len(layout))
-        self._layout, self._evaluated, self._aheads = layout, evaluated, aheads
-        self._ages = ages
-        self.chains: dict[int, tuple[int, int]] = {}
-
-    @property
-    def full(self) -> bool:
-        return len(self.lacking) >= REQUEST
-
-    def rows(self, chosen: Hypotheses, states: Ints) -> Ints:
-        keys = keys_of(chosen, states)
-        rows = self._evaluated.known(keys)
-        for i in np.flatnonzero(rows < 0).tolist():
-            key = keys[i]
-            ahead = self._aheads[int(self._layout.document[key.position])]
-            if ahead is not None and chosen.token[i] >= 0:
-                ahead.place(int(chosen.parent[i]), int(chosen.token[i]), key.state)
-            if self._trusted(key.state, int(chosen.parent[i])):
-                self.lacking[key] = float(chosen.logw[i])
-                rows[i] = self._evaluated.places.get(key[1:], -1)
-        return rows
-
-    def _trusted(self, state: int, parent: int) -> bool:
-        """Whether a branch is followed on to a hypothesis without a row."""
-        age, chain = self.chains.get(parent) or (self._ages.get(parent, 0), 0)
-        self.chains[state] = (age, chain + 1)
-        return chain < max(1, TRUST * age)
-
-
 class Prefetcher:
-    """Evaluates the rows that a batch lacks, and those that it will probably need next."""
+    """Runs a batch to its end: evaluates the rows that it lacks, and those that it will probably
+    need next."""
 
     def __init__(
         self, layout: Layout, lexicons: Lexicons, session: Session, evaluated: Evaluated
     ) -> None:
-        self._layout, self._evaluated = layout, evaluated
+        self._layout, self._session, self._evaluated = layout, session, evaluated
         self._aheads = [
             None
             if query.source is None or not query.lookahead
-            else Ahead(lexicons, session, query.target, query.source)
+            else Ahead(lexicons, query.target, query.source)
             for query in layout.queries
         ]
-        self._ages: dict[int, int] = {}
 
-    def fill(self, propagation: Propagation, sums: Sums) -> None:
-        """Evaluate what is lacking, and what a speculative run from here on keeps."""
-        run = Speculative(self._layout, self._evaluated, self._aheads, self._ages)
-        copy = sums.copy()
-        while propagation.advance(copy, run):
-            pass
-        keys = self._with_continuations({**self._evaluated.lacking, **run.lacking})
-        self._evaluated.evaluate(keys)
-        for key in keys:
-            self._ages[key.state] = sum(run.chains.get(key.state, (0, 0)))
+    def run(self, sums: Sums) -> Iterator[None]:
+        """Take a batch to its end; stops after each evaluation of rows."""
+        evaluated = self._evaluated
+        while True:
+            evaluated.go_on(sums, speculative=False)
+            if not len(evaluated.lacking):
+                return
+            evaluated.go_on(sums.copy(), speculative=True)
+            places = self._source_places()
+            places += self._continue(places)
+            evaluated.evaluate(self._states(), np.array(places, dtype=np.int64))
+            yield
 
-    def _with_continuations(self, found: Mapping[Key, float]) -> list[Key]:
-        """These, and the canonical tokens that go on from places where nothing was evaluated."""
-        known = self._evaluated.places
-        places = {key[1:] for key in found} | known.keys()
-        keys = list(found)
-        for key in found:
-            document, _ = self._layout.place(key.position)
-            ahead = self._aheads[document]
-            if ahead is not None and key[1:] not in known:
-                more = ahead.extend(key, int(self._layout.base[document]), places)
-                places.update(k[1:] for k in more)
-                keys += more
-        return list(dict.fromkeys(keys))
+    def _source_places(self) -> list[int]:
+        """Where the lacking hypotheses are in the sources of their documents."""
+        lacking, reduced = self._evaluated.lacking, self._evaluated.reduced
+        # What is at NONE, the last place, is that of none.
+        owner = np.append(reduced.entries.owner, NONE)[lacking.entry]
+        known = np.append(reduced.rows.source, NONE)[owner].tolist()
+        reading = np.append(reduced.rows.lexicon, NONE)[owner].tolist()
+        parents, tokens = lacking.parent.tolist(), lacking.token.tolist()
+        lexicons = lacking.lexicon.tolist()
+        documents = self._layout.document[lacking.position].tolist()
+        places: list[int] = []
+        for number, (parent, token) in enumerate(zip(parents, tokens, strict=True)):
+            ahead = self._aheads[documents[number]]
+            if ahead is None:
+                places.append(NONE)
+            elif token == NONE:
+                places.append(0)
+            elif parent < NONE:
+                above = ghost(parent)
+                places.append(ahead.after(places[above], lexicons[above], token))
+            else:
+                places.append(ahead.after(known[number], reading[number], token))
+        return places
+
+    def _continue(self, places: Sequence[int]) -> list[int]:
+        """Add the canonical tokens that go on from where nothing has been evaluated to what is
+        lacking; their places in the source. places: of all that is lacking."""
+        evaluated, layout = self._evaluated, self._layout
+        lacking = evaluated.lacking
+        taken = {*zip(lacking.lexicon.tolist(), lacking.position.tolist(), strict=True)}
+        added: list[int] = []
+        for number in np.flatnonzero(lacking.donor == NONE).tolist():
+            position, lexicon = int(lacking.position[number]), int(lacking.lexicon[number])
+            document, offset = layout.place(position)
+            ahead, here = self._aheads[document], number
+            if ahead is None or places[number] == NONE:
+                continue
+            found: set[tuple[int, int]] = set()
+            tokens = ahead.tokens(places[number], lexicon, offset)
+            for token, lexicon, offset, place in islice(tokens, TRUNK):
+                position = int(layout.base[document]) + offset
+                if (lexicon, position) in taken or evaluated.has_place(lexicon, position):
+                    break
+                here = evaluated.add_lacking(here, token, lexicon, position)
+                found.add((lexicon, position))
+                added.append(place)
+            taken |= found
+        return added
+
+    def _states(self) -> Ints:
+        """The LM states of the lacking hypotheses, level by level."""
+        lacking = self._evaluated.lacking
+        states: Ints = lacking.parent.copy()
+        token, level = lacking.token, lacking.level
+        order = np.argsort(level, kind="stable")
+        order = order[token[order] != NONE]
+        bounds = np.searchsorted(level[order], np.arange(level.max(initial=0) + 2)).tolist()
+        for depth, (begin, end) in enumerate(pairwise(bounds)):
+            at = order[begin:end]
+            above = states[ghost(states[at])] if depth else states[at]
+            states[at] = self._session.step(above, token[at])
+        return states

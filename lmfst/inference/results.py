@@ -63,14 +63,14 @@ def result_of(layout: Layout, sums: Sums, document: int, nexts: Next) -> Propaga
     if len(lost) and query.impossible is not None and query.impossible(int(lost[0])):
         # Then the probability is truly 0.
         missing[lost] = 0.0
-    account = sums.account_kept
-    canonical = float(account.canonical[document])
+    noted = sums.documents[document]
+    canonical = float(noted.canonical)
     return Propagated(
         log_prefix=log_prefix,
         log_dropped=np.concatenate([[-np.inf], np.logaddexp.accumulate(log_dropped)]),
         next=nexts,
-        rows=int(account.rows[document]),
-        removed=float(account.removed[document]),
+        rows=int(noted.rows),
+        removed=float(noted.removed),
         missing=missing,
         canonical=None if math.isnan(canonical) else canonical,
     )
@@ -101,7 +101,7 @@ def distributions(layout: Layout, sums: Sums) -> list[Next]:
     """The next-symbol distributions of every query."""
     nothing = (np.zeros(0, np.int64), np.zeros(0))
     nexts = [dict.fromkeys(sorted(query.wanted), nothing) for query in layout.queries]
-    splits = sums.account_kept.splits
+    splits = sums.account.splits
     if not splits:
         return nexts
     position, symbol, logp = (np.concatenate(part) for part in zip(*splits, strict=True))

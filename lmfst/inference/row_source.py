@@ -1,184 +1,36 @@
-"""Row sources: where the rows of hypotheses come from.
-
-The sum asks a source for the rows of the hypotheses that it keeps, by LM state, lexicon state and
-position. `ReadNow` evaluates what it is asked for. `Evaluated` has what was evaluated before, and a
-query waits where a row is missing. (`lmfst.inference.prefetch` adds one for speculative runs, which
-go on.)
-"""
+"""Rows of hypotheses, read when they are asked for."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 
-from lmfst.fst.pattern import OneOf
 from lmfst.ground.arrays import Ints
 from lmfst.inference.frontier import Hypotheses
-from lmfst.inference.query import Layout, Query
-from lmfst.inference.row_plan import Plan, make_plan
-from lmfst.inference.row_table import Group, Normaliser, RowTable
-from lmfst.lexicon import Lexicons
-from lmfst.lm.base import Session
+from lmfst.inference.query import Layout
+from lmfst.inference.reduced import Reduced
+from lmfst.inference.row_table import RowTable
+from lmfst.inference.rows import Rows
 
 
-class Key(NamedTuple):
-    """What a row depends on: LM state, lexicon state, position in the batch."""
-
-    state: int
-    lexicon: int
-    position: int
-
-
-class RowSource(ABC):
-    """Rows of hypotheses. table: where they are. lacking: hypotheses that had none, with their log
-    weights. waits: whether a query stops where a row is lacking; else it goes on without that
-    hypothesis. waiting: bool [queries], those that have stopped."""
-
-    waits: bool = True
-
-    def __init__(self, table: RowTable, queries: int) -> None:
-        self.table = table
-        self.lacking: dict[Key, float] = {}
-        self.waiting = np.zeros(queries, dtype=bool)
-
-    @abstractmethod
-    def rows(self, chosen: Hypotheses, states: Ints) -> Ints:
-        """The rows int64 [n] of hypotheses, in the table, with their LM states; -1 where there is
-        none."""
-
-    @property
-    def full(self) -> bool:
-        """Whether enough is lacking already."""
-        return False
-
-
-class Plans:
-    """The plans of a batch, made when they are first asked for."""
-
-    def __init__(self, layout: Layout, lexicons: Lexicons) -> None:
-        self._layout, self._lexicons = layout, lexicons
-        self._plans: dict[tuple[int, int], Plan] = {}
-
-    def get(self, lexicon: int, position: int) -> Plan:
-        """The plan of a lexicon state at a position."""
-        if (lexicon, position) not in self._plans:
-            document, offset = self._layout.place(position)
-            query, found = self._layout.queries[document], self._lexicons[lexicon]
-            self._plans[lexicon, position] = make_plan(
-                found,
-                query.target[offset : offset + found.depth],
-                useful=lambda state, depth: self._useful(query, state, offset + depth),
-                wanted=[k for k in range(found.depth + 1) if offset + k in query.wanted],
-                children_to=query.last - offset,
-            )
-        return self._plans[lexicon, position]
-
-    def _useful(self, query: Query, lexicon: int, offset: int) -> bool:
-        """Whether a hypothesis there can still contribute to anything that is asked for."""
-        if offset in query.wanted or offset >= len(query.target):
-            return True
-        place = query.target[offset]
-        if isinstance(place, OneOf):
-            return any(self._lexicons.viable(lexicon, symbol) for symbol in place)
-        return self._lexicons.viable(lexicon, place)
-
-    def forget(self, here: Ints) -> None:
-        """Drop the plans before the positions [queries] at which the queries are."""
-        document = self._layout.document
-        self._plans = {k: p for k, p in self._plans.items() if k[1] >= here[document[k[1]]]}
-
-
-class Rows:
-    """The rows of a batch as the session gives them, reduced into a table.
-
-    asked: how many there were.
-    """
-
-    def __init__(
-        self, layout: Layout, lexicons: Lexicons, session: Session, normalise: Normaliser
-    ) -> None:
-        self.table = RowTable()
-        self.plans = Plans(layout, lexicons)
-        self.asked = 0
-        self._layout, self._session, self._normalise = layout, session, normalise
-
-    def read(self, keys: Sequence[Key]) -> None:
-        """Ask the session for rows, in this order, which has equal plans side by side."""
-        states = np.array([key.state for key in keys], dtype=np.int64)
-        self.asked += len(keys)
-        shared = self._layout.shared
-        for block, rows in self._session.rows(states):
-            lse, removed = self._normalise(rows)
-            groups: list[Group] = []
-            before: tuple[int, int] | None = None
-            for _, lexicon, position in keys[block]:
-                here = (lexicon, int(shared[position]))
-                if here == before:
-                    groups[-1].positions.append(position)
-                else:
-                    groups.append(Group(lexicon, [position], self.plans.get(*here)))
-                before = here
-            self.table.read(rows, lse, removed, states[block], groups)
-
-
-class ReadNow(RowSource):
-    """Evaluates the rows that are asked for, and keeps them until the next ones are."""
+class ReadNow:
+    """Evaluates the rows that are asked for, and keeps them until the next ones are. reduced: they,
+    for kernels."""
 
     def __init__(self, rows: Rows, layout: Layout) -> None:
-        super().__init__(rows.table, len(layout))
         self._rows, self._shared = rows, layout.shared
+        self.reduced = Reduced(rows.table)
+
+    @property
+    def table(self) -> RowTable:
+        """Where the rows are."""
+        return self._rows.table
 
     def rows(self, chosen: Hypotheses, states: Ints) -> Ints:
+        """The rows int64 [n] of hypotheses, in the table, with their LM states."""
         self.table.clear()
-        if not len(chosen):
-            return np.zeros(0, dtype=np.int64)
         order = np.lexsort((chosen.lexicon, self._shared[chosen.position]))
-        self._rows.read(keys_of(chosen.at(order), states[order]))
+        self._rows.read(states[order], chosen.lexicon[order], chosen.position[order])
+        self.reduced.read_again()
         rows = np.empty(len(order), dtype=np.int64)
         rows[order] = np.arange(len(order))
         return rows
-
-
-class Evaluated(RowSource):
-    """Rows that were evaluated before. places: (lexicon state, position) → some row there."""
-
-    def __init__(self, rows: Rows, layout: Layout) -> None:
-        super().__init__(rows.table, len(layout))
-        self._rows, self._layout = rows, layout
-        self._row_of: dict[Key, int] = {}
-        self.places: dict[tuple[int, int], int] = {}
-
-    def rows(self, chosen: Hypotheses, states: Ints) -> Ints:
-        keys = keys_of(chosen, states)
-        rows = self.known(keys)
-        for i in np.flatnonzero(rows < 0).tolist():
-            self.lacking[keys[i]] = float(chosen.logw[i])
-        return rows
-
-    def known(self, keys: Sequence[Key]) -> Ints:
-        """The rows of these keys, -1 where there is none."""
-        return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
-
-    def evaluate(self, keys: Sequence[Key]) -> None:
-        """Add the rows of these keys."""
-        layout = self._layout
-        # Hypotheses of one plan side by side, and plans of one range of tokens.
-        keys = sorted(
-            keys, key=lambda k: (k.lexicon, layout.symbol[k.position], layout.shared[k.position])
-        )
-        begin = len(self.table)
-        self._rows.read(keys)
-        for row, key in enumerate(keys, start=begin):
-            self._row_of[key] = row
-            self.places.setdefault(key[1:], row)
-        self.lacking.clear()
-        self.waiting[:] = False
-
-
-def keys_of(hypotheses: Hypotheses, states: Ints) -> list[Key]:
-    """The key of each hypothesis; states: LM states int64 [n]."""
-    columns = (states.tolist(), hypotheses.lexicon.tolist(), hypotheses.position.tolist())
-    return list(map(Key, *columns))

@@ -66,10 +66,6 @@ class Sample(Policy):
     def copies(self) -> int:
         return self.replicates
 
-    def keep(self, logw: Floats, first: Ints, log_least: Floats) -> NDArray[np.bool_]:
-        """All: `thin_out` decides."""
-        return np.ones(len(logw), dtype=bool)
-
     def spend(self, used: int, more: int) -> int:
         """The number of particles bounds the rows of an offset itself; no budget is needed."""
         return used + more
@@ -92,7 +88,8 @@ class Sample(Policy):
         """Which offsets have more hypotheses than particles, bool [offsets]: these need a random
         number.
 
-        logw, first: as for `Policy.keep`.
+        logw: float64 [hypotheses], nats; the hypotheses of an offset follow each other. first:
+        int64 [offsets], where each offset's begin.
         """
         alive = np.add.reduceat(logw > -np.inf, first, dtype=np.int64)
         return alive > self.particles

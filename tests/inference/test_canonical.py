@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmfst.inference.canonical import Trunk
 from lmfst.inference.policy import Beam
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target
@@ -32,16 +31,3 @@ def test_a_beam_is_never_below_the_sources_own_tokens(seed: int, lookahead: bool
     model = TransducedLM(lm, fst_target(random_fst(seed), "random"), policy, lookahead=lookahead)
     for text, scored in zip(texts, model.score(texts), strict=True):
         assert scored.logp >= canonical_logp(lm, text) - 1e-12
-
-
-def test_a_trunk_goes_on_token_by_token() -> None:
-    trunk = Trunk([7, 8], [[3, 4], []])
-    document, parent = np.array([0, 0, 1, 0]), np.array([7, 9, 8, 7])
-    token = np.array([3, 3, 3, 4])
-    assert trunk.next_ones(document, parent, token).tolist() == [True, False, False, False]
-    other = trunk.copy()
-    trunk.grow(np.array([0]), np.array([9]))
-    assert trunk.next_ones(document, parent, token + 1).tolist() == [False, True, False, False]
-    assert other.next_ones(document, parent, token).tolist() == [True, False, False, False]
-    trunk.grow(np.array([0]), np.array([10]))
-    assert not trunk.next_ones(document, np.array([10, 10, 8, 10]), token).any()

@@ -1,0 +1,113 @@
+"""Rows that have been evaluated, by the hypotheses that they belong to, and what lacks one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmfst.ground.arrays import Ints
+from lmfst.inference.advance import LACKING, LACKS, NO_ROOM, NOTED, WAITS, Run, ghost, go_on, link
+from lmfst.inference.frontier import NONE, Records, longer, records
+from lmfst.inference.query import Layout
+from lmfst.inference.reduced import Reduced
+from lmfst.inference.rows import Rows
+from lmfst.inference.sums import Sums
+
+
+class Evaluated:
+    """The rows of a batch that have been evaluated, and the runs over them.
+
+    most: hypotheses of an offset that are kept; output_waits: whether output may wait for more
+    input. reduced: the rows; lacking: hypotheses that the runs since the last evaluation lacked
+    rows of (`lmfst.inference.advance.LACKING`).
+    """
+
+    def __init__(self, rows: Rows, layout: Layout, most: int, output_waits: bool) -> None:
+        self._rows, self._layout = rows, layout
+        self._most, self._output_waits = most, output_waits
+        self.reduced = Reduced(rows.table)
+        self._roots = np.full(len(layout), NONE)
+        self._first_row = np.full(len(layout.document), NONE)
+        self._lacking = records(LACKING, 0)
+        self._count = np.zeros(1, dtype=np.int64)
+
+    @property
+    def lacking(self) -> Records:
+        """See the class."""
+        return self._lacking[: self._count[0]]
+
+    def go_on(self, sums: Sums, speculative: bool) -> None:
+        """Go on with every document until it lacks a row; a speculative run until enough do."""
+        sums.documents.waits = False
+        needs = np.zeros(3, dtype=np.int64)
+        reduced, frontier, account = self.reduced, sums.frontier, sums.account
+        while True:
+            run = Run(
+                documents=sums.documents,
+                positions=sums.positions,
+                tokens=sums.tokens,
+                waiting=frontier.waiting,
+                ends=frontier.ends,
+                used=frontier.used,
+                rows=reduced.rows,
+                covers=reduced.covers,
+                entries=reduced.entries,
+                roots=self._roots,
+                first_row=self._first_row,
+                lacking=self._lacking,
+                lacking_count=self._count,
+                kept=account.kept,
+                kept_count=account.kept_count,
+                needs=needs,
+            )
+            if go_on(run, self._most, self._output_waits, speculative) != NO_ROOM:
+                break
+            frontier.make_room(int(needs[WAITS]))
+            self._make_room(int(needs[LACKS]))
+            account.make_room(int(needs[NOTED]))
+        account.take_splits(self._rows.table)
+
+    def _make_room(self, more: int) -> None:
+        """Have places for so many more hypotheses that lack rows."""
+        size = len(self._lacking)
+        short = int(self._count[0]) + more - size
+        if short > 0:
+            fresh = records(LACKING, max(short, size))
+            self._lacking = longer(self._lacking, fresh)
+
+    def has_place(self, lexicon: int, position: int) -> bool:
+        """Whether some row of a lexicon state at a position has been evaluated."""
+        row, rows = self._first_row[position], self.reduced.rows
+        while row != NONE and rows.lexicon[row] != lexicon:
+            row = rows.next[row]
+        return bool(row != NONE)
+
+    def add_lacking(self, parent: int, token: int, lexicon: int, position: int) -> int:
+        """List one more that lacks a row, below the lacking one numbered `parent`; its number."""
+        self._make_room(1)
+        number = int(self._count[0])
+        level = self._lacking["level"][parent] + 1
+        one = (ghost(parent), token, lexicon, position, NONE, NONE, level, 0, 0)
+        self._lacking[number] = one
+        self._count[0] += 1
+        return number
+
+    def evaluate(self, states: Ints, sources: Ints) -> None:
+        """Evaluate the rows of all that lack one.
+
+        states: their LM states; sources: where they are in the sources of their documents, NONE
+        for other texts; int64 both.
+        """
+        layout, lacking = self._layout, self.lacking
+        lexicon, position = lacking.lexicon, lacking.position
+        # Hypotheses of one plan side by side, and plans of one range of tokens.
+        order = np.lexsort((layout.shared[position], layout.symbol[position], lexicon))
+        begin = len(self.reduced.rows)
+        self._rows.read(states[order], lexicon[order], position[order])
+        self.reduced.update()
+        rows, reduced = np.empty(len(order), dtype=np.int64), self.reduced
+        rows[order] = np.arange(begin, begin + len(order))
+        reduced.rows.source[begin:] = sources[order]
+        root = np.flatnonzero(lacking.token == NONE)
+        self._roots[layout.document[position[root]]] = rows[root]
+        link(reduced.entries, reduced.rows, self._first_row, lacking, len(lacking), rows)
+        self._count[0] = 0

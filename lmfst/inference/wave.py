@@ -1,0 +1,404 @@
+"""What becomes of a wave: the hypotheses of an offset that are decided together.
+
+Each kept hypothesis adds the shares of its next token to the prefix probabilities that it covers,
+and its children to the frontier. All of a wave is decided before any of it spreads; of several
+offsets, those of other documents, each by itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lmfst.ground.arrays import Bools, Floats, Ints
+from lmfst.ground.kernels import kernel
+from lmfst.inference.canonical import ENDED
+from lmfst.inference.frontier import NONE, Records, push
+from lmfst.inference.policy import SILENT_TOLERANCE
+
+FADED = math.log(SILENT_TOLERANCE)
+
+DOCUMENTS = np.dtype(
+    [
+        ("begin", np.int64),
+        ("symbols", np.int64),
+        ("last", np.int64),
+        ("offset", np.int64),
+        ("wave", np.int64),
+        ("log_threshold", np.float64),
+        ("survives", np.float64),
+        ("top", np.int64),
+        ("at", np.int64),
+        ("rows", np.int64),
+        ("removed", np.float64),
+        ("canonical", np.float64),
+        ("has_canonical", np.bool_),
+        ("waits", np.bool_),
+    ]
+)
+"""A document: where it lies and ends (`lmfst.inference.query.Layout`), how far it has come
+(`lmfst.inference.sums.Sums`), its trunk, and what is noted of it."""
+POSITIONS = np.dtype(
+    [
+        ("document", np.int64),
+        ("ahead", np.int64),
+        ("log_prefix", np.float64),
+        ("log_dropped", np.float64),
+        ("log_crowded", np.float64),
+        ("best", np.float64),
+    ]
+)
+"""A position: where it is (`lmfst.inference.query.Layout`), and the sums there
+(`lmfst.inference.sums.Sums`)."""
+ROWS = np.dtype(
+    [
+        ("state", np.int64),
+        ("lexicon", np.int64),
+        ("removed", np.float64),
+        ("cover_first", np.int64),
+        ("cover_count", np.int64),
+        ("child_first", np.int64),
+        ("child_count", np.int64),
+        ("symbol_count", np.int64),
+        ("age", np.int64),
+        ("next", np.int64),
+        ("source", np.int64),
+    ]
+)
+"""A reduced row (`lmfst.inference.row_table.RowTable`), and what is known of its hypothesis
+(`lmfst.inference.evaluated.Evaluated`)."""
+ENTRIES = np.dtype(
+    [
+        ("token", np.int64),
+        ("lexicon", np.int64),
+        ("position", np.int64),
+        ("logp", np.float64),
+        ("row", np.int64),
+        ("owner", np.int64),
+        ("lacking", np.int64),
+    ]
+)
+"""A child of a row: its token, lexicon state and position after it, and log-probability there; its
+own row, the row that it is a child of, and its number among the lacking."""
+KEPT = np.dtype([("row", np.int64), ("logw", np.float64)])
+"""A kept hypothesis whose next symbols are asked for."""
+
+
+@kernel
+def logaddexp(one: float, other: float) -> float:
+    """log(exp(one) + exp(other)), as numpy has it."""
+    if one == other:
+        return one + math.log(2.0)
+    if one > other:
+        return one + math.log1p(math.exp(other - one))
+    return other + math.log1p(math.exp(one - other))
+
+
+@kernel
+def keep_heaviest(logw: Floats, begin: int, end: int, size: int, kept: Bools) -> None:
+    """Of the hypotheses begin … end - 1 that are kept, keep the `size` heaviest; of equal ones
+    those that came first."""
+    count = 0
+    for i in range(begin, end):
+        if kept[i]:
+            count += 1
+    if count <= size:
+        return
+    best = np.empty(size, np.int64)
+    count = 0
+    for i in range(begin, end):
+        if not kept[i]:
+            continue
+        kept[i] = False
+        if count == size and logw[i] <= logw[best[count - 1]]:
+            continue
+        at = count if count < size else size - 1
+        while at > 0 and logw[best[at - 1]] < logw[i]:
+            best[at] = best[at - 1]
+            at -= 1
+        best[at] = i
+        count = min(count + 1, size)
+    for i in range(count):
+        kept[best[i]] = True
+
+
+@kernel
+def least_weight(documents: Records, positions: Records, position: int, heaviest: float) -> float:
+    """The log weight below which a hypothesis at a position is dropped.
+
+    A share of the heaviest one's there, or of the prefix probability one symbol further on if that
+    is larger. (The prefix probability itself would be a poor yardstick where the text leaves a
+    likely token in the middle: mass that is about to die would crowd out what goes on.)
+    """
+    document = positions.document[position]
+    reference = max(positions.log_prefix[positions.ahead[position]], heaviest)
+    # Nor would hypotheses that have read less of the source, where output waits: the source's own
+    # next one goes on for certain, and others that have read as far may be as light.
+    reference = min(reference, documents.survives[document])
+    return reference + documents.log_threshold[document]
+
+
+@kernel
+def on_trunk(documents: Records, tokens: Ints, document: int, parent: int, token: int) -> bool:
+    """Whether a hypothesis goes on from the top of its document's trunk with its next token."""
+    return documents.top[document] == parent and tokens[documents.at[document]] == token
+
+
+@kernel
+def _fades(logw: Floats, begin: int, end: int, heaviest: float, log_prefix: float) -> bool:
+    """Whether a chain of hypotheses that emit nothing ends here: too little is left of it."""
+    total = 0.0
+    for i in range(begin, end):
+        total += math.exp(logw[i] - heaviest)
+    return math.log(total) + heaviest < log_prefix + FADED
+
+
+@kernel
+def decide(
+    documents: Records,
+    positions: Records,
+    tokens: Ints,
+    size: int,
+    position: Ints,
+    parent: Ints,
+    token: Ints,
+    logw: Floats,
+    kept: Bools,
+    heavy: Bools,
+) -> None:
+    """Find which hypotheses of a wave are kept, and which are heavy enough to be.
+
+    Those at least as heavy as `least_weight`, of these the `size` heaviest (NONE: all there are,
+    heavy or not), and whatever they weigh those of the trunk. position, parent, token, logw: of
+    each; those of one position follow each other. kept, heavy: results.
+    """
+    begin = 0
+    while begin < len(position):
+        here = position[begin]
+        end, heaviest = begin, -math.inf
+        while end < len(position) and position[end] == here:
+            heaviest = max(heaviest, logw[end])
+            end += 1
+        least = least_weight(documents, positions, here, heaviest)
+        document = positions.document[here]
+        fades = documents.wave[document] > 0 and _fades(
+            logw, begin, end, heaviest, positions.log_prefix[here]
+        )
+        for i in range(begin, end):
+            heavy[i] = logw[i] >= least and not fades
+            kept[i] = heavy[i] or (size == NONE and not fades)
+        if size != NONE:
+            keep_heaviest(logw, begin, end, size, kept)
+        for i in range(begin, end):
+            if on_trunk(documents, tokens, document, parent[i], token[i]):
+                kept[i] = True
+        begin = end
+
+
+@kernel
+def drop(positions: Records, position: Ints, logw: Floats, kept: Bools, heavy: Bools) -> None:
+    """Note the weight of hypotheses that are dropped, and of those that were heavy enough."""
+    for i in range(len(position)):
+        if not kept[i]:
+            at = position[i]
+            positions.log_dropped[at] = logaddexp(positions.log_dropped[at], logw[i])
+            if heavy[i]:
+                positions.log_crowded[at] = logaddexp(positions.log_crowded[at], logw[i])
+
+
+@kernel
+def grow_trunks(
+    documents: Records,
+    positions: Records,
+    tokens: Ints,
+    position: Ints,
+    parent: Ints,
+    token: Ints,
+    states: Ints,
+) -> None:
+    """Let trunks go on to hypotheses that were kept, if they are their next ones. states: what
+    children know them by; NONE for those that won't have any."""
+    for i in range(len(position)):
+        document = positions.document[position[i]]
+        if states[i] != NONE and on_trunk(documents, tokens, document, parent[i], token[i]):
+            documents.top[document] = states[i]
+            documents.at[document] += 1
+
+
+@kernel
+def move_on(documents: Records, ends: Records, document: int) -> None:
+    """Move a document to the next offset where hypotheses stand: the same one again, if tokens that
+    emit nothing left some there, and past the end if there are none."""
+    base, before = documents.begin[document], documents.offset[document]
+    offset = before
+    while offset <= documents.last[document] and ends.first[base + offset] == NONE:
+        offset += 1
+    documents.offset[document] = offset
+    documents.wave[document] = documents.wave[document] + 1 if offset == before else 0
+
+
+@kernel
+def move_all(documents: Records, ends: Records, some: Ints) -> None:
+    """`move_on` for each of some documents."""
+    for document in some:
+        move_on(documents, ends, document)
+
+
+@kernel
+def note(
+    documents: Records,
+    positions: Records,
+    tokens: Ints,
+    rows: Records,
+    covers: Floats,
+    kept: Records,
+    kept_count: Ints,
+    position: Ints,
+    logw: Floats,
+    states: Ints,
+    row: Ints,
+) -> None:
+    """Note what kept hypotheses cost, what leaving out the specials did to them, where next symbols
+    are asked for, and where the own tokens of a source have come to the end."""
+    for i in range(len(position)):
+        own, document = row[i], positions.document[position[i]]
+        documents.rows[document] += 1
+        share = math.exp(min(0.0, logw[i] - positions.log_prefix[position[i]]))
+        documents.removed[document] += share * rows.removed[own]
+        if rows.symbol_count[own] > 0:
+            kept.row[kept_count[0]] = own
+            kept.logw[kept_count[0]] = logw[i]
+            kept_count[0] += 1
+        if documents.has_canonical[document] and on_trunk(
+            documents, tokens, document, states[i], ENDED
+        ):
+            # The hypothesis covers the whole target where its next token is an end.
+            count = rows.cover_count[own]
+            if position[i] + count == documents.begin[document] + documents.symbols[document]:
+                last = rows.cover_first[own] + count - 1
+                documents.canonical[document] = logw[i] + covers[last]
+
+
+@kernel
+def _cover(
+    positions: Records, rows: Records, covers: Floats, at: int, logw: float, row: int
+) -> None:
+    """Add the shares of a hypothesis to the prefixes that its next token covers."""
+    first = rows.cover_first[row]
+    for k in range(rows.cover_count[row]):
+        share = logw + covers[first + k]
+        positions.log_prefix[at + 1 + k] = logaddexp(positions.log_prefix[at + 1 + k], share)
+
+
+@kernel
+def _look_ahead(
+    documents: Records,
+    positions: Records,
+    tokens: Ints,
+    rows: Records,
+    entries: Records,
+    document: int,
+    logw: float,
+    state: int,
+    row: int,
+    waits: bool,
+) -> None:
+    """Note the heaviest hypothesis that arrives at each position, and what the trunk's next one
+    weighs (waits: where output may wait for more input)."""
+    first = rows.child_first[row]
+    for child in range(first, first + rows.child_count[row]):
+        to, weight = entries.position[child], logw + entries.logp[child]
+        positions.best[to] = max(positions.best[to], weight)
+        if (
+            waits
+            and weight > -math.inf
+            and on_trunk(documents, tokens, document, state, entries.token[child])
+        ):
+            documents.survives[document] = weight
+
+
+@kernel
+def _is_lost(
+    documents: Records, positions: Records, document: int, position: int, to: int, logw: float
+) -> bool:
+    """Whether no later decision can keep a child at `to` of a hypothesis at a position."""
+    if to <= position:
+        return False
+    known = max(positions.log_prefix[positions.ahead[to]], positions.best[to])
+    known = min(known, documents.survives[document])
+    return logw < known + documents.log_threshold[document]
+
+
+@kernel
+def spread(
+    documents: Records,
+    positions: Records,
+    tokens: Ints,
+    waiting: Records,
+    ends: Records,
+    used: Ints,
+    rows: Records,
+    covers: Floats,
+    entries: Records,
+    position: Ints,
+    logw: Floats,
+    guide: Ints,
+    states: Ints,
+    row: Ints,
+    linked: Bools,
+    waits: bool,
+    merges: bool,
+    filed: Ints,
+) -> int:
+    """Add the shares of hypotheses to prefixes and file their children; how many.
+
+    The children that no later decision can keep need not wait for it, and count as dropped, but for
+    those of the trunk (and where hypotheses add up, none is known to be light). states: what
+    children know their parents by. row: NONE where there is none. linked: whether the row is a
+    hypothesis' own, so that its children are the row's. filed: gets the places of children, if it
+    is long enough for all.
+    """
+    for i in range(len(position)):
+        if row[i] != NONE:
+            _cover(positions, rows, covers, position[i], logw[i], row[i])
+    for i in range(len(position)):
+        if row[i] != NONE:
+            document = positions.document[position[i]]
+            _look_ahead(
+                documents,
+                positions,
+                tokens,
+                rows,
+                entries,
+                document,
+                logw[i],
+                states[i],
+                row[i],
+                waits and not merges,
+            )
+    count = 0
+    for i in range(len(position)):
+        if row[i] == NONE:
+            continue
+        document = positions.document[position[i]]
+        first = rows.child_first[row[i]]
+        for child in range(first, first + rows.child_count[row[i]]):
+            weight, to = logw[i] + entries.logp[child], entries.position[child]
+            token = entries.token[child]
+            if weight == -math.inf:
+                continue
+            if (
+                not merges
+                and _is_lost(documents, positions, document, position[i], to, weight)
+                and not on_trunk(documents, tokens, document, states[i], token)
+            ):
+                positions.log_dropped[to] = logaddexp(positions.log_dropped[to], weight)
+                continue
+            entry = child if linked[i] else NONE
+            lexicon = entries.lexicon[child]
+            at = push(waiting, ends, used, to, states[i], token, lexicon, entry, guide[i], weight)
+            if count < len(filed):
+                filed[count] = at
+            count += 1
+    return count
