@@ -182,7 +182,9 @@ def check(options: argparse.Namespace) -> None:
 
     fresh = not options.check.is_file()
     rows = check(options.check, loader(options.device), options.rows)
-    print(table(rows, CHECK_COLUMNS))
+    compared = ("before", "apart, nats", "missing apart", "")
+    columns = {k: v for k, v in CHECK_COLUMNS.items() if not (fresh and k in compared)}
+    print(table(rows, columns))
     print(f"{rows[0]['added']} rows were evaluated by the model")
     if fresh:
         print(f"written to {options.check}")

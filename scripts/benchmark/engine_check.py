@@ -21,7 +21,7 @@ from lmfst.lm.base import LM
 
 MOST_BYTES = 12 << 30
 APART = 1e-9
-"""Nats by which a prefix may differ."""
+"""Nats by which a sum may differ."""
 MISSING_APART = 1e-6
 """The same for what a document lacks, by estimate."""
 GENE = "ATGGCGAAACTGTGCCGTGATTATCATGGCACCTAA"
@@ -56,7 +56,8 @@ class Rows:
 
 
 def numbers(load: Callable[[str], LM], rows: Rows) -> dict[str, Documents]:
-    """The documents of each case: logp, kept rows, what is missing, log_prefix."""
+    """The documents of each case: logp, kept rows, those of each pass, what is missing; all sums:
+    log_prefix of every prefix, the canonical tokens, what specials held, entropies."""
     smol, dna = load(MODEL), load("dna")
     to_bytes = Replayed.of(smol, "bytes", recording=rows.of(MODEL))
     to_words = Replayed.of(smol, "words", recording=rows.of(MODEL))
@@ -80,7 +81,8 @@ def scores(replayed: Replayed, texts: list[str], policy: Policy, **options: Any)
             "logp": one.logp,
             "rows": one.nodes,
             "missing": None if one.missing is None else float(one.missing.sum()),
-            "log_prefix": one.log_prefix.tolist(),
+            "passes": [run.rows for run in one.passes],
+            "sums": [*one.log_prefix.tolist(), one.canonical, one.specials],
         }
         for one in found
     ]
@@ -95,8 +97,8 @@ def distributions(replayed: Replayed, target: Any, policy: Policy) -> Documents:
             "logp": float(found.log_prefix[-1]),
             "rows": found.rows,
             "missing": None if found.missing is None else float(found.missing.sum()),
-            "log_prefix": found.log_prefix.tolist(),
-            "entropy": entropy,
+            "passes": [run.rows for run in found.passes],
+            "sums": [*found.log_prefix.tolist(), found.removed, *entropy],
         }
     ]
 
@@ -117,13 +119,9 @@ def compare(before: dict[str, Documents], now: dict[str, Documents]) -> list[dic
 
 def _compared(before: Documents, now: Documents) -> dict[str, Any]:
     pairs = list(zip(before, now, strict=True))
-    apart = max(
-        _apart(a.get(name, []), b.get(name, []))
-        for a, b in pairs
-        for name in ("log_prefix", "entropy")
-    )
+    apart = max(_apart(a["sums"], b["sums"]) for a, b in pairs)
     missing = max(_apart([a["missing"]], [b["missing"]]) for a, b in pairs)
-    other_rows = sum(a["rows"] != b["rows"] for a, b in pairs)
+    other_rows = sum((a["rows"], a["passes"]) != (b["rows"], b["passes"]) for a, b in pairs)
     return {
         "documents": len(now),
         "logp": sum(one["logp"] for one in now),
@@ -142,7 +140,9 @@ def _apart(one: list[Any], other: list[Any]) -> float:
     worst = 0.0
     for a, b in zip(one, other, strict=True):
         if a != b:
-            worst = max(worst, math.inf if None in (a, b) else abs(a - b))
+            apart = math.nan if None in (a, b) else abs(a - b)
+            # What is no number differs from everything.
+            worst = max(worst, math.inf if math.isnan(apart) else apart)
     return worst
 
 

@@ -170,13 +170,12 @@ CROSSINGS = {
     torch.Tensor.__int__: "item",
     torch.Tensor.__float__: "item",
     torch.Tensor.__index__: "item",
-    torch.nonzero: "nonzero",
-    torch.Tensor.nonzero: "nonzero",
     torch.tensor: "tensor",
     torch.as_tensor: "tensor",
 }
 """What carries something between host and device, or has one wait for the other, if a model is on a
-device of its own. `to` counts where it names a device; `numpy` where `cpu` hasn't just done it."""
+device of its own. `to` counts where it names a device; `numpy` where `cpu` hasn't just done it.
+"shape" is another: an operator whose output's size depends on numbers, which the host waits for."""
 
 
 class Counting(AbstractContextManager["Counting"]):
@@ -198,6 +197,8 @@ class Counting(AbstractContextManager["Counting"]):
                 name = func.overloadpacket.__name__
                 if not func.is_view and name not in NO_KERNELS:
                     counting.kernels[parts.now] += 1
+                if torch.Tag.dynamic_output_shape in func.tags and _shapes(name, args):
+                    counting.crossings[parts.now, "shape"] += 1
                 return func(*args, **(kwargs or {}))
 
         class Crossings(TorchFunctionMode):
@@ -234,6 +235,13 @@ class Counting(AbstractContextManager["Counting"]):
     def crossed(self, part: str) -> int:
         """All crossings of a part."""
         return sum(number for (where, _), number in self.crossings.items() if where == part)
+
+
+def _shapes(name: str, args: Sequence[Any]) -> bool:
+    """Whether an operator whose output's size may depend on numbers has one that does."""
+    if name != "index":
+        return True
+    return any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1])
 
 
 def _names_device(args: Sequence[Any], options: dict[str, Any]) -> bool:
