@@ -10,13 +10,14 @@ Sections: bytes, words (SmolLM2-135M, K=8, 1e-3), amino (the packaged model of D
 counts (kernels, and crossings between device and host, a model call and a kept row, with a tiny
 transformers model, attention included), decisions (the decision step on the host and in torch).
 
-    python scripts/bench_engine.py [--quick] [--only SECTION …] [--json FILE]
+    python scripts/bench_engine.py [--quick] [--only SECTION …] [--json FILE] [--rows FILE]
     python scripts/bench_engine.py --check FILE [--rows FILE]
 
---check writes the numbers of a fixed set of texts to FILE, or compares them with what is there: a
-document's log-probability to 1e-9 nats, and the rows that it keeps. With --rows the model's rows
-are kept in a file, so that two versions of the engine read the same ones; a row that isn't there is
-evaluated and added. Another version is measured by PYTHONPATH=FOLDER. Run it on a quiet machine.
+--check writes the numbers of a fixed set of texts to FILE, or compares them with what is there: all
+sums of a document to 1e-9 nats, and the rows that it keeps. With --rows the model's rows are kept in
+a file, so that two versions of the engine read the same ones, and the model runs once (--quick: 3
+GB); a row that isn't there is evaluated and added. Another version is measured by
+PYTHONPATH=FOLDER. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -101,11 +102,8 @@ def arguments() -> argparse.Namespace:
     add("--device", default="cpu", help="as of lmfst convert")
     add("--json", type=Path, help="write what was measured to a file")
     add("--check", type=Path, help="numbers to compare with, or a file to write them to")
-    add("--rows", type=Path, help="with --check: the file where the model's rows are kept")
-    options = parser.parse_args()
-    if options.rows and not options.check:
-        parser.error("--rows goes with --check")
-    return options
+    add("--rows", type=Path, help="a file where the model's rows are kept")
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -160,28 +158,35 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def engine_rows(options: argparse.Namespace, only: Sequence[str]) -> list[Row]:
     """The rows of configurations with the model's rows replayed."""
     from benchmark.engine import Replayed, cases, measured
+    from benchmark.replay import Rows
 
     from lmfst.ground.defaults import MODEL
 
-    load, rows = loader(options.device), []
+    load, found = loader(options.device), []
+    rows = Rows(options.rows, options.device) if options.rows else None
     repeats = options.repeats or (2 if options.quick else 5)
     replayed: dict[str, Replayed] = {}
     for case in cases(only, options.quick):
         print(f"{case.to}, {len(case.texts)} documents …", file=sys.stderr, flush=True)
+        name = "dna" if case.to == "amino" else MODEL
         if case.to not in replayed:
-            lm = load("dna" if case.to == "amino" else MODEL)
-            replayed = {case.to: Replayed.of(lm, case.to, clock=CLOCKS[options.clock])}
-        rows.append(measured(case, replayed[case.to], repeats))
-    return rows
+            clock = CLOCKS[options.clock]
+            replayed = {case.to: Replayed.of(load(name), case.to, clock=clock)}
+        recording = rows.of(name) if rows else None
+        found.append(measured(case, replayed[case.to], repeats, recording))
+    if rows:
+        rows.save()
+    return found
 
 
 def check(options: argparse.Namespace) -> None:
     """Compare with earlier numbers. Exits with 1 if something differs."""
     from benchmark.engine_check import check
+    from benchmark.replay import Rows
     from benchmark.report import table
 
     fresh = not options.check.is_file()
-    rows = check(options.check, loader(options.device), options.rows)
+    rows = check(options.check, loader(options.device), Rows(options.rows, options.device))
     compared = ("before", "apart, nats", "missing apart", "")
     columns = {k: v for k, v in CHECK_COLUMNS.items() if not (fresh and k in compared)}
     print(table(rows, columns))

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmark.engine import SAMPLE, Replayed, proteins
-from benchmark.replay import Recording
+from benchmark.replay import Rows
 from lmfst.ground.defaults import MODEL
 from lmfst.inference.policy import Beam, Policy, Tolerance
 from lmfst.inference.sampling import Sample
 from lmfst.lm.base import LM
 
-MOST_BYTES = 12 << 30
 APART = 1e-9
 """Nats by which a sum may differ."""
 MISSING_APART = 1e-6
@@ -29,30 +26,6 @@ OPEN = "the watery part of the world"
 """A text that is asked for in either case of each letter."""
 BEAM = Beam(size=8, threshold=1e-3)
 Documents = list[dict[str, Any]]
-
-
-class Rows:
-    """Recordings by model, kept in a file if there is one."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        kept = {}
-        if path is not None and path.is_file():
-            kept = torch.load(path, mmap=True, weights_only=True)
-        self.recordings = {name: Recording.of(state, MOST_BYTES) for name, state in kept.items()}
-
-    def of(self, model: str) -> Recording:
-        return self.recordings.setdefault(model, Recording(MOST_BYTES))
-
-    def save(self) -> int:
-        """Write what was added, and say how much that was."""
-        added = sum(one.misses for one in self.recordings.values())
-        if self._path is not None and added:
-            temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-            states = {name: one.state() for name, one in self.recordings.items()}
-            torch.save(states, temporary)
-            os.replace(temporary, self._path)
-        return added
 
 
 def numbers(load: Callable[[str], LM], rows: Rows) -> dict[str, Documents]:
@@ -146,9 +119,8 @@ def _apart(one: list[Any], other: list[Any]) -> float:
     return worst
 
 
-def check(path: Path, load: Callable[[str], LM], rows_path: Path | None) -> list[dict[str, Any]]:
+def check(path: Path, load: Callable[[str], LM], rows: Rows) -> list[dict[str, Any]]:
     """Write the numbers to a file where there is none, else compare them with it."""
-    rows = Rows(rows_path)
     now = numbers(load, rows)
     added = rows.save()
     if not path.is_file():

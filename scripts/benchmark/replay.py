@@ -8,7 +8,9 @@ in memory that the next block overwrites.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,15 @@ BLOCK = 64
 """Rows in a block, and in a chunk of what is recorded."""
 MOST_BYTES = 6 << 30
 """Of recorded rows."""
+MOST_KEPT = 12 << 30
+"""The same of those that a file keeps, which are in memory as far as they are read."""
 
 
 class Recording:
     """Rows by context. Contexts are nodes of a trie of tokens, node 0 the empty one.
 
-    rows: how many are held. misses: how many of them have been added since it was made or read.
+    rows: how many are held. misses: how many of them have been added since it was made, read or
+    written.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
@@ -89,19 +94,46 @@ class Recording:
         """What `torch.save` can write and `of` read."""
         trie = {"parent": self._parent, "token": self._token, "row": self._row}
         kept = {name: torch.tensor(values) for name, values in trie.items()}
-        return {**kept, "rows": self.rows, "chunks": self._chunks}
+        return {**kept, "rows": self.rows, "chunks": [chunk.cpu() for chunk in self._chunks]}
 
     @classmethod
-    def of(cls, state: dict[str, Any], most_bytes: int = MOST_BYTES) -> Recording:
-        """The recording that had such a state."""
-        self = cls(most_bytes)
+    def of(cls, state: dict[str, Any], device: str = "cpu") -> Recording:
+        """The recording that had such a state, on a device."""
+        self = cls(MOST_KEPT)
         self._parent, self._token, self._row = (
             state[name].tolist() for name in ("parent", "token", "row")
         )
         pairs = zip(self._parent[1:], self._token[1:], strict=True)
         self._nodes = {pair: node for node, pair in enumerate(pairs, start=1)}
-        self.rows, self._chunks = state["rows"], list(state["chunks"])
+        self.rows = state["rows"]
+        self._chunks = [chunk.to(device) for chunk in state["chunks"]]
         return self
+
+
+class Rows:
+    """Recordings by model, kept in a file if there is one, and read onto a device."""
+
+    def __init__(self, path: Path | None, device: str = "cpu") -> None:
+        self._path = path
+        kept: dict[str, Any] = {}
+        if path is not None and path.is_file():
+            kept = torch.load(path, mmap=True, weights_only=True)
+        self._recordings = {name: Recording.of(state, device) for name, state in kept.items()}
+
+    def of(self, model: str) -> Recording:
+        """The recording of a model by this name."""
+        return self._recordings.setdefault(model, Recording(MOST_KEPT))
+
+    def save(self) -> int:
+        """Write what was added since this was read or written, and say how much that was."""
+        added = sum(one.misses for one in self._recordings.values())
+        if self._path is not None and added:
+            temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            torch.save({name: one.state() for name, one in self._recordings.items()}, temporary)
+            os.replace(temporary, self._path)
+        for one in self._recordings.values():
+            one.misses = 0
+        return added
 
 
 class ReplayLM(LM):
