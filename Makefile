@@ -4,6 +4,8 @@
 #   make check   style, types, layers, tests, and whether the documentation is up to date and builds
 #   make bench   the measurements, with genlm-bytes for comparison (half an hour;
 #                BENCH_FLAGS=--quick: minutes)
+#   make bench-engine  everything but the model, whose rows are replayed (minutes;
+#                BENCH_ENGINE_FLAGS=--quick: one)
 #   make bench-dna  proteins under models of DNA (an hour; BENCH_DNA_FLAGS="--only rmse": a minute);
 #                the genome is in the Debian package any2fasta-examples
 #   make bench-two  how much two processes on one machine slow each other down
@@ -13,19 +15,21 @@
 #   make site    the documentation as a site, in build/site
 #   make clean   remove everything that make and the tools made
 # PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip,
-# BENCH_FLAGS=..., BENCH_DNA_FLAGS=... options for scripts/bench.py and scripts/bench_dna.py.
+# BENCH_FLAGS=..., BENCH_ENGINE_FLAGS=..., BENCH_DNA_FLAGS=... options for scripts/bench.py,
+# scripts/bench_engine.py and scripts/bench_dna.py.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PIP_FLAGS ?=
 BENCH_FLAGS ?=
 BENCH_DNA_FLAGS ?=
+BENCH_ENGINE_FLAGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The theme's notice about a later mkdocs is no warning of ours.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-dna bench-two calibrate fuzz docs site clean
+.PHONY: demo test check bench bench-engine bench-dna bench-two calibrate fuzz docs site clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -45,6 +49,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python scripts/bench.py --pip-flags="$(PIP_FLAGS)" $(BENCH_FLAGS)
+
+bench-engine: $(READY)
+	$(BIN)/python scripts/bench_engine.py $(BENCH_ENGINE_FLAGS)
 
 bench-dna: $(READY)
 	$(BIN)/python scripts/bench_dna.py $(BENCH_DNA_FLAGS)

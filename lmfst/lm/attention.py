@@ -1,8 +1,7 @@
 """Attention over token trees: the store of keys and values, and what a call looks at.
 
-The T new entries of a call (see `lmfst.lm.tree`) come in chunks of neighbours. Each chunk attends
-to the ancestors of its entries, masked for each one; chunks of like size go into one product, with
-padding, and the others into products of their own.
+The T new entries of a call come in blocks of chunks (`lmfst.lm.packing`), each of which is one
+product.
 
 What a layer may see of the past (all of it, or a sliding window) it learns from the model as every
 other attention function does: by the mask. `seen_by` stands in for it.
@@ -16,21 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmfst.ground.arrays import Bools, Ints
+from lmfst.ground.arrays import Ints
+from lmfst.lm.packing import Packed
 
 if TYPE_CHECKING:
     import torch
 
 ATTENTION = "lmfst_tree"
-CHUNK = 64
-"""Entries of one document that are attended together, at most."""
-GATHER_COST = 48
-"""Pairs of a query and a key that take about as long as fetching one more key and value."""
-SIBLINGS = 4
-"""Entries that usually stand close together, below a branch of their own."""
-CALL_COST = 4096
-"""Pairs of a query and a key that take about as long as a further product (two CPU cores)."""
-
 _TAKEN = {
     "sliding_window",
     "softcap",
@@ -54,32 +45,18 @@ class KeyValueStore:
         self.capacity = 0
         self.unmasked: set[int | None] = set()
         """What layers without a mask said of their sliding window (None: nothing)."""
-        self._free: list[int] = []
-        self._used = 0
         self._spare = 1.5
 
-    def allocate(self, count: int) -> list[int]:
-        """Slots for `count` new entries, the lowest free ones first."""
-        taken = [self._free.pop() for _ in range(min(count, len(self._free)))]
-        fresh = count - len(taken)
-        taken += range(self._used, self._used + fresh)
-        self._used += fresh
-        if self.capacity < self._used:
-            self.capacity = max(256, self._used, int(self.capacity * self._spare))
-        return taken
+    def reserve(self, slots: int) -> None:
+        """Have room for so many slots from the next `write` on."""
+        if self.capacity < slots:
+            self.capacity = max(256, slots, int(self.capacity * self._spare))
 
     def grow_sparingly(self) -> None:
         """From now on grow by what is needed only: memory is short."""
         self._spare = 1.0
         self.capacity = min((len(held) for held in self._held.values()), default=0)
         self._picked = None
-
-    def free(self, slots: Sequence[int]) -> None:
-        """Give slots back."""
-        self._free = sorted({*self._free, *slots}, reverse=True)
-        while self._free and self._free[0] == self._used - 1:
-            self._free.pop(0)
-            self._used -= 1
 
     def write(
         self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor
@@ -125,33 +102,15 @@ class KeyValueStore:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Some new entries of one document and what they look at.
-
-    entries: int64 [w], their places in the call. slots: int64 [n], those of their ancestors. seen:
-    bool [w, n], which of these are whose. query_at: int64 [w] and key_at: int64 [n], positions.
-    """
-
-    entries: Ints
-    slots: Ints
-    seen: Bools
-    query_at: Ints
-    key_at: Ints
-
-
-@dataclass(frozen=True)
 class Block:
-    """Chunks that are attended to in one product, padded to w queries and n keys each.
+    """c chunks that are attended to in one product, padded to w queries and n keys each.
 
-    queries: int64 [chunks * w], which entry of the call each one is. answers: int64 [entries],
-    which of the queries are no padding, and `entries` whose answers they are. context: int64
-    [chunks, n] slots, and `run`, see `KeyValueStore.read`. mask: float [chunks, 1, w, n], 0 where a
-    query may look and -inf elsewhere. positions: int64 [chunks, w] and [chunks, n].
+    queries: which of all queries of the call they have. context: int64 [c, n] slots, and `run`, see
+    `KeyValueStore.read`. mask: float [c, 1, w, n], 0 where a query may look and elsewhere the least
+    number that there is. positions: int64 [c, w] of queries and [c, n] of keys.
     """
 
-    queries: torch.Tensor
-    answers: torch.Tensor
-    entries: torch.Tensor
+    queries: slice
     context: torch.Tensor
     run: slice | None
     mask: torch.Tensor
@@ -173,12 +132,18 @@ class Block:
 
 @dataclass(frozen=True)
 class Call:
-    """One model call of T new entries. slots: int64 [T], where their keys and values go; written:
-    the layers that have put some there."""
+    """One model call of T new entries.
+
+    slots: int64 [T], where their keys and values go. queries: int64, of all blocks, which entry
+    each one is; answers: int64 [T], where among all queries that of each entry is. Both are None
+    where the queries are the entries. written: the layers that have stored something.
+    """
 
     store: KeyValueStore
     slots: torch.Tensor
     blocks: Sequence[Block]
+    queries: torch.Tensor | None = None
+    answers: torch.Tensor | None = None
     written: set[int] = field(default_factory=set)
 
     def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
@@ -193,70 +158,52 @@ class Call:
         self.store.write(layer, self.slots, key, value)
 
 
-def make_call(
-    store: KeyValueStore, slots: Ints, chunks: Sequence[Chunk], device: Any, dtype: Any
-) -> Call:
-    """A call on a device, with masks of a dtype; every entry is in one of the chunks."""
+@dataclass(frozen=True)
+class Inputs:
+    """What a model is called with: tokens int64 [T] and positions int64 [T] of new entries, their
+    `Call`, and asked, the places int64 in the call of those whose rows are wanted."""
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    call: Call
+    asked: torch.Tensor
+
+
+def make_inputs(store: KeyValueStore, packed: Packed, device: Any, dtype: Any) -> Inputs:
+    """What was packed, on a device, in two transfers; masks are of a dtype."""
     import torch
 
-    blocks = [_block(group, device, dtype) for group in _alike(chunks)]
-    return Call(store, torch.from_numpy(slots).to(device), blocks)
-
-
-def _alike(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
-    """Chunks in groups whose padding costs less than further products would."""
-    groups: list[list[Chunk]] = []
-    width = length = used = 0
-    for chunk in sorted(chunks, key=lambda chunk: chunk.seen.shape[::-1], reverse=True):
-        own = chunk.seen.size
-        padded = max(width, len(chunk.seen)) * length
-        if groups and (len(groups[-1]) + 1) * padded <= used + own + CALL_COST:
-            groups[-1].append(chunk)
-            width, used = max(width, len(chunk.seen)), used + own
-        else:
-            groups.append([chunk])
-            (width, length), used = chunk.seen.shape, own
-    return groups
-
-
-def _block(chunks: Sequence[Chunk], device: Any, dtype: Any) -> Block:
-    import torch
-
-    count = len(chunks)
-    width, length = (max(chunk.seen.shape[axis] for chunk in chunks) for axis in (0, 1))
-    queries = np.zeros((count, width), dtype=np.int64)
-    context = np.zeros((count, length), dtype=np.int64)
-    at, key_at = np.zeros_like(queries), np.zeros_like(context)
-    # Queries that are padding look at one slot, so that their softmax is finite.
-    seen = np.zeros((count, width, length), dtype=bool)
-    seen[:, :, 0] = True
-    answers = []
-    for c, chunk in enumerate(chunks):
-        w, n = chunk.seen.shape
-        queries[c, :w], at[c, :w] = chunk.entries, chunk.query_at
-        context[c, :n], key_at[c, :n] = chunk.slots, chunk.key_at
-        seen[c, :w, :n] = chunk.seen
-        answers.append(c * width + np.arange(w))
-    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
-    mask.masked_fill_(torch.from_numpy(~seen).to(device), float("-inf"))
-    entries = np.concatenate([chunk.entries for chunk in chunks])
-    parts = (queries.ravel(), np.concatenate(answers), entries, context, at, key_at)
-    on_device = [torch.from_numpy(part).to(device) for part in parts]
-    return Block(
-        queries=on_device[0],
-        answers=on_device[1],
-        entries=on_device[2],
-        context=on_device[3],
-        run=_run(context),
-        mask=mask[:, None],
-        positions=(on_device[4], on_device[5]),
+    on_device = torch.from_numpy(packed.numbers).to(device)
+    tokens, positions, slots, asked, answers, queries, query_at, keys, key_at = on_device.split(
+        packed.sizes.tolist()
     )
+    unseen = torch.from_numpy(packed.unseen).to(device)
+    # Several times as fast as filling in minus infinity, of which softmax makes the same 0.
+    mask = unseen.to(dtype).mul_(torch.finfo(dtype).min)
+    blocks, query, key, pair = [], 0, 0, 0
+    first = int(packed.sizes[:-2].sum())
+    for c, w, n in packed.blocks.tolist():
+        ends = query + c * w, key + c * n, pair + c * w * n
+        blocks.append(
+            Block(
+                queries=slice(query, ends[0]),
+                context=keys[key : ends[1]].view(c, n),
+                run=_run(packed.numbers[first + key : first + ends[1]]) if c == 1 else None,
+                mask=mask[pair : ends[2]].view(c, 1, w, n),
+                positions=(query_at[query : ends[0]].view(c, w), key_at[key : ends[1]].view(c, n)),
+            )
+        )
+        query, key, pair = ends
+    # A single chunk has the entries in order.
+    single = len(blocks) == len(blocks[0].context) == 1
+    call = Call(store, slots, blocks, *((None, None) if single else (queries, answers)))
+    return Inputs(tokens, positions, call, asked)
 
 
-def _run(context: Ints) -> slice | None:
-    """The slots of a single chunk as a slice, if they follow each other."""
-    first, count = int(context[0, 0]), context.shape[1]
-    if len(context) > 1 or not np.array_equal(context[0], np.arange(first, first + count)):
+def _run(slots: Ints) -> slice | None:
+    """Slots as a slice, if they follow each other."""
+    first, count = int(slots[0]), len(slots)
+    if slots[-1] != first + count - 1 or (np.diff(slots) != 1).any():
         return None
     return slice(first, first + count)
 
@@ -334,6 +281,8 @@ def attend(
     Raises NotImplementedError for variants it doesn't know; the backend then falls back to whole
     contexts.
     """
+    import torch
+
     if lmfst_call is None:
         raise NotImplementedError("the model doesn't hand its keyword arguments to the attention")
     unknown = [
@@ -345,16 +294,18 @@ def attend(
     call = lmfst_call
     window = _window(call.store, attention_mask, options.get("sliding_window"))
     call.write(module.layer_idx, key[0], value[0])
-    _, heads, count, size = query.shape
-    result = query.new_empty((count, heads, value.shape[3]))
+    _, heads, _, size = query.shape
+    asked = query[0] if call.queries is None else query[0].index_select(1, call.queries)
+    answers = []
     for block in call.blocks:
         keys, values = call.store.read(module.layer_idx, block.context, block.run, size)
-        asked = query[0].index_select(1, block.queries)
-        asked = asked.view(heads, len(block.context), -1, size).transpose(0, 1)
+        own = asked[:, block.queries].unflatten(1, (len(block.context), -1)).transpose(0, 1)
         mask = block.mask_for(window, heads // keys.shape[1])
-        mixed = _attention(asked, keys, values, mask, scaling, options.get("softcap"))
-        flat = mixed.transpose(1, 2).reshape(-1, heads, mixed.shape[3])
-        result.index_copy_(0, block.entries, flat.index_select(0, block.answers))
+        mixed = _attention(own, keys, values, mask, scaling, options.get("softcap"))
+        answers.append(mixed.transpose(1, 2).reshape(-1, heads, mixed.shape[3]))
+    result = answers[0] if len(answers) == 1 else torch.cat(answers)
+    if call.answers is not None:
+        result = result.index_select(0, call.answers)
     return result[None], None
 
 

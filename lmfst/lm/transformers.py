@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from lmfst.ground.errors import InputError, ModelError, UsageError
 from lmfst.ground.types import Warn
 from lmfst.lm import checks, config
-from lmfst.lm.attention import ATTENTION, Call
+from lmfst.lm.attention import ATTENTION, Inputs
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Usage, find_head
 from lmfst.lm.memory import fitting_tokens, out_of_memory
@@ -75,7 +75,7 @@ class TransformersLM(LM):
         self.context_length = (
             min(context_length, config.steady_length(model.config)) if context_length else most
         )
-        self.windows = Windows(self.context_length, begun=bos is not None)
+        self.windows = Windows(self.context_length)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.usage = Usage()
         self.tree = self.alone = False
@@ -139,19 +139,18 @@ class TransformersLM(LM):
 
         return torch.zeros((1, self.vocab.size), dtype=torch.float32, device=self.device)
 
-    def forward(
-        self, tokens: list[int], positions: list[int], call: Call, asked: list[int]
-    ) -> torch.Tensor:
-        """What `logits` makes rows of, [len(asked), …], for the asked ones of new entries."""
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """What `logits` makes rows of, [len(inputs.asked), …], for the asked ones of new
+        entries."""
         import torch
 
         begin = time.perf_counter()
-        where = torch.tensor(asked, device=self.device)
+        where = inputs.asked
         options: dict[str, Any] = {
-            "input_ids": torch.tensor([tokens], device=self.device),
-            "position_ids": torch.tensor([positions], device=self.device),
+            "input_ids": inputs.tokens[None],
+            "position_ids": inputs.positions[None],
             "use_cache": False,
-            "lmfst_call": call,
+            "lmfst_call": inputs.call,
         }
         try:
             with torch.no_grad():
@@ -170,7 +169,7 @@ class TransformersLM(LM):
                 f"{error}",
                 hint="load it with tree=False, which reads every context whole",
             ) from error
-        self.usage.add(len(tokens), time.perf_counter() - begin)
+        self.usage.add(len(inputs.tokens), time.perf_counter() - begin)
         return found
 
     def shrink(self, tokens: int, error: BaseException) -> None:

@@ -12,16 +12,16 @@ evaluated in two windows; an evaluated (node, window) pair is called an entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from lmfst.lm.attention import Call, Chunk, KeyValueStore, make_call
+from lmfst.lm.attention import Inputs, KeyValueStore, make_inputs
 from lmfst.lm.base import Session, States
-from lmfst.lm.entries import Document, Entry
-from lmfst.lm.nodes import TokenTrees
+from lmfst.lm.entries import release, retain
+from lmfst.lm.nodes import DEPTH, HELD, ROOT, TOKEN, USED, TokenTrees
+from lmfst.lm.packing import pack
 from lmfst.lm.window import Windows
 
 if TYPE_CHECKING:
@@ -44,10 +44,9 @@ class TreeModel(Protocol):
     def uniform_row(self) -> torch.Tensor:
         """The row [1, vocabulary] before the first token where there is no BOS."""
 
-    def forward(
-        self, tokens: list[int], positions: list[int], call: Call, asked: list[int]
-    ) -> torch.Tensor:
-        """What `logits` makes rows of, [len(asked), …], for the asked ones of new entries."""
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """What `logits` makes rows of, [len(inputs.asked), …], for the asked ones of new
+        entries."""
 
     def logits(self, found: torch.Tensor) -> Iterator[torch.Tensor]:
         """Rows [n, vocabulary], a block at a time, of what `forward` gave."""
@@ -70,151 +69,62 @@ class TreeSession(Session):
     def __init__(self, lm: TreeModel) -> None:
         self._lm = lm
         self.store = KeyValueStore()
-        self._trees = TokenTrees(lm.windows)
-        self._documents: dict[int, Document] = {}
+        self.trees = TokenTrees(lm.windows.length)
         self._long: set[int] = set()
 
     def open(self) -> int:
-        root = self._trees.plant(self._lm.bos)
-        self._documents[root] = Document()
-        return root
+        return self.trees.plant(self._lm.bos)
 
     def step(self, states: States, tokens: States) -> States:
-        pairs = zip(states.tolist(), tokens.tolist(), strict=True)
-        return np.array([self._trees.child(*pair) for pair in pairs], dtype=np.int64)
+        return self.trees.step(states, tokens)
 
     def rows(self, states: States) -> Iterator[tuple[slice, torch.Tensor]]:
-        begin, nodes = 0, states.tolist()
-        while begin < len(nodes):
-            if self._trees.token[nodes[begin]] < 0:
+        begin, states = 0, np.ascontiguousarray(states, np.int64)
+        self._warn_of_length(states)
+        while begin < len(states):
+            if self.trees.arrays.nodes[states[begin], TOKEN] < 0:
                 yield slice(begin, begin + 1), self._lm.uniform_row()
                 begin += 1
                 continue
-            end, entries = self._next_call(nodes, begin)
-            asked = [self._entry(node) for node in nodes[begin:end]]
-            if len(entries) > self._lm.batch_tokens:
-                # A single node with so many ancestors, which come first.
-                part = list(entries)[: self._lm.batch_tokens]
-                self._evaluate(part, part[-1:])
-                continue
-            found = self._evaluate(entries, asked)
-            if found is None:
-                continue
-            for rows in self._lm.logits(found):
-                yield slice(begin, begin + len(rows)), rows
-                begin += len(rows)
+            found = self._evaluate(states[begin:])
+            if found is not None:
+                for rows in self._lm.logits(found):
+                    yield slice(begin, begin + len(rows)), rows
+                    begin += len(rows)
 
-    def _entry(self, node: int) -> Entry:
-        entry = self._trees.entry(node)
-        root = self._trees.root[node]
-        if entry[1] and root not in self._long:
-            self._long.add(root)
+    def _warn_of_length(self, states: States) -> None:
+        nodes, length = self.trees.arrays.nodes, self._lm.windows.length
+        long = set(nodes[states[nodes[states, DEPTH] >= length], ROOT].tolist())
+        for _ in long - self._long:
             self._lm.warn_of_length()
-        return entry
+        self._long |= long
 
-    def _next_call(self, nodes: list[int], begin: int) -> tuple[int, dict[Entry, None]]:
-        """The entries of one call: as many of nodes[begin:] as the budget allows, at least one."""
-        entries: dict[Entry, None] = {}
-        end = begin
-        while end < len(nodes) and self._trees.token[nodes[end]] >= 0:
-            missing = self._missing(self._entry(nodes[end]), entries)
-            if end > begin and len(entries) + len(missing) > self._lm.batch_tokens:
-                break
-            entries.update(dict.fromkeys(missing))
-            end += 1
-        return end, entries
+    def _evaluate(self, states: States) -> torch.Tensor | None:
+        """Run the model over the next call; what it has, see `forward`, for the first states.
 
-    def _missing(self, entry: Entry, planned: dict[Entry, None]) -> list[Entry]:
-        """`entry` and those ancestors of it that have never been evaluated, oldest first."""
-        numbers = self._documents[self._trees.root[entry[0]]].numbers
-        found = [entry] if entry not in planned else []
-        above = self._trees.above(entry)
-        while above is not None and above not in numbers and above not in planned:
-            found.append(above)
-            above = self._trees.above(above)
-        return found[::-1]
-
-    def _evaluate(self, entries: Iterable[Entry], asked: Sequence[Entry]) -> torch.Tensor | None:
-        """Run the model over entries; what it has for the asked ones, see `forward`, in order.
-
-        None if that didn't fit into memory: then nothing has changed but the size of a call.
+        None if the call had ancestors only, or if it didn't fit into memory: then nothing has
+        changed but the size of a call.
         """
-        by_document: dict[int, list[Entry]] = {}
-        for entry in entries:
-            by_document.setdefault(self._trees.root[entry[0]], []).append(entry)
-        before = {root: len(self._documents[root]) for root in by_document}
-        packed = [e for group in by_document.values() for e in self._trees.depth_first(group)]
-        place = {entry: i for i, entry in enumerate(packed)}
-        numbers = self._place(packed)
-        documents = [self._documents[self._trees.root[node]] for node, _ in packed]
-        found = zip(documents, numbers, strict=True)
+        budget = self._lm.batch_tokens
+        self.trees.have_slots(budget)
+        packed = pack(self.trees.arrays, states, budget)
         try:
-            return self._lm.forward(
-                tokens=[self._trees.token[node] for node, _ in packed],
-                positions=[document.positions[n] for document, n in found],
-                call=self._call(documents, numbers),
-                asked=[place[entry] for entry in asked],
-            )
+            self.store.reserve(int(self.trees.arrays.counts[USED]))
+            inputs = make_inputs(self.store, packed, self._lm.device, self._lm.dtype)
+            found = self._lm.forward(inputs)
         except BaseException as error:
             # What was not evaluated must not count as such, whoever may go on with this session.
-            for root, count in before.items():
-                document = self._documents[root]
-                self.store.free(document.take_back(len(document) - count))
+            release(self.trees.arrays, packed.fresh)
             self.store.grow_sparingly()
             if not isinstance(error, RuntimeError | MemoryError):
                 raise
-            self._lm.shrink(len(packed), error)
+            self._lm.shrink(int(packed.sizes[0]), error)
             return None
-
-    def _place(self, entries: Sequence[Entry]) -> list[int]:
-        """Local numbers of entries, new ones for those that have none."""
-        found = [(entry, self._documents[self._trees.root[entry[0]]]) for entry in entries]
-        slots = iter(self.store.allocate(sum(e not in d.numbers for e, d in found)))
-        for entry, document in found:
-            if entry not in document.numbers:
-                above, position = self._trees.above(entry), self._trees.position(entry)
-                document.add(entry, above, next(slots), position)
-        return [document.numbers[entry] for entry, document in found]
-
-    def _call(self, documents: Sequence[Document], numbers: Sequence[int]) -> Call:
-        """The call for entries packed document by document."""
-        chunks: list[Chunk] = []
-        slots = [document.slots[n] for document, n in zip(documents, numbers, strict=True)]
-        begin = 0
-        for document, group in groupby(documents):
-            new = numbers[begin : begin + len(list(group))]
-            slot_of, position_of = np.array(document.slots), np.array(document.positions)
-            for count, keys, has in document.chunks(new, position_of):
-                chunks.append(
-                    Chunk(
-                        entries=np.arange(begin, begin + count),
-                        slots=slot_of[keys],
-                        seen=has,
-                        query_at=position_of[new[:count]],
-                        key_at=position_of[keys],
-                    )
-                )
-                begin, new = begin + count, new[count:]
-        device, dtype = self._lm.device, self._lm.dtype
-        return make_call(self.store, np.array(slots), chunks, device, dtype)
+        return found if packed.answered else None
 
     def retain(self, root: int, live: States) -> None:
-        document = self._documents[root]
-        if len(document) <= self.compact_above:
-            return
-        keep: set[int] = set()
-        seen: set[Entry] = set()
-        for node in live.tolist():
-            entry: Entry | None = self._entry(node)
-            # A state may be asked for in this window or, by its descendants, in the next one.
-            while entry is not None and entry not in seen:
-                seen.add(entry)
-                if entry in document.numbers:
-                    keep.add(document.numbers[entry])
-                entry = self._trees.above(entry)
-        if len(keep) < len(document):
-            self.store.free(document.keep(sorted(keep)))
+        if self.trees.arrays.nodes[root, HELD] > self.compact_above:
+            retain(self.trees.arrays, root, np.ascontiguousarray(live, np.int64))
 
     def close(self, root: int) -> None:
-        document = self._documents.pop(root)
-        self.store.free(document.slots)
+        retain(self.trees.arrays, root, np.zeros(0, np.int64))

@@ -224,7 +224,7 @@ def test_contexts_are_not_padded() -> None:
 
 def test_a_layer_that_writes_twice_is_an_error_at_any_time() -> None:
     call = Call(KeyValueStore(), torch.tensor([0]), [])
-    call.store.allocate(1)
+    call.store.reserve(1)
     call.write(0, torch.zeros(2, 1, 4), torch.zeros(2, 1, 4))
     call.write(1, torch.zeros(2, 1, 4), torch.zeros(2, 1, 4))
     with pytest.raises(NotImplementedError, match="several times"):
