@@ -6,6 +6,7 @@ the pipe ends a command quietly; an interrupt gives 130, SIGTERM 143 and SIGHUP 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Annotated, Any
@@ -103,6 +104,9 @@ def main() -> None:
         # Nothing is left to put away, and the signal that ends a hanging process would end this
         # one under its own number while the interpreter takes itself apart.
         os._exit(stops.code)
+    # Else the interpreter looks for garbage among all objects several times on its way out: with
+    # torch and transformers a second, for nothing.
+    gc.freeze()
     sys.exit(code)  # type: ignore[arg-type]
 
 

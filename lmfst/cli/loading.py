@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
@@ -88,7 +91,8 @@ def load_model(
     choice.policy(RECOMMENDED.get(model.model))
     refuse_as_model(model.model)
     target = target_of(to, grammar, terminal)
-    lm = _lm_of(model, terminal)
+    with _rare_collections():
+        lm = _lm_of(model, terminal)
     suggested = None
     if choice.suggestible:
         suggested = recommended(model.model, target.fst, bytes(lm.vocab.alphabet))
@@ -99,6 +103,21 @@ def load_model(
             f"{model.model} have the same {target.name} (--policy beam: the heaviest only)"
         )
     return TransducedLM(lm, target, policy, partial=limits.partial, warn=terminal.warn)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Less looking for garbage than usual during the block.
+
+    What torch and transformers import are 300,000 objects that stay to the end, and with Python's
+    thresholds they are looked through again and again while they are made: a tenth of the time.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _lm_of(model: ModelOptions, terminal: Terminal) -> LM:

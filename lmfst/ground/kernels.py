@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lmfst.ground.announce import Announced
-from lmfst.ground.cache import cache_dir
+from lmfst.ground.cache import cache_dir, cache_place
 from lmfst.ground.errors import InputError
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
@@ -45,7 +45,7 @@ def kernel(function: _Kernel) -> _Kernel:
         return function
     import numba
 
-    _announce_compiling()
+    _announce_compiling().add(function)
     before = numba.config.CACHE_DIR
     folder = _folder()
     try:
@@ -63,13 +63,16 @@ def _folder() -> Path | None:
     """Where compiled kernels of these sources are kept; None if others could write there."""
     with suppress(OSError, InputError):
         base = cache_dir(_SUB)
-        base.chmod(0o700)
         folder = base / _version()
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if _is_own(folder) and _is_own(base):
-            os.utime(folder)
-            _remove_old(base, folder)
-            return folder
+        if not any(base.iterdir()):
+            # It is new: made with the permissions that the process gives to all its files.
+            base.chmod(0o700)
+        if _is_own(base) and not _open_to_all(base.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if _is_own(folder) and os.access(folder, os.W_OK | os.X_OK):
+                os.utime(folder)
+                _remove_old(base, folder)
+                return folder
     return None
 
 
@@ -93,35 +96,61 @@ def _is_own(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not others
 
 
+def _open_to_all(folder: Path) -> bool:
+    """Whether any user may put another folder in the place of one that lies in it."""
+    mode = folder.stat().st_mode
+    return os.name == "posix" and bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+
+
 def _remove_old(base: Path, own: Path) -> None:
     """Remove what versions of lmfst have left that nobody has used for long."""
     for folder in base.iterdir():
-        if folder != own and time.time() - folder.lstat().st_mtime > _KEPT_DAYS * 86400:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another process may have removed it meanwhile
+            if folder != own and time.time() - folder.lstat().st_mtime > _KEPT_DAYS * 86400:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache
-def _announce_compiling() -> None:
-    """Have the compiling of kernels announced, if it takes a while."""
+def _announce_compiling() -> set[Any]:
+    """Have the compiling of kernels announced, if it takes a while; to be told which are kernels,
+    since a program may compile functions of its own."""
     from numba.core import event
 
     folder = _folder()
-    kept = f"once; kept in {folder}" if folder else "each time: its cache folder isn't yours alone"
+    kept = f"once; kept in {folder}" if folder else f"each time: {_unkept()}"
     announced = Announced(f"compiling the engine ({kept})")
+    kernels: set[Any] = set()
 
-    class Listener(event.Listener):
+    class Listener(event.Listener):  # type: ignore[misc]
         """Kernels that a kernel calls are compiled inside its own compilation."""
 
         depth = 0
 
         def on_start(self, event: Any) -> None:
-            if self.depth == 0:
-                announced.__enter__()
-            self.depth += 1
+            if _function(event) in kernels:
+                if self.depth == 0:
+                    announced.__enter__()
+                self.depth += 1
 
         def on_end(self, event: Any) -> None:
-            self.depth -= 1
-            if self.depth == 0:
-                announced.__exit__(None, None, None)
+            if _function(event) in kernels:
+                self.depth -= 1
+                if self.depth == 0:
+                    announced.__exit__(None, None, None)
 
-    event.register("numba:compile", Listener())  # type: ignore[no-untyped-call]
+    event.register("numba:compile", Listener())
+    return kernels
+
+
+def _function(event: Any) -> Any:
+    """The Python function that is being compiled."""
+    return getattr((event.data or {}).get("dispatcher"), "py_func", None)
+
+
+def _unkept() -> str:
+    """Why nothing is kept, and how to mend it."""
+    try:
+        where = cache_place(_SUB)
+    except InputError as error:
+        return str(error)
+    return f"{where} isn't a folder that you alone may write; chmod 700, or set LMFST_CACHE"

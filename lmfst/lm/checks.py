@@ -2,7 +2,8 @@
 
 Row after context must depend on that context alone, on both routes: not on tokens that follow, on
 other contexts of the call, nor on how far the call reaches. What doesn't is refused, or read in a
-way in which it does, with a warning. Token trees are compared with contexts that are read alone.
+way in which it does, with a warning (`lmfst.lm.tried`). Token trees are compared with contexts that
+are read alone.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
 """Nats by which two ways to evaluate a row may differ, for the likeliest tokens."""
 TOKENS = 100
 """How many these are."""
+ALONE = "contexts of a call change each other"
+"""Why a model whose contexts are read alone takes no trees."""
 
 Known = dict[tuple[int, ...], "torch.Tensor"]
 """Log-probabilities [vocabulary] after contexts."""
@@ -103,7 +106,7 @@ def _not_finite(weight: torch.Tensor) -> str:
 def known_rows(lm: Tried) -> Known:
     """Rows of a small tree of contexts, each read alone.
 
-    Sets `lm.alone` with a warning if a row depends on the other contexts of a call. Raises
+    Sets `lm.alone` if a row depends on the other contexts of a call. Raises
     ModelError if it depends on later tokens or on the call's farthest position, or is no number.
     """
     a, b, c, d = _usual_tokens(lm.vocab)
@@ -123,10 +126,6 @@ def known_rows(lm: Tried) -> Known:
     if difference(known[long[:3]], together[long[:3]][-1]) > tolerance(lm.model):
         _require_causal(lm, known, long[:3])
         lm.alone = True
-        lm.warn(
-            f"{type(lm.model).__name__} lets contexts of a call change each other's "
-            "probabilities; every context is read alone: runs are many times slower"
-        )
         together = {context: _rows(lm, [context])[0] for context in beside}
     for context, rows in together.items():
         known |= _prefixes(lm, context, rows)
@@ -240,34 +239,36 @@ def difference(expected: torch.Tensor, found: torch.Tensor) -> float:
     return float(apart.nan_to_num(nan=float("inf")).max())
 
 
-def takes_trees(lm: Tried, known: Known) -> bool:
-    """Switch to the tree attention if the model takes it and has the rows `known`; else warn."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-
+def why_no_trees(lm: Tried, known: Known) -> str:
+    """Switch to the tree attention if the model takes it and has the rows `known`: ""; else what
+    speaks against it."""
     if lm.alone:
-        return False
-    AttentionInterface.register(ATTENTION, attend)
-    AttentionMaskInterface.register(ATTENTION, seen_by)
+        return ALONE
     model = lm.model
     before = model.config._attn_implementation
     try:
-        model.set_attn_implementation(ATTENTION)
+        use_trees(model)
         if model.config._attn_implementation != ATTENTION:
             raise NotImplementedError("it has an attention of its own")
         worst = _worst_in_trees(lm, known)
         if worst <= tolerance(model):
-            return True
+            return ""
         reason = f"its log-probabilities differ by {worst:.2g}"
     except ModelError:
         raise
     except Exception as error:  # whatever the model's own code raises at what trees give it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     model.set_attn_implementation(before)
-    lm.warn(
-        f"{type(model).__name__} can't be evaluated as a token tree ({reason}); every "
-        "context is read whole: results are the same, runs are many times slower"
-    )
-    return False
+    return reason
+
+
+def use_trees(model: Any) -> None:
+    """Switch a model to the tree attention, if it can be."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(ATTENTION, attend)
+    AttentionMaskInterface.register(ATTENTION, seen_by)
+    model.set_attn_implementation(ATTENTION)
 
 
 def _worst_in_trees(lm: Tried, known: Known) -> float:

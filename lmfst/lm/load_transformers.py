@@ -11,6 +11,7 @@ from lmfst.lm.base import LM
 from lmfst.lm.compiled import compile_layers
 from lmfst.lm.ends import begin_token, end_tokens
 from lmfst.lm.files import ModelFiles, model_files
+from lmfst.lm.identity import identity
 from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.lm.specials import refuse_specials
@@ -50,7 +51,8 @@ class _Parts:
     """What a model's files hold.
 
     rows: of the output layer. begin: the BOS id, or None. ends: EOS ids. known, types: what the
-    files say of the tokenizer and its tokens. commit: the hub's version, or None.
+    files say of the tokenizer and its tokens. commit: the hub's version, or None. identity: see
+    `lmfst.lm.identity`.
     """
 
     model: Any
@@ -61,6 +63,7 @@ class _Parts:
     known: Known
     types: Any
     commit: str | None
+    identity: str | None
 
 
 def load_transformers(name: str, tokens: TokensAs, running: RunAs, *, warn: Warn, note: Warn) -> LM:
@@ -86,6 +89,7 @@ def load_transformers(name: str, tokens: TokensAs, running: RunAs, *, warn: Warn
         encode=reading.encode,
         tree=running.tree,
         facts=facts,
+        identity=None if running.compiled else parts.identity,
         warn=warn,
     )
     if running.context is None:
@@ -104,13 +108,16 @@ def _parts(name: str, bos: str, running: RunAs, warn: Warn, note: Warn) -> _Part
         files.check(warn)
         config = load_config(files, warn)
         tokenizer = load_tokenizer(files, config, warn)
+        begun = identity(files)
         model = load_model(files, config, running.dtype).to(place).eval()
         rows = _matching_rows(model, tokenizer, files, warn)
         ends = end_tokens(files, tokenizer, model, rows)
         known = known_of_files(files, tokenizer)
         begin = begin_token(files, tokenizer, bos, rows, warn)
         types = token_types(files, tokenizer, rows)
-    return _Parts(model, tokenizer, rows, begin, ends, known, types, files.commit)
+        # Files that were changed meanwhile aren't known to be those that were read.
+        same = begun if begun == identity(files) else None
+    return _Parts(model, tokenizer, rows, begin, ends, known, types, files.commit, same)
 
 
 def _vocabulary(name: str, parts: _Parts, tokens: TokensAs, warn: Warn) -> tuple[Reading, Vocab]:

@@ -2,7 +2,7 @@
 
 Any causal model that transformers loads (a folder or a hub name; safetensors or GGUF). Where the
 architecture takes a custom attention function, contexts are evaluated as token trees
-(`lmfst.lm.tree`); loading tries that route out (`lmfst.lm.checks`), and a model that can't take it
+(`lmfst.lm.tree`); loading tries that route out (`lmfst.lm.tried`), and a model that can't take it
 is read whole contexts at a time, with a warning.
 """
 
@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike
 
 from lmfst.ground.errors import InputError, ModelError, UsageError
 from lmfst.ground.types import Warn
-from lmfst.lm import checks, config
+from lmfst.lm import config
 from lmfst.lm.attention import ATTENTION, Inputs
 from lmfst.lm.base import LM, ContextSession, Session
-from lmfst.lm.head import Usage, find_head
+from lmfst.lm.head import Head, Usage
 from lmfst.lm.memory import fitting_tokens, out_of_memory
 from lmfst.lm.tree import TreeSession
+from lmfst.lm.tried import try_out
 from lmfst.lm.window import Windows
 from lmfst.vocab import Encode, Vocab
 
@@ -45,7 +46,8 @@ class TransformersLM(LM):
     begins with, or None: then the first token is uniform over the support, since such a model says
     nothing about it. encode: the tokenizer's own tokens of a text, without which speed suffers, and
     what a beam keeps. tree: use the token-tree route if the model takes it. facts: provenance for
-    `describe`.
+    `describe`. identity: what stands for the model's files, so that what is tried out of them is
+    kept (`lmfst.lm.tried`); None: nothing is.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class TransformersLM(LM):
         encode: Encode | None = None,
         tree: bool = True,
         facts: dict[str, Any] | None = None,
+        identity: str | None = None,
         warn: Warn = lambda message: None,
     ) -> None:
         if batch_tokens is not None and batch_tokens < 1:
@@ -82,10 +85,7 @@ class TransformersLM(LM):
         if getattr(model.config, "_attn_implementation", None) == ATTENTION:
             # The model comes from another `TransformersLM`.
             model.set_attn_implementation("eager")
-        checks.require_finite_weights(model, vocab)
-        known = checks.known_rows(self)
-        self._head = find_head(model, checks.begun(self, max(known, key=len)))
-        self.tree = tree and checks.takes_trees(self, known)
+        self.tree = try_out(self, identity, trees=tree).against == ""
 
     def canonical(self, data: bytes) -> Sequence[int] | None:
         if self._encode is not None:
@@ -132,6 +132,10 @@ class TransformersLM(LM):
         return np.concatenate(blocks)
 
     # Tree evaluation.
+
+    def use_head(self, head: Head | None) -> None:
+        """Have rows made by the last layer apart from the rest, or by the whole model (None)."""
+        self._head = head
 
     def uniform_row(self) -> torch.Tensor:
         """The row before the first token where there is no BOS."""

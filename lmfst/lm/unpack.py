@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lmfst.ground.errors import ModelError
+from lmfst.ground.stamps import stamp
 from lmfst.ground.temporary import alone
+from lmfst.ground.verdicts import remembered
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
@@ -30,12 +32,15 @@ Make = Callable[[Path], dict[str, Any]]
 def made_folder(home: Path, source: str, make: Make, note: Note) -> Path:
     """`home`, with all files as its manifest has them; `make` fills it where it isn't so.
 
+    Checksums are computed again only if the stamp of the files (`lmfst.ground.stamps`) isn't that
+    of an earlier time when all was well.
+
     make: writes files into an empty folder and returns facts for the manifest. source: what it is
     made from, for messages. note: told when it is made, and why again.
 
     Raises ModelError if the folder can't be written.
     """
-    if intact(home):
+    if _known_intact(home):
         return home
     try:
         with alone(home.parent, _waiting(home.parent, note)) as locked:
@@ -86,6 +91,28 @@ def _make(home: Path, source: str, make: Make, note: Note) -> None:
                 raise
     finally:
         _remove(fresh)
+
+
+class _Damaged(Exception):
+    """A folder isn't as its manifest says."""
+
+
+def _known_intact(home: Path) -> bool:
+    """As `intact`, kept as long as the files' stamp stays the same."""
+
+    def find() -> bool:
+        if not intact(home):
+            # Nothing is kept of that: the folder is about to be made again.
+            raise _Damaged
+        return True
+
+    try:
+        stamped = stamp(path for path in home.iterdir() if not path.name.startswith("."))
+        if stamped is None:
+            return find()
+        return remembered("unpacked", [stamped], find, fits=lambda verdict: verdict is True) is True
+    except (OSError, _Damaged):
+        return False
 
 
 def intact(home: Path) -> bool:

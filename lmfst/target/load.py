@@ -5,7 +5,7 @@ entry of an archive, `FILE.grm` or `FILE.grm:RULE` a grammar, and `words`, `amin
 like are grammars that come with lmfst. Before an FST is used with a model it is checked:
 functional, no output on an input-epsilon cycle, and total over the strings that the model's tokens
 can spell (or a domain to condition on). Verdicts on large FSTs are kept, see
-`lmfst.target.verdicts`.
+`lmfst.ground.verdicts`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from lmfst.ground import defaults
 from lmfst.ground.errors import FstError, UsageError
 from lmfst.ground.resources import resource_dir
 from lmfst.ground.types import InputMode, Warn
+from lmfst.ground.verdicts import digest_of, remembered
 from lmfst.target.units import Units
-from lmfst.target.verdicts import WORTHWHILE_ARCS, digest_of, remembered
 from lmfst.vocab import Vocab
 
 BUILT_IN: dict[str, Callable[[], Sequential]] = {"bytes": Identity, "chars": Utf8}
@@ -52,6 +52,8 @@ CHECKS = {
     "rejected": "checking that the transducer accepts every string that the model can spell",
 }
 """What is being done, by the name of the check."""
+WORTHWHILE_ARCS = 5_000
+"""Checks on smaller FSTs are quicker than keeping track of files."""
 MODELS = (defaults.MODEL, "dna")
 MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".gguf")
 """What names models, for messages (`lmfst.lm.load`)."""

@@ -24,10 +24,10 @@ from lmfst.grammar import compile_file
 from lmfst.ground import announce
 from lmfst.ground.announce import Announced
 from lmfst.ground.errors import UsageError
+from lmfst.ground.verdicts import remembered
 from lmfst.io import Document
 from lmfst.lexicon import Lexicons
 from lmfst.lm.load import load_lm
-from lmfst.target.verdicts import remembered
 from tests.support.oracle import make_vocab, random_fst
 from tests.support.paths import REPOSITORY
 

@@ -15,7 +15,7 @@ from lmfst.grammar import runner as runner_module
 from lmfst.ground.atomic import atomic_write
 from lmfst.ground.cache import cache_dir
 from lmfst.ground.errors import BudgetError, GrammarError, InputError
-from lmfst.target.verdicts import remembered
+from lmfst.ground.verdicts import remembered
 from tests.support.grammars import DATA, apply, compile_here, compile_text, error_of, translate
 
 

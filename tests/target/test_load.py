@@ -13,6 +13,7 @@ from lmfst.grammar import compile_file
 from lmfst.ground.cache import unsealed
 from lmfst.ground.errors import BudgetError, FstError, GrammarError, UsageError
 from lmfst.ground.resources import resource_dir
+from lmfst.ground.verdicts import digest_of, remembered
 from lmfst.target import load as module
 from lmfst.target.load import (
     fst_target,
@@ -22,7 +23,6 @@ from lmfst.target.load import (
     rejected_by,
     shipped_grammars,
 )
-from lmfst.target.verdicts import digest_of, remembered
 
 UPPER = (
     'export UPPER = (("a" : "A") | ("b" : "B"))*;\nexport LOWER = (("A" : "a") | ("B" : "b"))*;\n'
