@@ -37,7 +37,7 @@ class Evaluated:
 
     def go_on(self, sums: Sums, speculative: bool) -> None:
         """Go on with every document until it lacks a row; a speculative run until enough do."""
-        sums.documents.waits = False
+        sums.documents["waits"] = False
         needs = np.zeros(3, dtype=np.int64)
         reduced, frontier, account = self.reduced, sums.frontier, sums.account
         while True:
@@ -77,8 +77,8 @@ class Evaluated:
     def has_place(self, lexicon: int, position: int) -> bool:
         """Whether some row of a lexicon state at a position has been evaluated."""
         row, rows = self._first_row[position], self.reduced.rows
-        while row != NONE and rows.lexicon[row] != lexicon:
-            row = rows.next[row]
+        while row != NONE and rows["lexicon"][row] != lexicon:
+            row = rows["next"][row]
         return bool(row != NONE)
 
     def add_lacking(self, parent: int, token: int, lexicon: int, position: int) -> int:
@@ -98,7 +98,7 @@ class Evaluated:
         for other texts; int64 both.
         """
         layout, lacking = self._layout, self.lacking
-        lexicon, position = lacking.lexicon, lacking.position
+        lexicon, position = lacking["lexicon"], lacking["position"]
         # Hypotheses of one plan side by side, and plans of one range of tokens.
         order = np.lexsort((layout.shared[position], layout.symbol[position], lexicon))
         begin = len(self.reduced.rows)
@@ -106,8 +106,8 @@ class Evaluated:
         self.reduced.update()
         rows, reduced = np.empty(len(order), dtype=np.int64), self.reduced
         rows[order] = np.arange(begin, begin + len(order))
-        reduced.rows.source[begin:] = sources[order]
-        root = np.flatnonzero(lacking.token == NONE)
+        reduced.rows["source"][begin:] = sources[order]
+        root = np.flatnonzero(lacking["token"] == NONE)
         self._roots[layout.document[position[root]]] = rows[root]
         link(reduced.entries, reduced.rows, self._first_row, lacking, len(lacking), rows)
         self._count[0] = 0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.ground.arrays import Floats, Ints
-from lmfst.ground.kernels import kernel
+from lmfst.ground.kernels import compiled, kernel
 
 NONE = -1
 """No hypothesis, no row, no entry; as a token: that of a root."""
@@ -22,7 +22,7 @@ _PLACES = 256
 
 
 Records = Any
-"""A `numpy.recarray`. Kernels read and write its fields."""
+"""A structured array. Kernels read and write its fields."""
 
 WAITING = np.dtype(
     [
@@ -50,7 +50,7 @@ ENDS = np.dtype([("first", np.int64), ("last", np.int64)])
 
 def records(dtype: np.dtype[Any], count: int, **fields: Any) -> Records:
     """Records whose fields are 0, but for those given."""
-    made = np.zeros(count, dtype).view(np.recarray)
+    made = _for_kernels(np.zeros(count, dtype))
     for name, values in fields.items():
         made[name] = values
     return made
@@ -58,7 +58,13 @@ def records(dtype: np.dtype[Any], count: int, **fields: Any) -> Records:
 
 def longer(store: Records, fresh: Records) -> Records:
     """Records, and fresh ones after them."""
-    return np.concatenate([store, fresh]).view(np.recarray)
+    return _for_kernels(np.concatenate([store, fresh]))
+
+
+def _for_kernels(array: np.ndarray) -> Records:
+    """Structured arrays as kernels take them, which read fields as attributes. (Compiled, they can
+    do so with any structured array, and numpy reads fields of such ones faster.)"""
+    return array if compiled() else array.view(np.recarray)
 
 
 @kernel
@@ -245,14 +251,14 @@ class Frontier:
         taken = self.waiting[found[:count]]
         return Hypotheses(
             where[:count],
-            taken.parent.copy(),
-            taken.token.copy(),
-            taken.lexicon.copy(),
-            taken.logw.copy(),
-            taken.guide.copy(),
+            taken["parent"].copy(),
+            taken["token"].copy(),
+            taken["lexicon"].copy(),
+            taken["logw"].copy(),
+            taken["guide"].copy(),
         )
 
     def parents(self) -> tuple[Ints, Ints]:
         """Positions of all hypotheses that wait, and what their parents are known by."""
-        some = self.waiting.position != NONE
-        return self.waiting.position[some], self.waiting.parent[some]
+        some = self.waiting[self.waiting["position"] != NONE]
+        return some["position"], some["parent"]

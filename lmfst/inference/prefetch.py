@@ -118,12 +118,12 @@ class Prefetcher:
         """Where the lacking hypotheses are in the sources of their documents."""
         lacking, reduced = self._evaluated.lacking, self._evaluated.reduced
         # What is at NONE, the last place, is that of none.
-        owner = np.append(reduced.entries.owner, NONE)[lacking.entry]
-        known = np.append(reduced.rows.source, NONE)[owner].tolist()
-        reading = np.append(reduced.rows.lexicon, NONE)[owner].tolist()
-        parents, tokens = lacking.parent.tolist(), lacking.token.tolist()
-        lexicons = lacking.lexicon.tolist()
-        documents = self._layout.document[lacking.position].tolist()
+        owner = np.append(reduced.entries["owner"], NONE)[lacking["entry"]]
+        known = np.append(reduced.rows["source"], NONE)[owner].tolist()
+        reading = np.append(reduced.rows["lexicon"], NONE)[owner].tolist()
+        parents, tokens = lacking["parent"].tolist(), lacking["token"].tolist()
+        lexicons = lacking["lexicon"].tolist()
+        documents = self._layout.document[lacking["position"]].tolist()
         places: list[int] = []
         for number, (parent, token) in enumerate(zip(parents, tokens, strict=True)):
             ahead = self._aheads[documents[number]]
@@ -143,10 +143,10 @@ class Prefetcher:
         lacking; their places in the source. places: of all that is lacking."""
         evaluated, layout = self._evaluated, self._layout
         lacking = evaluated.lacking
-        taken = {*zip(lacking.lexicon.tolist(), lacking.position.tolist(), strict=True)}
+        taken = {*zip(lacking["lexicon"].tolist(), lacking["position"].tolist(), strict=True)}
         added: list[int] = []
-        for number in np.flatnonzero(lacking.donor == NONE).tolist():
-            position, lexicon = int(lacking.position[number]), int(lacking.lexicon[number])
+        for number in np.flatnonzero(lacking["donor"] == NONE).tolist():
+            position, lexicon = int(lacking["position"][number]), int(lacking["lexicon"][number])
             document, offset = layout.place(position)
             ahead, here = self._aheads[document], number
             if ahead is None or places[number] == NONE:
@@ -166,8 +166,8 @@ class Prefetcher:
     def _states(self) -> Ints:
         """The LM states of the lacking hypotheses, level by level."""
         lacking = self._evaluated.lacking
-        states: Ints = lacking.parent.copy()
-        token, level = lacking.token, lacking.level
+        states: Ints = lacking["parent"].copy()
+        token, level = lacking["token"], lacking["level"]
         order = np.argsort(level, kind="stable")
         order = order[token[order] != NONE]
         bounds = np.searchsorted(level[order], np.arange(level.max(initial=0) + 2)).tolist()

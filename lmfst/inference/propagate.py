@@ -64,7 +64,7 @@ class Propagation:
             for query in layout.queries
         ]
         sums = Sums.begin(layout, self._roots, kept)
-        sums.documents.has_canonical = [
+        sums.documents["has_canonical"] = [
             query.source is not None
             and query.source.is_canonical
             and query.target[-1:] == (END,)
@@ -76,10 +76,10 @@ class Propagation:
         sums.offset[queries] = 0
         with np.errstate(divide="ignore"):
             thresholds = np.log([going[d] for d in queries.tolist()])
-        sums.documents.log_threshold[queries] = thresholds
+        sums.documents["log_threshold"][queries] = thresholds
         first = layout.base[queries]
-        sums.positions.log_prefix[first] = 0.0
-        sums.positions.best[first] = 0.0
+        sums.positions["log_prefix"][first] = 0.0
+        sums.positions["best"][first] = 0.0
         count = len(queries)
         sums.frontier.add(
             first,
@@ -121,7 +121,7 @@ class Propagation:
     def _require_budget(self, sums: Sums, chosen: Hypotheses) -> None:
         documents = self._layout.document[chosen.position]
         more = np.bincount(documents, minlength=len(self._layout))
-        self._policy.spend(int((sums.documents.rows + more).max()), 0)
+        self._policy.spend(int((sums.documents["rows"] + more).max()), 0)
 
     def _spread(self, sums: Sums, chosen: Hypotheses, states: Ints, source: ReadNow) -> None:
         """Read the rows of hypotheses, note them, and file their children."""
@@ -176,8 +176,9 @@ class Propagation:
         """Let the guide read the tokens of the hypotheses at some places of the frontier, which
         have its states of their parents."""
         waiting = sums.frontier.waiting
-        first = np.where(np.isin(waiting.parent[filed], self._roots), 0, -1)
-        waiting.guide[filed] = guide.read(waiting.guide[filed], waiting.token[filed], first)
+        some = waiting[filed]
+        first = np.where(np.isin(some["parent"], self._roots), 0, -1)
+        waiting["guide"][filed] = guide.read(some["guide"], some["token"], first)
 
     def _states(self, wave: Hypotheses) -> Ints:
         """LM states of hypotheses: those of their parents after their token, which roots don't

@@ -64,13 +64,13 @@ def result_of(layout: Layout, sums: Sums, document: int, nexts: Next) -> Propaga
         # Then the probability is truly 0.
         missing[lost] = 0.0
     noted = sums.documents[document]
-    canonical = float(noted.canonical)
+    canonical = float(noted["canonical"])
     return Propagated(
         log_prefix=log_prefix,
         log_dropped=np.concatenate([[-np.inf], np.logaddexp.accumulate(log_dropped)]),
         next=nexts,
-        rows=int(noted.rows),
-        removed=float(noted.removed),
+        rows=int(noted["rows"]),
+        removed=float(noted["removed"]),
         missing=missing,
         canonical=None if math.isnan(canonical) else canonical,
     )

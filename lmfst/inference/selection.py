@@ -59,7 +59,7 @@ class Selection:
             random = self._layout.queries[document].random
             if random is None:
                 raise ValueError("a query without random numbers can't be sampled")
-            uniform[i] = random(offset, int(sums.documents.wave[document]))
+            uniform[i] = random(offset, int(sums.documents["wave"][document]))
         expected = self._expected(wave)
         kept, logw = policy.thin_out(wave.logw + expected, first, uniform)
         return kept, replace(wave, logw=logw - expected)

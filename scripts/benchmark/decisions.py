@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmfst.inference.policy import Beam
-
 DOCUMENTS = (1, 8, 64, 256)
 HYPOTHESES = 12
 """Of a document at an offset, on average."""
@@ -32,12 +30,26 @@ def wave(documents: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def on_host(found: dict[str, np.ndarray], policy: Beam) -> np.ndarray:
-    """As the engine decides it."""
-    logw, first = found["logw"], found["first"]
-    reference = np.maximum(found["log_prefix"], np.maximum.reduceat(logw, first))
-    least = np.minimum(reference, found["survives"]) + found["log_threshold"]
-    return policy.keep(logw, first, least)
+def host_step(found: dict[str, np.ndarray]) -> Callable[[], np.ndarray]:
+    """The engine's decision of a wave."""
+    from lmfst.inference.frontier import records
+    from lmfst.inference.wave import DOCUMENTS, POSITIONS, decide
+
+    logw, first, count = found["logw"], found["first"], len(found["first"])
+    positions = records(POSITIONS, 2 * count, ahead=np.arange(2 * count) | 1)
+    positions["document"] = np.arange(2 * count) // 2
+    positions["log_prefix"] = np.repeat(found["log_prefix"], 2)
+    documents = records(DOCUMENTS, count, top=-9, survives=found["survives"])
+    documents["log_threshold"] = found["log_threshold"]
+    here = np.repeat(2 * np.arange(count), np.diff(first, append=len(logw)))
+    tokens, nothing = np.zeros(1, np.int64), np.zeros(len(logw), np.int64)
+    kept, heavy = np.empty((2, len(logw)), dtype=bool)
+
+    def step() -> np.ndarray:
+        decide(documents, positions, tokens, SIZE, here, nothing, nothing, logw, kept, heavy)
+        return kept
+
+    return step
 
 
 def rows(device: str) -> list[dict[str, Any]]:
@@ -47,7 +59,7 @@ def rows(device: str) -> list[dict[str, Any]]:
         from lmfst.inference.reference import keep, reference_weight
     except ImportError:
         return []
-    rng, policy, result = np.random.default_rng(1), Beam(size=SIZE), []
+    rng, result = np.random.default_rng(1), []
     for documents in DOCUMENTS:
         arrays = wave(documents, rng)
         tensors = {name: torch.from_numpy(one).to(device) for name, one in arrays.items()}
@@ -57,9 +69,10 @@ def rows(device: str) -> list[dict[str, Any]]:
             # Decisions are wanted on the host.
             return found.cpu()
 
-        if not np.array_equal(in_torch().numpy(), on_host(arrays, policy)):
+        on_host = host_step(arrays)
+        if not np.array_equal(in_torch().numpy(), on_host()):
             raise SystemExit("the reference decides otherwise than the host")
-        host = _seconds(lambda arrays=arrays: on_host(arrays, policy))
+        host = _seconds(on_host)
         torched = _seconds(in_torch)
         result.append(
             {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmfst.inference.canonical import ENDED
-from lmfst.inference.frontier import NONE, Frontier, Hypotheses, merged, records
+from lmfst.inference.frontier import NONE, Frontier, Hypotheses, Records, merged, records
 from lmfst.inference.wave import DOCUMENTS, POSITIONS, decide, grow_trunks, move_on, on_trunk
 
 Node = tuple[float, ...]
@@ -74,7 +74,7 @@ def test_places_are_used_again() -> None:
     assert len(frontier.waiting) < 300
 
 
-def one_document(positions: int) -> tuple[np.recarray, np.recarray, np.ndarray]:
+def one_document(positions: int) -> tuple[Records, Records, np.ndarray]:
     documents = records(DOCUMENTS, 1, last=positions - 2, survives=math.inf, top=7)
     ahead = np.minimum(np.arange(1, positions + 1), positions - 1)
     sums = dict.fromkeys(("log_prefix", "log_dropped", "log_crowded", "best"), -math.inf)
@@ -82,7 +82,7 @@ def one_document(positions: int) -> tuple[np.recarray, np.recarray, np.ndarray]:
 
 
 def kept_of(
-    documents: np.recarray, positions: np.recarray, tokens: np.ndarray, most: int, wave: Hypotheses
+    documents: Records, positions: Records, tokens: np.ndarray, most: int, wave: Hypotheses
 ) -> tuple[list[int], list[int]]:
     kept, heavy = np.empty((2, len(wave)), dtype=bool)
     columns = (wave.position, wave.parent, wave.token, wave.logw)
@@ -97,28 +97,28 @@ def test_a_beam_decides_each_offset_for_itself(seed: int) -> None:
     wave = wave.at(np.argsort(wave.position, kind="stable"))
     wave.logw[::5] = wave.logw[0]  # equal weights: the first to arrive is kept
     documents, positions, tokens = one_document(6)
-    documents.log_threshold = math.log(0.3)
-    positions.log_prefix[:] = np.log(rng.random(6))
+    documents["log_threshold"] = math.log(0.3)
+    positions["log_prefix"][:] = np.log(rng.random(6))
     size = int(rng.integers(1, 6))
     expected, all_heavy = [], []
     for at in range(4):
         own = [i for i in range(30) if wave.position[i] == at]
         if not own:
             continue
-        reference = max(float(positions.log_prefix[at + 1]), max(wave.logw[own]))
+        reference = max(float(positions["log_prefix"][at + 1]), max(wave.logw[own]))
         heavy = [i for i in own if wave.logw[i] >= reference + math.log(0.3)]
         all_heavy += heavy
         expected += sorted(sorted(heavy, key=lambda i: -wave.logw[i])[:size])
     assert kept_of(documents, positions, tokens, size, wave) == (expected, all_heavy)
     # The source's own next one is kept whatever it weighs.
-    documents.top, tokens[0] = wave.parent[4], wave.token[4]
+    documents["top"], tokens[0] = wave.parent[4], wave.token[4]
     alike = (wave.parent == wave.parent[4]) & (wave.token == wave.token[4])
     own = sorted({*expected, *np.flatnonzero(alike).tolist()})
     assert kept_of(documents, positions, tokens, size, wave) == (own, all_heavy)
     # All are kept where none is dropped by weight, but for chains of which nothing is left.
     assert kept_of(documents, positions, tokens, NONE, wave)[0] == list(range(30))
-    documents.wave, documents.top = 1, 99
-    positions.log_prefix[:] = 40.0
+    documents["wave"], documents["top"] = 1, 99
+    positions["log_prefix"][:] = 40.0
     assert kept_of(documents, positions, tokens, NONE, wave)[0] == []
 
 
@@ -132,7 +132,7 @@ def test_a_trunk_goes_on_token_by_token() -> None:
     grow(9, 3, 11)
     grow(7, 4, 11)
     grow(7, 3, NONE)
-    assert documents.top.tolist() == [7]
+    assert documents["top"].tolist() == [7]
     grow(7, 3, 9)
     assert on_trunk(documents, tokens, 0, 9, 4)
     assert not on_trunk(documents, tokens, 0, 9, 3)
@@ -148,9 +148,9 @@ def test_a_document_moves_on_to_where_hypotheses_stand() -> None:
         Hypotheses(*(np.array([value]) for value in (2, 0, 0, 0)), np.zeros(1), np.zeros(1, int)),
     )
     move_on(documents, frontier.ends, 0)
-    assert (documents.offset[0], documents.wave[0]) == (2, 0)
+    assert (documents["offset"][0], documents["wave"][0]) == (2, 0)
     move_on(documents, frontier.ends, 0)
-    assert (documents.offset[0], documents.wave[0]) == (2, 1)
+    assert (documents["offset"][0], documents["wave"][0]) == (2, 1)
     frontier.take(np.array([2]))
     move_on(documents, frontier.ends, 0)
-    assert (documents.offset[0], documents.wave[0]) == (3, 0)
+    assert (documents["offset"][0], documents["wave"][0]) == (3, 0)

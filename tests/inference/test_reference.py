@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lmfst.inference.frontier import Hypotheses
-from lmfst.inference.policy import Beam
+from lmfst.inference.frontier import records
 from lmfst.inference.reference import keep, reference_weight
-from lmfst.inference.selection import Selection
+from lmfst.inference.wave import DOCUMENTS, POSITIONS, decide, keep_heaviest
 
 WEIGHTS = st.one_of(
     st.sampled_from([-math.inf, -3.0, -2.0, -1.0, 0.0, -0.0]),
@@ -55,7 +54,10 @@ def test_what_is_kept(segments: list[list[float]], least: list[float], size: int
     least = least[: len(segments)]
     logw, first = joined(segments)
     expected = kept_by_loops(segments, least, size)
-    assert Beam(size=size).keep(logw, first, np.array(least)).tolist() == expected
+    kept = logw >= np.repeat(least, np.diff(first, append=len(logw)))
+    for begin, end in pairwise([*first.tolist(), len(logw)]):
+        keep_heaviest(logw, begin, end, size, kept)
+    assert kept.tolist() == expected
     assert kept_by_torch(logw, first, least, size) == expected
 
 
@@ -68,9 +70,10 @@ def test_large_waves(documents: int, size: int) -> None:
     # In steps, so that many are alike.
     logw = rng.integers(-40, 0, sizes.sum()) / 4
     least = rng.integers(-40, 0, documents) / 4
-    expected = Beam(size=size).keep(logw, first, least)
-    assert kept_by_torch(logw, first, least, size) == expected.tolist()
-    assert expected.any() and not expected.all()
+    segments = np.split(logw, first[1:])
+    expected = kept_by_loops([one.tolist() for one in segments], least.tolist(), size)
+    assert kept_by_torch(logw, first, least, size) == expected
+    assert any(expected) and not all(expected)
 
 
 def test_nothing_to_decide() -> None:
@@ -80,9 +83,7 @@ def test_nothing_to_decide() -> None:
 
 @settings(max_examples=200)
 @given(SEGMENTS, st.integers(0, 2**32 - 1), SIZES)
-def test_weighing_is_that_of_the_selection(
-    segments: list[list[float]], seed: int, size: int
-) -> None:
+def test_weighing_is_that_of_the_engine(segments: list[list[float]], seed: int, size: int) -> None:
     """Thresholds and what is kept, of waves of as many documents as there are segments."""
     rng = np.random.default_rng(seed)
     count = len(segments)
@@ -101,18 +102,12 @@ def test_weighing_is_that_of_the_selection(
 
     # Of document d, position 2·d is decided; what it is weighed against stands one symbol on.
     owner = np.repeat(np.arange(count), [len(one) for one in segments])
-    nothing = np.zeros(len(logw), dtype=np.int64)
-    wave = Hypotheses(2 * owner, nothing, nothing, nothing, logw, nothing)
     places = np.arange(2 * count)
-    layout = SimpleNamespace(queries=[], document=places // 2, ahead=places | 1)
-    none_of_them = SimpleNamespace(next_ones=lambda d, p, t: np.zeros(len(d), dtype=bool))
-    sums = SimpleNamespace(
-        log_prefix=np.repeat(log_prefix, 2),
-        survives=survives,
-        log_threshold=log_threshold,
-        wave=np.zeros(count, dtype=np.int64),
-        trunk=none_of_them,
-    )
-    kept, heavy = Selection(layout, Beam(size=size))._by_weight(sums, wave)  # type: ignore[arg-type]
+    positions = records(POSITIONS, 2 * count, document=places // 2, ahead=places | 1)
+    positions["log_prefix"] = np.repeat(log_prefix, 2)
+    documents = records(DOCUMENTS, count, survives=survives, log_threshold=log_threshold, top=-9)
+    nothing, (kept, heavy) = np.zeros(len(logw), np.int64), np.empty((2, len(logw)), dtype=bool)
+    tokens = np.zeros(1, np.int64)
+    decide(documents, positions, tokens, size, 2 * owner, nothing, nothing, logw, kept, heavy)
     assert keep(tensors[0], tensors[1], least, size).tolist() == kept.tolist()
     assert (tensors[0] >= least[torch.from_numpy(owner)]).tolist() == heavy.tolist()
