@@ -28,7 +28,7 @@ class Evaluated:
         self._roots = np.full(len(layout), NONE)
         self._first_row = np.full(len(layout.document), NONE)
         self._lacking = records(LACKING, 0)
-        self._count = np.zeros(1, dtype=np.int64)
+        self._count = np.zeros(2, dtype=np.int64)
 
     @property
     def lacking(self) -> Records:
@@ -110,4 +110,4 @@ class Evaluated:
         root = np.flatnonzero(lacking["token"] == NONE)
         self._roots[layout.document[position[root]]] = rows[root]
         link(reduced.entries, reduced.rows, self._first_row, lacking, len(lacking), rows)
-        self._count[0] = 0
+        self._count[:] = 0

@@ -55,6 +55,7 @@ ROWS = np.dtype(
     [
         ("state", np.int64),
         ("lexicon", np.int64),
+        ("token", np.int64),
         ("removed", np.float64),
         ("cover_first", np.int64),
         ("cover_count", np.int64),
@@ -166,14 +167,15 @@ def decide(
     logw: Floats,
     kept: Bools,
     heavy: Bools,
-) -> None:
-    """Find which hypotheses of a wave are kept, and which are heavy enough to be.
+) -> float:
+    """Find which hypotheses of a wave are kept, and which are heavy enough to be; the least weight
+    at the last position.
 
     Those at least as heavy as `least_weight`, of these the `size` heaviest (NONE: all there are,
     heavy or not), and whatever they weigh those of the trunk. position, parent, token, logw: of
     each; those of one position follow each other. kept, heavy: results.
     """
-    begin = 0
+    begin, least = 0, -math.inf
     while begin < len(position):
         here = position[begin]
         end, heaviest = begin, -math.inf
@@ -194,6 +196,7 @@ def decide(
             if on_trunk(documents, tokens, document, parent[i], token[i]):
                 kept[i] = True
         begin = end
+    return least
 
 
 @kernel
