@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfst.ground.arrays import Ints
-from lmfst.inference.row_table import Normaliser
+from lmfst.inference.normaliser import Normaliser
 from lmfst.lm.base import LM
 from lmfst.vocab import Vocab
 

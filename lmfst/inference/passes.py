@@ -8,13 +8,14 @@ import numpy as np
 
 from lmfst.ground.arrays import Floats
 from lmfst.inference.accuracy import Pass, gained
+from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.policy import Policy
 from lmfst.inference.prefetch import Prefetcher
 from lmfst.inference.propagate import Propagation
 from lmfst.inference.query import Layout, Query
 from lmfst.inference.results import Propagated, distributions, pass_of, result_of
-from lmfst.inference.row_source import Evaluated, ReadNow, Rows, RowSource
-from lmfst.inference.row_table import Normaliser
+from lmfst.inference.row_source import Evaluated, ReadNow, RowSource
+from lmfst.inference.rows import Rows
 from lmfst.inference.sums import Sums
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
@@ -109,7 +110,6 @@ class _Batch:
             return
         layout, table = self._layout, self._rows.table
         here = layout.base + sums.offset
-        self._rows.plans.forget(here)
         waiting = sums.agenda.hypotheses()
         ahead = table.position >= here[layout.document[table.position]]
         states = np.concatenate([waiting.parent, table.state[ahead]])

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from lmfst.ground.errors import ModelError
-from lmfst.inference.row_table import Normaliser
+from lmfst.inference.normaliser import Normaliser
 from lmfst.lm.attention import KeyValueStore
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.tree import TreeSession
