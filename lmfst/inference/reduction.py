@@ -23,8 +23,8 @@ from lmfst.inference.row_plan import PIECE
 if TYPE_CHECKING:
     import torch
 
-_TERMS = 4096
-"""Probabilities that are computed at a time: they stay in a processor's first cache."""
+_STRIP = 64
+"""Rows whose pieces are added up together: their probabilities stay in a processor's cache."""
 _PIECES = 1 << 16
 """Pieces that a device adds up at a time."""
 
@@ -72,7 +72,7 @@ class Reduction:
             rows = rows.float()
         table = self._table
         pieces, children = table.piece_count[plan], table.child_count[plan]
-        sums, child_logp = np.zeros(pieces.sum()), np.empty(children.sum())
+        sums, child_logp = np.empty(pieces.sum()), np.empty(children.sum())
         # What a token has in neighbouring rows in one place: as the output layer gives it.
         transposed = rows.t().contiguous().numpy()
         reduce_block(transposed, lse, table, plan, sums, child_logp)
@@ -142,7 +142,24 @@ def piece_sum(terms: Floats, first: int, end: int, step: int) -> float:
 
 
 @kernel
-def reduce_run(
+def add_up(terms: Floats, size: int, totals: Floats) -> None:
+    """totals [width]: the sums over terms [size, width], flat, of each column."""
+    width = len(totals)
+    totals[:] = 0.0
+    whole = size - size % 4
+    for j in range(0, whole * width, 4 * width):
+        for i in range(width):
+            at = j + i
+            totals[i] += (terms[at] + terms[at + width]) + (
+                terms[at + 2 * width] + terms[at + 3 * width]
+            )
+    for j in range(whole * width, size * width, width):
+        for i in range(width):
+            totals[i] += terms[j + i]
+
+
+@kernel
+def reduce_strip(
     rows: Floats,
     lse: Floats,
     table: PlanTable,
@@ -153,36 +170,36 @@ def reduce_run(
     sums: Floats,
     terms: Floats,
 ) -> int:
-    """Add up the pieces of the rows first … last - 1, whose plans have one range of tokens, from
-    sums[at] on. Returns where the sums of the next row begin."""
+    """Fill in the sums over pieces of the rows first … last - 1, whose plans have one range of
+    tokens, from sums[at] on. Returns where the sums of the next row begin."""
     here = table.range[plan[first]]
-    token_first, token_count = table.range_first[here], table.range_count[here]
-    width = last - first
-    # Where each row's sums begin, and its piece that comes next.
-    begin, piece = np.empty(width, np.int64), np.empty(width, np.int64)
+    width, count = last - first, table.range_count[here]
+    # Of each row: its piece that comes next, where its pieces end, and what to add for its place.
+    piece, end, shift = np.empty((3, width), np.int64)
+    totals, own = np.empty(width, np.float64), lse[first:last]
     for i in range(width):
-        begin[i] = at - table.piece_first[plan[first + i]]
-        piece[i] = table.piece_first[plan[first + i]]
-        at += table.piece_count[plan[first + i]]
-    chunk = max(1, len(terms) // width)
-    for low in range(0, token_count, chunk):
-        high = min(low + chunk, token_count)
-        for j in range(high - low):
-            token = table.tokens[token_first + low + j]
+        begin = table.piece_first[plan[first + i]]
+        piece[i], shift[i] = begin, at - begin
+        end[i] = begin + table.piece_count[plan[first + i]]
+        at += end[i] - begin
+    for low in range(0, count, PIECE):
+        size = min(PIECE, count - low)
+        for j in range(size):
+            token = table.tokens[table.range_first[here] + low + j]
+            row, to = rows[token, first:last], terms[j * width : (j + 1) * width]
             for i in range(width):
-                terms[j * width + i] = rows[token, first + i] - lse[first + i]
-        exponentiate(terms, (high - low) * width)
+                to[i] = row[i] - own[i]
+        exponentiate(terms, size * width)
+        add_up(terms, size, totals)
         for i in range(width):
-            own = plan[first + i]
-            end = table.piece_first[own] + table.piece_count[own]
-            while piece[i] < end and table.piece_begin[piece[i]] < high:
-                start = table.piece_begin[piece[i]]
-                stop = start + table.piece_size[piece[i]]
-                a = (max(start, low) - low) * width + i
-                b = (min(stop, high) - low) * width
-                sums[begin[i] + piece[i]] += piece_sum(terms, a, b, width)
-                if stop > high:
-                    break
+            while piece[i] < end[i] and table.piece_begin[piece[i]] < low + size:
+                if table.piece_size[piece[i]] == size:
+                    mass = totals[i]
+                else:
+                    begin = (table.piece_begin[piece[i]] - low) * width + i
+                    stop = begin + table.piece_size[piece[i]] * width
+                    mass = piece_sum(terms, begin, stop, width)
+                sums[shift[i] + piece[i]] = mass
                 piece[i] += 1
     return at
 
@@ -191,15 +208,18 @@ def reduce_run(
 def reduce_block(
     rows: Floats, lse: Floats, table: PlanTable, plan: Ints, sums: Floats, child_logp: Floats
 ) -> None:
-    """Fill in the sums of pieces, which begin as 0, and the children's log-probabilities, row by
-    row. rows: [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
-    terms = np.empty(max(_TERMS, len(plan)), np.float64)
-    first, at, child = 0, 0, 0
+    """Fill in the sums over pieces and the children's log-probabilities, row by row. rows:
+    [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
+    terms = np.empty(_STRIP * PIECE, np.float64)
+    first, at, child = np.int64(0), np.int64(0), 0
     while first < len(plan):
         last = first + 1
-        while last < len(plan) and table.range[plan[last]] == table.range[plan[first]]:
+        while (
+            last < min(first + _STRIP, len(plan))
+            and table.range[plan[last]] == table.range[plan[first]]
+        ):
             last += 1
-        at = reduce_run(rows, lse, table, plan, first, last, at, sums, terms)
+        at = reduce_strip(rows, lse, table, plan, first, last, at, sums, terms)
         first = last
     for row in range(len(plan)):
         begin = table.child_first[plan[row]]

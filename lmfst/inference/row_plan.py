@@ -25,7 +25,8 @@ from lmfst.ground.kernels import kernel
 from lmfst.lexicon.lexicon import Trie
 
 PIECE = 128
-"""Tokens of a piece, at most: what a device adds up at once."""
+"""Pieces end at multiples of this in their range, so that most of them are those of other plans,
+too. Also what a device adds up at once."""
 UNKNOWN, NO, YES, ASKED = 0, 1, 2, 3
 """What is known of whether a lexicon state can go on with a place of the target."""
 
@@ -114,7 +115,7 @@ def walk(
     """Find the paths of the plans at some positions, and their sizes. Returns the number of ranges,
     or -1 if there is no room for the paths in nodes and depths."""
     stack = np.empty((len(nodes), 2), np.int64)
-    at, ranges = 0, 0
+    at, ranges = np.int64(0), np.int64(0)
     for plan in range(len(positions)):
         here, start = positions[plan], at
         stack[0, 0] = stack[0, 1] = 0
@@ -188,9 +189,10 @@ def unknown(
 
 @kernel
 def cut(out: Filled, piece: int, low: int, high: int, begin: int, depth: int) -> int:
-    """Pieces of the tokens [low, high), numbered from `piece` on. Returns the next number."""
+    """Pieces of the tokens [low, high) of a range that begins at `begin`, numbered from `piece` on.
+    Returns the next number."""
     while low < high:
-        size = min(PIECE, high - low)
+        size = min(PIECE - (low - begin) % PIECE, high - low)
         out.piece_begin[piece], out.piece_size[piece] = low - begin, size
         out.piece_depth[piece] = depth
         low += size
@@ -206,12 +208,12 @@ def cut_below(
     node, depth, slot = frame[0], frame[1], frame[3]
     if slot < 0:
         return cut(out, piece, low, high, begin, depth) if depth else piece
-    piece = cut(out, piece, low, min(high, trie.own[node]), begin, depth)
+    piece = cut(out, piece, low, min(high, np.int64(trie.own[node])), begin, depth)
     while frame[2] < trie.child_ptr[node + 1] and trie.low[frame[2]] < high:
         child = frame[2]
         here = slot + child - trie.child_ptr[node]
         out.slot_piece[here] = piece
-        piece = cut(out, piece, trie.low[child], trie.high[child], begin, depth)
+        piece = cut(out, piece, np.int64(trie.low[child]), np.int64(trie.high[child]), begin, depth)
         out.slot_pieces[here] = piece - out.slot_piece[here]
         frame[2] += 1
     return piece
@@ -257,22 +259,23 @@ def fill_sums(
     """
     frames = np.empty((len(path) + 1, 5), np.int64)
     piece = out.piece_first[plan]
-    slot = open_node(trie, places, out, here, 0, 0, out.slot_first[plan], frames[0])
-    top, low, deepest = 0, begin, 0
+    root = np.int64(0)
+    slot = open_node(trie, places, out, here, root, root, out.slot_first[plan], frames[0])
+    top, low, deepest = 0, begin, root
     for at in range(1, len(path) + 1):
         depth = depths[at] if at < len(path) else 0
         while frames[top, 1] >= max(depth, 1):
-            node, own = frames[top, 0], frames[top, 4]
-            piece = cut_below(trie, out, piece, low, trie.high[node], begin, frames[top])
-            low = trie.high[node]
+            own, high = frames[top, 4], np.int64(trie.high[frames[top, 0]])
+            piece = cut_below(trie, out, piece, low, high, begin, frames[top])
+            low = high
             if own >= 0:
                 out.slot_pieces[own] = piece - out.slot_piece[own]
             top -= 1
         if at == len(path):
             break
-        node, above = path[at], frames[top]
-        piece = cut_below(trie, out, piece, low, trie.low[node], begin, above)
-        low, deepest = trie.low[node], max(deepest, depth)
+        node, above, high = path[at], frames[top], np.int64(trie.low[path[at]])
+        piece = cut_below(trie, out, piece, low, high, begin, above)
+        low, deepest = high, max(deepest, depth)
         slot = open_node(trie, places, out, here, node, depth, slot, frames[top + 1])
         if above[3] >= 0:
             own = above[3] + node - trie.child_ptr[above[0]]
