@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lmfst.ground.arrays import Floats, Ints, ragged
+from lmfst.ground.arrays import Floats, Int, Ints, ragged
 from lmfst.ground.kernels import compiled, kernel
 from lmfst.inference.exponential import exponentiate
 from lmfst.inference.normaliser import Normaliser, check
@@ -125,7 +125,7 @@ class Reduction:
 
 
 @kernel
-def piece_sum(terms: Floats, first: int, end: int, step: int) -> float:
+def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> float:
     """The sum of terms[first:end:step], in four parts, which a processor adds up side by side."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     i = first
@@ -142,7 +142,7 @@ def piece_sum(terms: Floats, first: int, end: int, step: int) -> float:
 
 
 @kernel
-def add_up(terms: Floats, size: int, totals: Floats) -> None:
+def add_up(terms: Floats, size: Int, totals: Floats) -> None:
     """totals [width]: the sums over terms [size, width], flat, of each column."""
     width = len(totals)
     totals[:] = 0.0
@@ -164,12 +164,12 @@ def reduce_strip(
     lse: Floats,
     table: PlanTable,
     plan: Ints,
-    first: int,
-    last: int,
-    at: int,
+    first: Int,
+    last: Int,
+    at: Int,
     sums: Floats,
     terms: Floats,
-) -> int:
+) -> Int:
     """Fill in the sums over pieces of the rows first … last - 1, whose plans have one range of
     tokens, from sums[at] on. Returns where the sums of the next row begin."""
     here = table.range[plan[first]]
@@ -213,11 +213,8 @@ def reduce_block(
     terms = np.empty(_STRIP * PIECE, np.float64)
     first, at, child = np.int64(0), np.int64(0), 0
     while first < len(plan):
-        last = first + 1
-        while (
-            last < min(first + _STRIP, len(plan))
-            and table.range[plan[last]] == table.range[plan[first]]
-        ):
+        last, most = first + 1, min(first + _STRIP, len(plan))
+        while last < most and table.range[plan[last]] == table.range[plan[first]]:
             last += 1
         at = reduce_strip(rows, lse, table, plan, first, last, at, sums, terms)
         first = last

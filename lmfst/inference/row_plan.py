@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.ground.arrays import Bools, Ints
+from lmfst.ground.arrays import Bools, Int, Ints
 from lmfst.ground.kernels import kernel
 from lmfst.lexicon.lexicon import Trie
 
@@ -85,7 +85,7 @@ class Filled(NamedTuple):
 
 
 @kernel
-def child_of(trie: Trie, node: int, symbol: int) -> int:
+def child_of(trie: Trie, node: Int, symbol: Int) -> Int:
     """The child of a node by a symbol, or -1."""
     first, end = trie.child_ptr[node], trie.child_ptr[node + 1]
     last = end
@@ -99,7 +99,7 @@ def child_of(trie: Trie, node: int, symbol: int) -> int:
 
 
 @kernel
-def range_of(begin: int, count: int, ranges: int, sizes: Sizes) -> int:
+def range_of(begin: Int, count: Int, ranges: Int, sizes: Sizes) -> Int:
     """The number of a range among the first ones, or the next number."""
     for i in range(ranges):
         if sizes.range_first[i] == begin and sizes.range_count[i] == count:
@@ -111,7 +111,7 @@ def range_of(begin: int, count: int, ranges: int, sizes: Sizes) -> int:
 @kernel
 def walk(
     trie: Trie, places: Places, positions: Ints, sizes: Sizes, nodes: Ints, depths: Ints
-) -> int:
+) -> Int:
     """Find the paths of the plans at some positions, and their sizes. Returns the number of ranges,
     or -1 if there is no room for the paths in nodes and depths."""
     stack = np.empty((len(nodes), 2), np.int64)
@@ -167,7 +167,7 @@ def unknown(
     depths: Ints,
     known: NDArray[np.int8],
     asked: Ints,
-) -> int:
+) -> Int:
     """Collect the (lexicon state, kind of place) pairs [pairs, 2] that the children of plans depend
     on and `known` [states, kinds] doesn't tell; they are marked there. Returns their number."""
     count = 0
@@ -188,7 +188,7 @@ def unknown(
 
 
 @kernel
-def cut(out: Filled, piece: int, low: int, high: int, begin: int, depth: int) -> int:
+def cut(out: Filled, piece: Int, low: Int, high: Int, begin: Int, depth: Int) -> Int:
     """Pieces of the tokens [low, high) of a range that begins at `begin`, numbered from `piece` on.
     Returns the next number."""
     while low < high:
@@ -202,8 +202,8 @@ def cut(out: Filled, piece: int, low: int, high: int, begin: int, depth: int) ->
 
 @kernel
 def cut_below(
-    trie: Trie, out: Filled, piece: int, low: int, high: int, begin: int, frame: Ints
-) -> int:
+    trie: Trie, out: Filled, piece: Int, low: Int, high: Int, begin: Int, frame: Ints
+) -> Int:
     """The same below an open node, whose frame see in `fill`."""
     node, depth, slot = frame[0], frame[1], frame[3]
     if slot < 0:
@@ -224,12 +224,12 @@ def open_node(
     trie: Trie,
     places: Places,
     out: Filled,
-    here: int,
-    node: int,
-    depth: int,
-    slot: int,
+    here: Int,
+    node: Int,
+    depth: Int,
+    slot: Int,
     frame: Ints,
-) -> int:
+) -> Int:
     """Fill the frame of a node of the path. Returns the first slot that isn't its children's."""
     frame[0], frame[1], frame[2], frame[3], frame[4] = node, depth, trie.child_ptr[node], -1, -1
     if places.wanted[here + depth]:
@@ -244,12 +244,12 @@ def open_node(
 def fill_sums(
     trie: Trie,
     places: Places,
-    here: int,
+    here: Int,
     path: Ints,
     depths: Ints,
-    begin: int,
-    end: int,
-    plan: int,
+    begin: Int,
+    end: Int,
+    plan: Int,
     out: Filled,
 ) -> None:
     """Fill in the pieces and slots of a plan, its path given.
