@@ -26,10 +26,10 @@ from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Given, InputMode, Partial, Unknown, Warn, require_choice
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import engine_for
+from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.policy import Exact, Policy, Tolerance
 from lmfst.inference.recommend import recommended
 from lmfst.inference.results import Propagated
-from lmfst.inference.row_table import Normaliser
 from lmfst.inference.sampling import Sample
 from lmfst.inference.setting import Setting
 from lmfst.lexicon import Lexicons

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Int = Any
+"""An integer in a kernel: Python's own, or an element of an array."""
 
 
 def spans(begin: Ints, end: Ints) -> tuple[Ints, Ints]:

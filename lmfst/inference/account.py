@@ -6,8 +6,8 @@ import numpy as np
 
 from lmfst.ground.arrays import Floats, Ints, ragged
 from lmfst.inference.frontier import longer, records
+from lmfst.inference.record_types import KEPT
 from lmfst.inference.row_table import RowTable
-from lmfst.inference.wave import KEPT
 
 
 class Account:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lmfst.inference.row_table import Normaliser
+from lmfst.inference.normaliser import Normaliser
 from lmfst.lm.base import LM
 from lmfst.vocab import Vocab
 

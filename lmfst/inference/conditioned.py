@@ -23,10 +23,10 @@ import numpy as np
 from lmfst.fst.pattern import OneOf, Place, admits, is_open
 from lmfst.fst.sequential import Determinised
 from lmfst.ground.errors import BudgetError, FstError, UsageError
+from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
-from lmfst.inference.row_table import Normaliser
 from lmfst.inference.setting import Setting
 from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lm.base import Session

@@ -8,7 +8,7 @@ from lmfst.ground.arrays import Ints
 from lmfst.inference.advance import LACKING, LACKS, NO_ROOM, NOTED, WAITS, Run, ghost, go_on, link
 from lmfst.inference.frontier import NONE, Records, longer, records
 from lmfst.inference.query import Layout
-from lmfst.inference.reduced import Reduced
+from lmfst.inference.row_records import RowRecords
 from lmfst.inference.rows import Rows
 from lmfst.inference.sums import Sums
 
@@ -17,14 +17,14 @@ class Evaluated:
     """The rows of a batch that have been evaluated, and the runs over them.
 
     most: hypotheses of an offset that are kept; output_waits: whether output may wait for more
-    input. reduced: the rows; lacking: hypotheses that the runs since the last evaluation lacked
+    input. records: the rows; lacking: hypotheses that the runs since the last evaluation lacked
     rows of (`lmfst.inference.advance.LACKING`).
     """
 
     def __init__(self, rows: Rows, layout: Layout, most: int, output_waits: bool) -> None:
         self._rows, self._layout = rows, layout
         self._most, self._output_waits = most, output_waits
-        self.reduced = Reduced(rows.table)
+        self.records = RowRecords(rows.table)
         self._roots = np.full(len(layout), NONE)
         self._first_row = np.full(len(layout.document), NONE)
         self._lacking = records(LACKING, 0)
@@ -39,7 +39,7 @@ class Evaluated:
         """Go on with every document until it lacks a row; a speculative run until enough do."""
         sums.documents["waits"] = False
         needs = np.zeros(3, dtype=np.int64)
-        reduced, frontier, account = self.reduced, sums.frontier, sums.account
+        records, frontier, account = self.records, sums.frontier, sums.account
         while True:
             run = Run(
                 documents=sums.documents,
@@ -48,9 +48,9 @@ class Evaluated:
                 waiting=frontier.waiting,
                 ends=frontier.ends,
                 used=frontier.used,
-                rows=reduced.rows,
-                covers=reduced.covers,
-                entries=reduced.entries,
+                rows=records.rows,
+                covers=records.covers,
+                entries=records.entries,
                 roots=self._roots,
                 first_row=self._first_row,
                 lacking=self._lacking,
@@ -76,7 +76,7 @@ class Evaluated:
 
     def has_place(self, lexicon: int, position: int) -> bool:
         """Whether some row of a lexicon state at a position has been evaluated."""
-        row, rows = self._first_row[position], self.reduced.rows
+        row, rows = self._first_row[position], self.records.rows
         while row != NONE and rows["lexicon"][row] != lexicon:
             row = rows["next"][row]
         return bool(row != NONE)
@@ -101,13 +101,13 @@ class Evaluated:
         lexicon, position = lacking["lexicon"], lacking["position"]
         # Hypotheses of one plan side by side, and plans of one range of tokens.
         order = np.lexsort((layout.shared[position], layout.symbol[position], lexicon))
-        begin = len(self.reduced.rows)
+        begin = len(self.records.rows)
         self._rows.read(states[order], lexicon[order], position[order])
-        self.reduced.update()
-        rows, reduced = np.empty(len(order), dtype=np.int64), self.reduced
+        self.records.update()
+        rows, records = np.empty(len(order), dtype=np.int64), self.records
         rows[order] = np.arange(begin, begin + len(order))
-        reduced.rows["source"][begin:] = sources[order]
+        records.rows["source"][begin:] = sources[order]
         root = np.flatnonzero(lacking["token"] == NONE)
         self._roots[layout.document[position[root]]] = rows[root]
-        link(reduced.entries, reduced.rows, self._first_row, lacking, len(lacking), rows)
+        link(records.entries, records.rows, self._first_row, lacking, len(lacking), rows)
         self._count[:] = 0

@@ -9,13 +9,13 @@ import numpy as np
 from lmfst.ground.arrays import Floats
 from lmfst.inference.accuracy import Pass, gained
 from lmfst.inference.evaluated import Evaluated
+from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.policy import Policy
 from lmfst.inference.prefetch import Prefetcher
 from lmfst.inference.propagate import Propagation
 from lmfst.inference.query import Layout, Query
 from lmfst.inference.results import Propagated, distributions, pass_of, result_of
 from lmfst.inference.row_source import ReadNow
-from lmfst.inference.row_table import Normaliser
 from lmfst.inference.rows import Rows
 from lmfst.inference.sums import Sums
 from lmfst.lexicon import Lexicons
@@ -113,7 +113,6 @@ class _Batch:
             return
         layout, table = self._layout, self._rows.table
         here = layout.base + sums.offset
-        self._rows.forget(here)
         position, parent = sums.frontier.parents()
         ahead = table.position >= here[layout.document[table.position]]
         states = np.concatenate([parent, table.state[ahead]])

@@ -116,11 +116,11 @@ class Prefetcher:
 
     def _source_places(self) -> list[int]:
         """Where the lacking hypotheses are in the sources of their documents."""
-        lacking, reduced = self._evaluated.lacking, self._evaluated.reduced
+        lacking, records = self._evaluated.lacking, self._evaluated.records
         # What is at NONE, the last place, is that of none.
-        owner = np.append(reduced.entries["owner"], NONE)[lacking["entry"]]
-        known = np.append(reduced.rows["source"], NONE)[owner].tolist()
-        reading = np.append(reduced.rows["lexicon"], NONE)[owner].tolist()
+        owner = np.append(records.entries["owner"], NONE)[lacking["entry"]]
+        known = np.append(records.rows["source"], NONE)[owner].tolist()
+        reading = np.append(records.rows["lexicon"], NONE)[owner].tolist()
         parents, tokens = lacking["parent"].tolist(), lacking["token"].tolist()
         lexicons = lacking["lexicon"].tolist()
         documents = self._layout.document[lacking["position"]].tolist()

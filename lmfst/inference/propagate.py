@@ -128,15 +128,15 @@ class Propagation:
         documents, positions, tokens = sums.documents, sums.positions, sums.tokens
         frontier, account, position = sums.frontier, sums.account, chosen.position
         rows = source.rows(chosen, states)
-        reduced = source.reduced
+        records = source.records
         grow_trunks(documents, positions, tokens, position, chosen.parent, chosen.token, states)
         account.make_room(len(chosen))
         note(
             documents,
             positions,
             tokens,
-            reduced.rows,
-            reduced.covers,
+            records.rows,
+            records.covers,
             account.kept,
             account.kept_count,
             position,
@@ -145,7 +145,7 @@ class Propagation:
             rows,
         )
         account.take_splits(source.table)
-        children = len(reduced.entries)
+        children = len(records.entries)
         frontier.make_room(children)
         guide = self._selection.guide
         filed = np.empty(0 if guide is None else children, dtype=np.int64)
@@ -156,9 +156,9 @@ class Propagation:
             frontier.waiting,
             frontier.ends,
             frontier.used,
-            reduced.rows,
-            reduced.covers,
-            reduced.entries,
+            records.rows,
+            records.covers,
+            records.entries,
             position,
             chosen.logw,
             chosen.guide,

@@ -7,18 +7,18 @@ import numpy as np
 from lmfst.ground.arrays import Ints
 from lmfst.inference.frontier import Hypotheses
 from lmfst.inference.query import Layout
-from lmfst.inference.reduced import Reduced
+from lmfst.inference.row_records import RowRecords
 from lmfst.inference.row_table import RowTable
 from lmfst.inference.rows import Rows
 
 
 class ReadNow:
-    """Evaluates the rows that are asked for, and keeps them until the next ones are. reduced: they,
+    """Evaluates the rows that are asked for, and keeps them until the next ones are. records: they,
     for kernels."""
 
     def __init__(self, rows: Rows, layout: Layout) -> None:
         self._rows, self._shared = rows, layout.shared
-        self.reduced = Reduced(rows.table)
+        self.records = RowRecords(rows.table)
 
     @property
     def table(self) -> RowTable:
@@ -30,7 +30,7 @@ class ReadNow:
         self.table.clear()
         order = np.lexsort((chosen.lexicon, self._shared[chosen.position]))
         self._rows.read(states[order], chosen.lexicon[order], chosen.position[order])
-        self.reduced.read_again()
+        self.records.read_again()
         rows = np.empty(len(order), dtype=np.int64)
         rows[order] = np.arange(len(order))
         return rows

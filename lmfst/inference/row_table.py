@@ -1,85 +1,43 @@
-"""LM rows reduced to the few numbers that propagation needs, and the table that keeps them.
+"""The table of reduced rows: the few numbers of each that propagation needs.
 
 A row has the vocabulary's size; what is kept of it is the log mass of every prefix of the target
-that its next token covers, and the log-probabilities of the tokens that make child hypotheses
-(`lmfst.inference.row_plan`). All rows of a block are gathered, exponentiated in float64 and summed
-together, on the device that they lie on. Segments are sums of non-negative terms: |Δ log| stays
-below 1e-6 however improbable they are.
+that its next token covers, the log-probabilities of the tokens that make child hypotheses, and
+those of next symbols where a distribution is asked for (`lmfst.inference.row_plan`). Prefixes are
+nested: their masses are added up from the longest to the shortest. Segments are sums of
+non-negative terms: |Δ log| stays below 1e-6 however improbable they are.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lmfst.ground.arrays import Floats, Ints
-from lmfst.ground.errors import ModelError
-from lmfst.inference.row_plan import Plan
+from lmfst.ground.kernels import kernel
+from lmfst.inference.plans import PlanTable
+from lmfst.inference.reduction import Reduced
 
-if TYPE_CHECKING:
-    import torch
-
-_BLOCK = 2048
-"""float32 terms that are added up in float32."""
-_FEW = 64
-"""Rows that are read together."""
-_LEAST = 1e-30
-"""Sums of float32 exponentials below this, or above its inverse, may have lost something."""
-
-
-class Growing:
-    """A numpy array to whose end others are added."""
-
-    def __init__(self, dtype: Any) -> None:
-        self._store = np.zeros(64, dtype)
-        self.size = 0
-
-    def extend(self, values: np.ndarray) -> None:
-        end = self.size + len(values)
-        if end > len(self._store):
-            self._store = np.concatenate([self._store, np.zeros(max(end, self.size), self.dtype)])
-        self._store[self.size : end] = values
-        self.size = end
-
-    @property
-    def dtype(self) -> Any:
-        return self._store.dtype
-
-    @property
-    def array(self) -> np.ndarray:
-        """What has been added so far: a view, valid until the next addition."""
-        return self._store[: self.size]
+_ROW = ("state", "lexicon", "position", "removed")
+_LISTS = {
+    "cover": ("cover_logp",),
+    "child": ("child_token", "child_next", "child_position", "child_logp"),
+    "symbol": ("symbol", "symbol_position", "symbol_logp"),
+}
+_FLOATS = ("removed", "cover_logp", "child_logp", "symbol_logp")
 
 
-@dataclass
-class Group:
-    """Rows that share a plan: hypotheses in one lexicon state, each at a position of the batch."""
+class Lists(NamedTuple):
+    """What `fill_lists` fills: the lists of a block's rows, one after the other. Masses are not
+    logarithms yet."""
 
-    lexicon: int
-    positions: list[int]
-    plan: Plan
-
-    @property
-    def count(self) -> int:
-        return len(self.positions)
-
-
-class Column:
-    """A column of a `RowTable`: reading the attribute gives the array of what is there so far."""
-
-    def __init__(self, dtype: type) -> None:
-        self.dtype = dtype
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, table: RowTable, owner: type | None = None) -> np.ndarray:
-        return table.columns[self._name].array
+    cover: Floats
+    child_token: Ints
+    child_next: Ints
+    child_position: Ints
+    symbol: Ints
+    symbol_position: Ints
+    symbol_mass: Floats
 
 
 class RowTable:
@@ -94,215 +52,112 @@ class RowTable:
     symbols: `symbol_logp` of the `symbol` that is next at `symbol_position`.
     """
 
-    state = Column(np.int64)
-    lexicon = Column(np.int64)
-    position = Column(np.int64)
-    removed = Column(np.float64)
-    cover_first = Column(np.int64)
-    cover_count = Column(np.int64)
-    cover_logp = Column(np.float64)
-    child_first = Column(np.int64)
-    child_count = Column(np.int64)
-    child_token = Column(np.int64)
-    child_next = Column(np.int64)
-    child_position = Column(np.int64)
-    child_logp = Column(np.float64)
-    symbol_first = Column(np.int64)
-    symbol_count = Column(np.int64)
-    symbol = Column(np.int64)
-    symbol_position = Column(np.int64)
-    symbol_logp = Column(np.float64)
+    state: Ints
+    lexicon: Ints
+    position: Ints
+    removed: Floats
+    cover_first: Ints
+    cover_count: Ints
+    cover_logp: Floats
+    child_first: Ints
+    child_count: Ints
+    child_token: Ints
+    child_next: Ints
+    child_position: Ints
+    child_logp: Floats
+    symbol_first: Ints
+    symbol_count: Ints
+    symbol: Ints
+    symbol_position: Ints
+    symbol_logp: Floats
 
     def __init__(self) -> None:
-        self.columns: dict[str, Growing] = {}
+        self._store: dict[str, Any] = {
+            name: np.zeros(256, np.float64 if name in _FLOATS else np.int64)
+            for name in _names(RowTable)
+        }
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""
-        self.columns = {name: Growing(dtype) for name, dtype in _DTYPES.items()}
+        for name, array in self._store.items():
+            setattr(self, name, array[:0])
 
     def __len__(self) -> int:
-        return self.columns["state"].size
+        return len(self.state)
 
     def read(
         self,
-        rows: torch.Tensor,
-        lse: torch.Tensor,
-        removed: Floats,
         states: Ints,
-        groups: Sequence[Group],
+        lexicon: Ints,
+        position: Ints,
+        plans: PlanTable,
+        plan: Ints,
+        reduced: Reduced,
     ) -> None:
-        """Add a block of rows [n, vocabulary], normalisers float64 [n], LM states int64 [n]."""
-        sums, child_logp = _gather(rows, lse, groups)
-        self._extend("state", [states])
-        self._extend("removed", [removed])
-        sizes = [group.count for group in groups]
-        self._extend("lexicon", [np.repeat([g.lexicon for g in groups], sizes)])
-        self._extend("position", [np.array([p for g in groups for p in g.positions])])
-        covers, symbols = _masses(sums, groups)
-        self._lists("cover", [(g.count, g.plan.depth) for g in groups])
-        self._extend("cover_logp", covers)
-        self._lists("child", [(g.count, len(g.plan.child_token)) for g in groups])
-        self._extend("child_logp", [child_logp])
-        self._extend("child_token", (np.tile(g.plan.child_token, g.count) for g in groups))
-        self._extend("child_next", (np.tile(g.plan.child_next, g.count) for g in groups))
-        self._extend(
-            "child_position",
-            (np.add.outer(g.positions, g.plan.child_depth).ravel() for g in groups),
-        )
-        splits = [[(g, split) for split in g.plan.splits] for g in groups]
-        lengths = [sum(len(split.symbols) for _, split in found) for found in splits]
-        self._lists("symbol", list(zip(sizes, lengths, strict=True)))
-        self._extend("symbol_logp", symbols)
-        for found in filter(None, splits):
-            count = found[0][0].count
-            names = [split.symbols for _, split in found]
-            depths = np.concatenate([np.full(len(s.symbols), s.depth) for _, s in found])
-            self._extend("symbol", [np.tile(np.concatenate(names), count)])
-            places = np.add.outer(found[0][0].positions, depths)
-            self._extend("symbol_position", [places.ravel()])
+        """Add a block of rows: LM states, lexicon states, positions and plans, int64 [n]."""
+        for name, values in zip(_ROW, (states, lexicon, position, reduced.removed), strict=True):
+            self._more(name, len(plan))[:] = values
+        new: dict[str, np.ndarray] = {}
+        counts = (plans.depth[plan], plans.child_count[plan], plans.slot_count[plan])
+        for (kind, names), count in zip(_LISTS.items(), counts, strict=True):
+            ends = np.cumsum(count)
+            begin = len(getattr(self, f"{kind}_logp"))
+            self._more(f"{kind}_first", len(plan))[:] = begin + ends - count
+            self._more(f"{kind}_count", len(plan))[:] = count
+            for name in names:
+                new[name] = self._more(name, int(ends[-1]) if len(ends) else 0)
+        new["child_logp"][:] = reduced.child_logp
+        masses = [name for name in new if name != "child_logp"]
+        fill_lists(plans, plan, position, reduced.sums, Lists(*(new[name] for name in masses)))
+        with np.errstate(divide="ignore"):
+            for name in ("cover_logp", "symbol_logp"):
+                np.log(new[name], out=new[name])
 
-    def _extend(self, name: str, parts: Iterable[np.ndarray]) -> None:
-        found = list(parts)
-        if found:
-            self.columns[name].extend(np.concatenate(found) if len(found) > 1 else found[0])
-
-    def _lists(self, kind: str, sizes: Sequence[tuple[int, int]]) -> None:
-        """Note where the lists of (count, length) rows begin."""
-        count = np.repeat([length for _, length in sizes], [rows for rows, _ in sizes])
-        begin = self.columns[f"{kind}_logp"].size
-        self.columns[f"{kind}_first"].extend(begin + np.cumsum(count) - count)
-        self.columns[f"{kind}_count"].extend(count)
+    def _more(self, name: str, count: int) -> Any:
+        """The next entries of a column, to be filled."""
+        size, store = len(getattr(self, name)), self._store[name]
+        end = size + count
+        if end > len(store):
+            self._store[name] = np.zeros(2 * end, store.dtype)
+            self._store[name][:size] = store[:size]
+            store = self._store[name]
+        setattr(self, name, store[:end])
+        return store[size:end]
 
 
-_DTYPES = {k: v.dtype for k, v in vars(RowTable).items() if isinstance(v, Column)}
+def _names(table: type) -> list[str]:
+    return list(table.__annotations__)
 
 
-def _gather(
-    rows: torch.Tensor, lse: torch.Tensor, groups: Sequence[Group]
-) -> tuple[list[Floats], Floats]:
-    """(segment sums of probabilities [cuts, count] of each group, log-probabilities of children,
-    row by row)."""
-    import torch
-
-    alike = [list(run) for _, run in groupby(groups, key=lambda g: (g.lexicon, g.plan.range))]
-    widths = [sum(group.count for group in run) for run in alike]
-    probs, first = [], 0
-    for run, width in zip(alike, widths, strict=True):
-        here = slice(first, first + width)
-        first = here.stop
-        ids = torch.from_numpy(run[0].plan.tokens).to(rows.device)
-        if width == 1:
-            chosen = rows[here.start].index_select(0, ids)[:, None].double()
-        else:
-            # Of transposed rows, what one token has in neighbouring rows is in one place.
-            chosen = rows.t()[:, here].index_select(0, ids).double()
-        probs.append(chosen.sub_(lse[here]).exp_().view(-1))
-    values = torch.cat(probs).cpu().numpy()
-    sums, first = [], 0
-    for run, width in zip(alike, widths, strict=True):
-        size = len(run[0].plan.tokens)
-        part = values[first : first + size * width].reshape(size, width)
-        first += part.size
-        column = 0
-        for group in run:
-            own = part[:, column : column + group.count]
-            column += group.count
-            sums.append(np.add.reduceat(own, group.plan.cuts, axis=0) if size else own)
-    counts = [len(group.plan.child_token) for group in groups for _ in group.positions]
-    tokens = np.concatenate([np.tile(group.plan.child_token, group.count) for group in groups])
-    owners = np.repeat(np.arange(len(counts)), counts)
-    token, row = (torch.from_numpy(part).to(rows.device) for part in (tokens, owners))
-    child_logp = rows[row, token].double().sub_(lse[row])
-    return sums, child_logp.cpu().numpy()
-
-
-def _masses(sums: Sequence[Floats], groups: Sequence[Group]) -> tuple[list[Floats], list[Floats]]:
-    """Log masses of what the next token covers, and of the next symbols, row by row."""
-    covers, symbols = [], []
-    for part, group in zip(sums, groups, strict=True):
-        plan = group.plan
-        covers.append((part.T @ plan.nested).ravel())
-        if plan.splits:
-            places = [np.arange(s.first, s.first + len(s.symbols)) for s in plan.splits]
-            symbols.append(part.T[:, np.concatenate(places)].ravel())
-    with np.errstate(divide="ignore"):
-        return [np.log(mass) for mass in covers], [np.log(mass) for mass in symbols]
-
-
-class Normaliser:
-    """Takes the tokens outside the support out of LM rows and finds the rows' log normalisers.
-
-    seconds: the time that this has taken so far.
-    """
-
-    def __init__(self, outside: Ints) -> None:
-        """outside: int64 token ids that are no part of the support."""
-        self.seconds = 0.0
-        self._outside = outside
-        self._on_device: dict[Any, torch.Tensor] = {}
-
-    def __call__(self, rows: torch.Tensor) -> tuple[torch.Tensor, Floats]:
-        """(log normalisers float64 [n], nats removed float64 [n]); sets `rows` outside to -inf."""
-        begin = time.perf_counter()
-        found = self._normalised(rows)
-        self.seconds += time.perf_counter() - begin
-        return found
-
-    def _normalised(self, rows: torch.Tensor) -> tuple[torch.Tensor, Floats]:
-        import torch
-
-        if not len(self._outside):
-            return _checked(_logsumexp(rows)), np.zeros(rows.shape[0])
-        if rows.device not in self._on_device:
-            self._on_device[rows.device] = torch.from_numpy(self._outside).to(rows.device)
-        ids = self._on_device[rows.device]
-        left_out = _logsumexp(rows.index_select(1, ids))
-        rows.index_fill_(1, ids, float("-inf"))
-        lse = _checked(_logsumexp(rows))
-        removed = torch.logaddexp(lse, left_out) - lse
-        return lse, removed.cpu().numpy()
-
-
-def _checked(lse: torch.Tensor) -> torch.Tensor:
-    """Normalisers that are numbers. ModelError otherwise: nothing true could follow from them."""
-    if lse.isnan().any() or lse.isposinf().any():
-        raise ModelError(
-            "the model's output is not a number (NaN or infinite)",
-            hint="its numbers may be too large for --dtype: try float32",
-        )
-    if lse.isneginf().any():
-        raise ModelError(
-            "after some context the model gives probability zero to every token in its support",
-            hint="its mass may lie on special or unknown tokens; try --specials text",
-        )
-    return lse
-
-
-def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
-    """Log-sum-exp of rows, float64 [n]. float32 rows are exponentiated and added up in float32 in
-    blocks, the blocks in float64: a relative error of about 1e-7."""
-    import torch
-
-    if rows.dtype == torch.float64:
-        return torch.logsumexp(rows, dim=1)
-    # Any number near the highest will do as the origin, and most rows have one in a small part.
-    total, shift = _shifted_sum(rows, rows[:, :_BLOCK].amax(dim=1, keepdim=True))
-    if not bool(((total > _LEAST) & (total < 1 / _LEAST)).all()):
-        total, shift = _shifted_sum(rows, rows.amax(dim=1, keepdim=True))
-    return total.log() + shift
-
-
-def _shifted_sum(rows: torch.Tensor, origin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(Σ exp(row - shift) float64 [n], shift float64 [n]); shift is `origin` [n, 1], or 0 where
-    that is infinite."""
-    import torch
-
-    shift = torch.where(torch.isfinite(origin), origin, torch.zeros_like(origin)).float()
-    total = torch.zeros(rows.shape[0], dtype=torch.float64, device=rows.device)
-    # A few rows and tokens at a time: what is computed in between stays in the processor's cache.
-    for begin in range(0, rows.shape[0], _FEW):
-        part = slice(begin, begin + _FEW)
-        for block in rows[part].split(_BLOCK, dim=1):
-            total[part] += (block.float() - shift[part]).exp_().sum(dim=1)
-    return total, shift.squeeze(1).double()
+@kernel
+def fill_lists(plans: PlanTable, plan: Ints, position: Ints, sums: Floats, lists: Lists) -> None:
+    """Fill in the lists of rows from the sums over their plans' pieces, row by row."""
+    piece, cover, child, symbol = 0, 0, 0, 0
+    for row in range(len(plan)):
+        own, here = plan[row], position[row]
+        first, count, depth = plans.piece_first[own], plans.piece_count[own], plans.depth[own]
+        lists.cover[cover : cover + depth] = 0.0
+        for i in range(count):
+            if plans.piece_depth[first + i]:
+                lists.cover[cover + plans.piece_depth[first + i] - 1] += sums[piece + i]
+        for i in range(cover + depth - 2, cover - 1, -1):
+            lists.cover[i] += lists.cover[i + 1]
+        begin = plans.slot_first[own]
+        for slot in range(begin, begin + plans.slot_count[own]):
+            mass, at = 0.0, piece + plans.slot_piece[slot] - first
+            for i in range(at, at + plans.slot_pieces[slot]):
+                mass += sums[i]
+            lists.symbol[symbol], lists.symbol_mass[symbol] = plans.slot_symbol[slot], mass
+            lists.symbol_position[symbol] = here + plans.slot_depth[slot]
+            symbol += 1
+        begin = plans.child_first[own]
+        for i in range(begin, begin + plans.child_count[own]):
+            lists.child_token[child], lists.child_next[child] = (
+                plans.child_token[i],
+                plans.child_next[i],
+            )
+            lists.child_position[child] = here + plans.child_depth[i]
+            child += 1
+        piece += count
+        cover += depth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lmfst.inference.row_table import Normaliser
+from lmfst.inference.normaliser import Normaliser
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.target.load import Target

@@ -11,7 +11,7 @@ from lmfst.inference.account import Account
 from lmfst.inference.canonical import ENDED
 from lmfst.inference.frontier import Frontier, Records, records
 from lmfst.inference.query import Layout
-from lmfst.inference.wave import DOCUMENTS, POSITIONS
+from lmfst.inference.record_types import DOCUMENTS, POSITIONS
 
 
 class Sums:

@@ -9,15 +9,26 @@ more token per EOS id, with output rho(s)·⊥ (design: "One formula for everyth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.fst import OneOf, Place
-
 IntArray = NDArray[np.int32]
+
+
+class Trie(NamedTuple):
+    """The arrays of a `Lexicon`."""
+
+    tokens: IntArray
+    next: IntArray
+    low: IntArray
+    own: IntArray
+    high: IntArray
+    child_ptr: IntArray
+    symbol: IntArray
 
 
 @dataclass(frozen=True)
@@ -44,42 +55,14 @@ class Lexicon:
     symbol: IntArray
     depth: int
 
-    def child(self, node: int, symbol: int) -> int:
-        """The child of `node` by `symbol`, or -1."""
-        first, last = int(self.child_ptr[node]), int(self.child_ptr[node + 1])
-        at = first + int(np.searchsorted(self.symbol[first:last], symbol))
-        return at if at < last and self.symbol[at] == symbol else -1
-
-    def walk(self, target: Sequence[Place]) -> tuple[list[int], list[int]]:
-        """The trie nodes of the prefixes of `target` that some token begins with, and their depths.
-
-        From ε on; one node a depth, several from where a place is left open.
-        """
-        path, depths, last = [0], [0], [0]
-        for depth, place in enumerate(target, start=1):
-            if isinstance(place, OneOf):
-                found = [self.child(node, symbol) for node in last for symbol in sorted(place)]
-            else:
-                found = [self.child(node, place) for node in last]
-            last = [node for node in found if node >= 0]
-            if not last:
-                break
-            path += last
-            depths += [depth] * len(last)
-        return path, depths
+    @cached_property
+    def trie(self) -> Trie:
+        """The arrays, for kernels."""
+        return Trie(
+            self.tokens, self.next, self.low, self.own, self.high, self.child_ptr, self.symbol
+        )
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        return sum(
-            a.nbytes
-            for a in (
-                self.tokens,
-                self.next,
-                self.low,
-                self.own,
-                self.high,
-                self.child_ptr,
-                self.symbol,
-            )
-        )
+        return sum(array.nbytes for array in self.trie)

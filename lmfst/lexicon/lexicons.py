@@ -61,6 +61,11 @@ class Lexicons:
         """(decoder state, machine state) of a lexicon state."""
         return self._states[state]
 
+    @property
+    def size(self) -> int:
+        """How many lexicon states there are so far."""
+        return len(self._states)
+
     def viable(self, state: int, symbol: int) -> bool:
         """False only if nothing that follows in lexicon state `state` can begin with `symbol`."""
         return self.machine.viable(self._states[state][1], symbol)

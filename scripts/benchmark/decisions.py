@@ -33,7 +33,8 @@ def wave(documents: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 def host_step(found: dict[str, np.ndarray]) -> Callable[[], np.ndarray]:
     """The engine's decision of a wave."""
     from lmfst.inference.frontier import records
-    from lmfst.inference.wave import DOCUMENTS, POSITIONS, decide
+    from lmfst.inference.record_types import DOCUMENTS, POSITIONS
+    from lmfst.inference.wave import decide
 
     logw, first, count = found["logw"], found["first"], len(found["first"])
     positions = records(POSITIONS, 2 * count, ahead=np.arange(2 * count) | 1)

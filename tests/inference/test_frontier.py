@@ -10,7 +10,8 @@ import pytest
 
 from lmfst.inference.canonical import ENDED
 from lmfst.inference.frontier import NONE, Frontier, Hypotheses, Records, merged, records
-from lmfst.inference.wave import DOCUMENTS, POSITIONS, decide, grow_trunks, move_on, on_trunk
+from lmfst.inference.record_types import DOCUMENTS, POSITIONS
+from lmfst.inference.wave import decide, grow_trunks, move_on, on_trunk
 
 Node = tuple[float, ...]
 

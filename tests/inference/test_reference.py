@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lmfst.inference.frontier import records
+from lmfst.inference.record_types import DOCUMENTS, POSITIONS
 from lmfst.inference.reference import keep, reference_weight
-from lmfst.inference.wave import DOCUMENTS, POSITIONS, decide, keep_heaviest
+from lmfst.inference.wave import decide, keep_heaviest
 
 WEIGHTS = st.one_of(
     st.sampled_from([-math.inf, -3.0, -2.0, -1.0, 0.0, -0.0]),

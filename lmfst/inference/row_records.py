@@ -6,8 +6,8 @@ import numpy as np
 
 from lmfst.ground.arrays import Floats
 from lmfst.inference.frontier import NONE, Records, longer, records
+from lmfst.inference.record_types import ENTRIES, ROWS
 from lmfst.inference.row_table import RowTable
-from lmfst.inference.wave import ENTRIES, ROWS
 
 _OF_ROWS = {
     name: name
@@ -30,7 +30,7 @@ _OF_ENTRIES = {
 }
 
 
-class Reduced:
+class RowRecords:
     """The rows of a table as records: `ROWS` and `ENTRIES`, as they were at the last update."""
 
     def __init__(self, table: RowTable) -> None:

@@ -1,0 +1,225 @@
+"""Blocks of LM rows reduced to sums of probabilities over pieces (`lmfst.inference.plans`).
+
+For each row: the sum, in float64, of the probabilities of the tokens of each piece of its plan, and
+the log-probabilities of its children. On a CPU a kernel reads what is needed of the block's memory;
+elsewhere torch gathers the tokens of all rows and pieces at once, in the order of the lexicons, and
+what comes of it crosses to the host in one transfer. Both add up the same terms and differ by
+rounding only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lmfst.ground.arrays import Floats, Int, Ints, ragged
+from lmfst.ground.kernels import compiled, kernel
+from lmfst.inference.exponential import exponentiate
+from lmfst.inference.normaliser import Normaliser, check
+from lmfst.inference.plans import PlanTable
+from lmfst.inference.row_plan import PIECE
+
+if TYPE_CHECKING:
+    import torch
+
+_STRIP = 64
+"""Rows whose pieces are added up together: their probabilities stay in a processor's cache."""
+_PIECES = 1 << 16
+"""Pieces that a device adds up at a time."""
+
+
+class Reduced(NamedTuple):
+    """What a block of n rows gives, float64, row by row: sums over all pieces of each one's plan;
+    child_logp of all children; removed [n], the nats by which leaving out the specials raised
+    it."""
+
+    sums: Floats
+    child_logp: Floats
+    removed: Floats
+
+
+class Reduction:
+    """Reduces the rows of a request, a block at a time.
+
+    table: its plans. on_host: whether a kernel does it; default: where the rows lie on the host.
+    """
+
+    def __init__(
+        self, table: PlanTable, normalise: Normaliser, on_host: bool | None = None
+    ) -> None:
+        self._table, self._normalise, self._on_host = table, normalise, on_host
+        self._tokens: torch.Tensor | None = None
+
+    def __call__(self, rows: torch.Tensor, plan: Ints) -> Reduced:
+        """rows: [n, vocabulary] logits or log-probabilities, which are overwritten outside the
+        support. plan: int64 [n]. ModelError for rows that are no distributions."""
+        lse, removed = self._normalise.unchecked(rows)
+        on_host = self._on_host
+        if on_host is None:
+            on_host = rows.device.type == "cpu" and compiled()
+        if on_host:
+            logs = lse.numpy()
+            check(logs)
+            sums, child_logp = self._by_kernel(rows, logs, plan)
+            return Reduced(sums, child_logp, removed.numpy())
+        return self._by_torch(rows, lse, removed, plan)
+
+    def _by_kernel(self, rows: torch.Tensor, lse: Floats, plan: Ints) -> tuple[Floats, Floats]:
+        import torch
+
+        if rows.dtype != torch.float64:
+            rows = rows.float()
+        table = self._table
+        pieces, children = table.piece_count[plan], table.child_count[plan]
+        sums, child_logp = np.empty(pieces.sum()), np.empty(children.sum())
+        # What a token has in neighbouring rows in one place: as the output layer gives it.
+        transposed = rows.t().contiguous().numpy()
+        reduce_block(transposed, lse, table, plan, sums, child_logp)
+        return sums, child_logp
+
+    def _by_torch(
+        self, rows: torch.Tensor, lse: torch.Tensor, removed: torch.Tensor, plan: Ints
+    ) -> Reduced:
+        import torch
+
+        table, device = self._table, rows.device
+        if self._tokens is None:
+            self._tokens = torch.from_numpy(table.tokens).to(device)
+        piece, owner = ragged(table.piece_first[plan], table.piece_count[plan])
+        child, parent = ragged(table.child_first[plan], table.child_count[plan])
+        begin = table.range_first[table.range[plan]][owner] + table.piece_begin[piece]
+        parts = (begin, table.piece_size[piece], owner, table.child_token[child], parent)
+        index = torch.from_numpy(np.concatenate(parts)).to(device)
+        starts, sizes, owners, tokens, parents = index.split([len(part) for part in parts])
+        sums = [
+            self._piece_sums(rows, lse, *some)
+            for some in zip(*(x.split(_PIECES) for x in (starts, sizes, owners)), strict=True)
+        ]
+        child_logp = rows[parents, tokens].double() - lse[parents]
+        found = torch.cat([*sums, child_logp, removed, lse]).cpu().numpy()
+        ends = np.cumsum([len(piece), len(child), len(removed)])
+        sum_part, child_part, removed_part, logs = np.split(found, ends)
+        check(logs)
+        return Reduced(sum_part, child_part, removed_part)
+
+    def _piece_sums(
+        self,
+        rows: torch.Tensor,
+        lse: torch.Tensor,
+        starts: torch.Tensor,
+        sizes: torch.Tensor,
+        owners: torch.Tensor,
+    ) -> torch.Tensor:
+        """Sums over pieces, each of which is laid out as if it had `PIECE` tokens."""
+        import torch
+
+        assert self._tokens is not None
+        if not len(starts):
+            return lse.new_zeros(0)
+        step = torch.arange(PIECE, device=rows.device)
+        last = len(self._tokens) - 1
+        tokens = self._tokens[(starts[:, None] + step).clamp_(max=last)].long()
+        terms = rows[owners[:, None], tokens].double().sub_(lse[owners][:, None]).exp_()
+        return terms.masked_fill_(step >= sizes[:, None], 0.0).sum(dim=1)
+
+
+@kernel
+def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> float:
+    """The sum of terms[first:end:step], in four parts, which a processor adds up side by side."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    i = first
+    while i + 3 * step < end:
+        a += terms[i]
+        b += terms[i + step]
+        c += terms[i + 2 * step]
+        d += terms[i + 3 * step]
+        i += 4 * step
+    while i < end:
+        a += terms[i]
+        i += step
+    return (a + b) + (c + d)
+
+
+@kernel
+def add_up(terms: Floats, size: Int, totals: Floats) -> None:
+    """totals [width]: the sums over terms [size, width], flat, of each column."""
+    width = len(totals)
+    totals[:] = 0.0
+    whole = size - size % 4
+    for j in range(0, whole * width, 4 * width):
+        for i in range(width):
+            at = j + i
+            totals[i] += (terms[at] + terms[at + width]) + (
+                terms[at + 2 * width] + terms[at + 3 * width]
+            )
+    for j in range(whole * width, size * width, width):
+        for i in range(width):
+            totals[i] += terms[j + i]
+
+
+@kernel
+def reduce_strip(
+    rows: Floats,
+    lse: Floats,
+    table: PlanTable,
+    plan: Ints,
+    first: Int,
+    last: Int,
+    at: Int,
+    sums: Floats,
+    terms: Floats,
+) -> Int:
+    """Fill in the sums over pieces of the rows first … last - 1, whose plans have one range of
+    tokens, from sums[at] on. Returns where the sums of the next row begin."""
+    here = table.range[plan[first]]
+    width, count = last - first, table.range_count[here]
+    # Of each row: its piece that comes next, where its pieces end, and what to add for its place.
+    piece, end, shift = np.empty((3, width), np.int64)
+    totals, own = np.empty(width, np.float64), lse[first:last]
+    for i in range(width):
+        begin = table.piece_first[plan[first + i]]
+        piece[i], shift[i] = begin, at - begin
+        end[i] = begin + table.piece_count[plan[first + i]]
+        at += end[i] - begin
+    for low in range(0, count, PIECE):
+        size = min(PIECE, count - low)
+        for j in range(size):
+            token = table.tokens[table.range_first[here] + low + j]
+            row, to = rows[token, first:last], terms[j * width : (j + 1) * width]
+            for i in range(width):
+                to[i] = row[i] - own[i]
+        exponentiate(terms, size * width)
+        add_up(terms, size, totals)
+        for i in range(width):
+            while piece[i] < end[i] and table.piece_begin[piece[i]] < low + size:
+                if table.piece_size[piece[i]] == size:
+                    mass = totals[i]
+                else:
+                    begin = (table.piece_begin[piece[i]] - low) * width + i
+                    stop = begin + table.piece_size[piece[i]] * width
+                    mass = piece_sum(terms, begin, stop, width)
+                sums[shift[i] + piece[i]] = mass
+                piece[i] += 1
+    return at
+
+
+@kernel
+def reduce_block(
+    rows: Floats, lse: Floats, table: PlanTable, plan: Ints, sums: Floats, child_logp: Floats
+) -> None:
+    """Fill in the sums over pieces and the children's log-probabilities, row by row. rows:
+    [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
+    terms = np.empty(_STRIP * PIECE, np.float64)
+    first, at, child = np.int64(0), np.int64(0), 0
+    while first < len(plan):
+        last, most = first + 1, min(first + _STRIP, len(plan))
+        while last < most and table.range[plan[last]] == table.range[plan[first]]:
+            last += 1
+        at = reduce_strip(rows, lse, table, plan, first, last, at, sums, terms)
+        first = last
+    for row in range(len(plan)):
+        begin = table.child_first[plan[row]]
+        for i in range(begin, begin + table.child_count[plan[row]]):
+            child_logp[child] = rows[table.child_token[i], row] - lse[row]
+            child += 1
