@@ -9,6 +9,7 @@
 #   make bench-dna  proteins under models of DNA (an hour; BENCH_DNA_FLAGS="--only rmse": a minute);
 #                the genome is in the Debian package any2fasta-examples
 #   make bench-two  how much two processes on one machine slow each other down
+#   make bench-start  how long a sentence takes beside importing and loading alone (two minutes)
 #   make calibrate  what `missing` says against what is missing (a quarter of an hour)
 #   make fuzz    malformed grammars for ten minutes
 #   make docs    rewrite the command reference in docs/
@@ -29,7 +30,7 @@ BIN := $(VENV)/bin
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-engine bench-dna bench-two calibrate fuzz docs site clean
+.PHONY: demo test check bench bench-engine bench-start bench-dna bench-two calibrate fuzz docs site clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -58,6 +59,9 @@ bench-dna: $(READY)
 
 bench-two: $(READY)
 	$(BIN)/python scripts/bench_two.py
+
+bench-start: $(READY)
+	$(BIN)/python scripts/bench_start.py
 
 calibrate: $(READY)
 	$(BIN)/python scripts/calibrate.py

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lmfst.fst.core import identity_bytes
 from lmfst.fst.sequential import Step
@@ -30,6 +30,14 @@ class Identity:
 
     def viable(self, state: int, symbol: int) -> bool:
         return True
+
+    def pairs(self, state: int) -> list[tuple[int, Output]]:
+        """What a state is, as of `Determinised`."""
+        return [(0, ())]
+
+    def resume(self, pairs: Iterable[tuple[int, Output]]) -> int:
+        """The state that is these pairs."""
+        return 0
 
     def source(self, target: Sequence[int]) -> bytes:
         """The only byte string with this output."""
@@ -62,10 +70,22 @@ class Utf8:
     def _read(self, data: bytes) -> Step:
         rest = _incomplete_tail(data)
         out = _decoded(data[: len(data) - len(rest)])
-        if rest not in self._ids:
-            self._ids[rest] = len(self._pending)
-            self._pending.append(rest)
-        return self._ids[rest], out
+        return self._intern(rest), out
+
+    def _intern(self, pending: bytes) -> int:
+        if pending not in self._ids:
+            self._ids[pending] = len(self._pending)
+            self._pending.append(pending)
+        return self._ids[pending]
+
+    def pairs(self, state: int) -> list[tuple[int, Output]]:
+        """What a state is, as of `Determinised`: its bytes are the pending output."""
+        return [(0, tuple(self._pending[state]))]
+
+    def resume(self, pairs: Iterable[tuple[int, Output]]) -> int:
+        """The state that is these pairs, as `pairs` gave them."""
+        ((_, pending),) = pairs
+        return self._intern(bytes(pending))
 
     def final(self, state: int) -> Output | None:
         return _decoded(self._pending[state])

@@ -43,19 +43,28 @@ def kernel(function: _Kernel) -> _Kernel:
     """
     if not compiled():
         return function
+    _announce_compiling().add(function)
+    made: _Kernel = _decorated(function, _folder())
+    return made
+
+
+def _decorated(function: Any, folder: Path | None) -> Any:
+    """numba's function. folder: where to keep what is compiled; None: nowhere."""
     import numba
 
-    _announce_compiling().add(function)
     before = numba.config.CACHE_DIR
-    folder = _folder()
     try:
         # Where to keep what is compiled is decided here, once.
         numba.config.CACHE_DIR = "" if folder is None else str(folder)
         decorate = numba.njit(cache=folder is not None, error_model="numpy", nogil=True)
-        made: _Kernel = decorate(function)
+        return decorate(function)
+    except RuntimeError:
+        # The disk is full, or there is no file of the function.
+        if folder is None:
+            raise
+        return _decorated(function, None)
     finally:
         numba.config.CACHE_DIR = before
-    return made
 
 
 @cache

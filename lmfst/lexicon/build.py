@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,6 @@ class ByteTrie:
 
     def __init__(self, spelled: Sequence[bytes | None]) -> None:
         pairs = sorted((text, token) for token, text in enumerate(spelled) if text is not None)
-        self.alphabet = set().union(*(text for text, _ in pairs))
         self.ids = np.array([token for _, token in pairs], dtype=np.int32)
         sizes = np.array([len(text) for text, _ in pairs], dtype=np.int64)
         depth = int(sizes.max(initial=0))
@@ -83,14 +83,19 @@ class Builder:
         intern: Callable[[int, int], int],
     ) -> None:
         self._eos, self._machine, self._intern = vocab.eos, machine, intern
-        self._tries = [
-            ByteTrie(
-                [text if keep[t] and t not in vocab.eos else None for t, text in enumerate(texts)]
-            )
+        self._spelled = [
+            [text if keep[t] and t not in vocab.eos else None for t, text in enumerate(texts)]
             for texts in vocab.token_bytes
         ]
-        self.alphabet = bytes(sorted(set().union(*(trie.alphabet for trie in self._tries))))
+        texts = (text for spelled in self._spelled for text in spelled if text is not None)
+        self.alphabet = bytes(sorted(set(b"".join(texts))))
         self._decoder_next = [np.asarray(after, dtype=np.int64) for after in vocab.next_state]
+
+    @cached_property
+    def _tries(self) -> list[ByteTrie]:
+        """The byte trie of each decoder state: not needed where all lexicons are read from files,
+        and for a large vocabulary a quarter of a second."""
+        return [ByteTrie(spelled) for spelled in self._spelled]
 
     def build(self, decoder: int, state: int) -> Lexicon:
         """The lexicon of a (decoder state, machine state) pair."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.fst import Determinised, Sequential
+from lmfst.fst import Determinised, Identity, Sequential, Utf8
 from lmfst.ground._version import __version__
 from lmfst.ground.atomic import atomic_write
 from lmfst.ground.cache import cache_dir, sealed, unsealed
@@ -45,7 +45,7 @@ class States(Protocol):
 class LexiconStore:
     """The kept lexicons of one (vocabulary, support, transducer)."""
 
-    def __init__(self, machine: Determinised, folder: Path) -> None:
+    def __init__(self, machine: Determinised | Identity | Utf8, folder: Path) -> None:
         self._machine, self.folder = machine, folder
 
     def load(self, lexicons: States, decoder: int, state: int) -> Lexicon | None:
@@ -93,7 +93,7 @@ def open_store(
 ) -> LexiconStore | None:
     """The store of a vocabulary and a transducer; None where it would not be worth its while, or
     where the cache folder can't be used."""
-    if not isinstance(machine, Determinised) or vocab.size < WORTHWHILE_TOKENS:
+    if not isinstance(machine, Determinised | Identity | Utf8) or vocab.size < WORTHWHILE_TOKENS:
         return None
     asked = json.dumps([FORMAT, __version__, vocab.digest, machine.digest]).encode()
     digest = hashlib.sha256(asked + np.packbits(support).tobytes()).hexdigest()

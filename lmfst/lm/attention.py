@@ -173,22 +173,22 @@ def make_inputs(store: KeyValueStore, packed: Packed, device: Any, dtype: Any) -
     """What was packed, on a device, in two transfers; masks are of a dtype."""
     import torch
 
-    on_device = torch.from_numpy(packed.numbers).to(device)
-    tokens, positions, slots, asked, answers, queries, query_at, keys, key_at = on_device.split(
-        packed.sizes.tolist()
-    )
+    parts = (*packed.entries, packed.asked, packed.queries, *packed.keys)
+    on_device = torch.from_numpy(np.concatenate(parts)).to(device)
+    split = on_device.split([len(part) for part in parts])
+    tokens, positions, slots, answers, asked, queries, keys, key_at = split
     unseen = torch.from_numpy(packed.unseen).to(device)
     # Several times as fast as filling in minus infinity, of which softmax makes the same 0.
     mask = unseen.to(dtype).mul_(torch.finfo(dtype).min)
     blocks, query, key, pair = [], 0, 0, 0
-    first = int(packed.sizes[:-2].sum())
+    query_at = positions[queries]
     for c, w, n in packed.blocks.tolist():
         ends = query + c * w, key + c * n, pair + c * w * n
         blocks.append(
             Block(
                 queries=slice(query, ends[0]),
                 context=keys[key : ends[1]].view(c, n),
-                run=_run(packed.numbers[first + key : first + ends[1]]) if c == 1 else None,
+                run=_run(packed.keys[0, key : ends[1]]) if c == 1 else None,
                 mask=mask[pair : ends[2]].view(c, 1, w, n),
                 positions=(query_at[query : ends[0]].view(c, w), key_at[key : ends[1]].view(c, n)),
             )

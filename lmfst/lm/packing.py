@@ -43,27 +43,34 @@ _WIDE = 1 << 31
 """More than any depth, width or length."""
 
 
+FIRST, WIDTH, LENGTH, ROWS, ROOM, QUERY, KEY, MASK, CHUNK_COLUMNS = range(9)
+"""Columns of chunks: their first entry, how many they have and how many ancestors these have
+together, themselves included; for how many of both there is room; where among all queries, keys and
+pairs of these theirs begin."""
+
+
 class Packed(NamedTuple):
     """A call of T entries, whose chunks are in blocks of c chunks, of w queries and n keys each.
 
     answered: of how many of the nodes that were asked for the call gives rows, 0 if it has but some
     of the first one's ancestors. fresh: the slots [≤ T] that entries have been given.
 
-    numbers: int64, one after the other: tokens [T], positions [T] and slots [T] of the entries; the
-    places of those asked for in the call [max(1, answered)]; where among all queries the answer of
-    each entry is [T]; of all queries (the sum of c * w over the blocks), which entry of the call
-    they are and their positions; of all keys (the sum of c * n), their slots and positions. sizes:
-    int64 [9], how many there are of each.
+    entries: int64 [4, T], token, position and slot of each, and where among all queries its own
+    one is. asked: int64 [max(1, answered)], the places in the call of those asked for. queries:
+    int64 [Q], of all blocks' queries (Q = the sum of c * w), which entry of the call they are.
+    keys: int64 [2, K], of all blocks' keys (K = the sum of c * n), their slots and positions.
 
-    unseen: of every block a mask [c, w, n], one after the other: what a query may not look at.
-    Queries that are padding look at one key, so that their softmax is finite. blocks: int64
+    unseen: bool, of every block a mask [c, w, n], one after the other: what a query may not look
+    at. Queries that are padding look at one key, so that their softmax is finite. blocks: int64
     [blocks, 3], c, w and n.
     """
 
     answered: int
     fresh: Ints
-    numbers: Ints
-    sizes: Ints
+    entries: Ints
+    asked: Ints
+    queries: Ints
+    keys: Ints
     unseen: Bools
     blocks: Ints
 
@@ -137,7 +144,8 @@ def depth_first(trees: Trees, found: Ints) -> Ints:
     count = len(found)
     child, sibling = np.empty(count, np.int64), np.empty(count, np.int64)
     tops, keys = np.empty(count, np.int64), np.empty(count, np.int64)
-    child[:], sibling[:] = -1, -1
+    for i in range(count):
+        child[i] = sibling[i] = -1
     first = count
     for i in range(count - 1, -1, -1):
         upper = above(trees, found[i])
@@ -179,43 +187,44 @@ def _pays(count: int, held: int, new: int, all_: int) -> bool:
 
 @kernel
 def cut(trees: Trees, slots: Ints) -> Ints:
-    """Packed entries cut into chunks, int64 [chunks, 4]: the first one, how many there are, how
-    many ancestors they have together, themselves included, and as many as there is room for."""
-    chunks = np.zeros((len(slots), 4), np.int64)
+    """Packed entries cut into chunks, int64 [chunks, 8]; FIRST, WIDTH and LENGTH are known."""
+    table, stamps = trees.slots, trees.counts
+    chunks = np.zeros((len(slots), CHUNK_COLUMNS), np.int64)
     at, before = -1, -1
     for i in range(len(slots)):
         slot = slots[i]
-        root = trees.nodes[trees.slots[slot, ENTRY] >> 1, ROOT]
+        root = trees.nodes[table[slot, ENTRY] >> 1, ROOT]
         new, upper = 0, slot
-        while upper >= 0 and trees.slots[upper, STAMP] != trees.counts[STAMPS]:
+        while upper >= 0 and table[upper, STAMP] != stamps[STAMPS]:
             new += 1
-            upper = trees.slots[upper, ABOVE]
-        all_ = trees.slots[slot, POSITION] + 1
-        if root != before or not _pays(chunks[at, 1], chunks[at, 2], new, all_):
+            upper = table[upper, ABOVE]
+        all_ = table[slot, POSITION] + 1
+        if root != before or not _pays(chunks[at, WIDTH], chunks[at, LENGTH], new, all_):
             at += 1
-            chunks[at, 0], before = i, root
-            trees.counts[STAMPS] += 1
+            chunks[at, FIRST], before = i, root
+            stamps[STAMPS] += 1
         upper = slot
-        while upper >= 0 and trees.slots[upper, STAMP] != trees.counts[STAMPS]:
-            trees.slots[upper, STAMP] = trees.counts[STAMPS]
-            upper = trees.slots[upper, ABOVE]
-            chunks[at, 2] += 1
-        chunks[at, 1] += 1
+        while upper >= 0 and table[upper, STAMP] != stamps[STAMPS]:
+            table[upper, STAMP] = stamps[STAMPS]
+            upper = table[upper, ABOVE]
+            chunks[at, LENGTH] += 1
+        chunks[at, WIDTH] += 1
     return chunks[: at + 1]
 
 
 @kernel
-def alike(chunks: Ints) -> tuple[Ints, Ints]:
-    """(order int64 [chunks], blocks int64 [blocks, 3]): chunks in groups whose padding costs less
-    than further products would, and the number, width and length of each group's."""
+def group(chunks: Ints) -> tuple[Ints, int, int, int]:
+    """Blocks int64 [blocks, 3] of chunks, groups whose padding costs less than further products
+    would, as number, width and length; and how many queries, keys and pairs of these there are in
+    all. Fills in the chunks' other columns."""
     keys = np.empty(len(chunks), np.int64)
     for i in range(len(chunks)):
-        keys[i] = -(chunks[i, 2] * _WIDE + chunks[i, 1])
+        keys[i] = -(chunks[i, LENGTH] * _WIDE + chunks[i, WIDTH])
     order = stable_order(keys)
     blocks = np.zeros((len(chunks), 3), np.int64)
     at, used = -1, 0
     for chunk in order:
-        width, length = chunks[chunk, 1], chunks[chunk, 2]
+        width, length = chunks[chunk, WIDTH], chunks[chunk, LENGTH]
         padded = max(blocks[at, 1], width) * blocks[at, 2]
         if at >= 0 and (blocks[at, 0] + 1) * padded <= used + width * length + CALL_COST:
             blocks[at, 1] = max(blocks[at, 1], width)
@@ -224,88 +233,45 @@ def alike(chunks: Ints) -> tuple[Ints, Ints]:
             blocks[at, 1], blocks[at, 2], used = width, length, 0
         blocks[at, 0] += 1
         used += width * length
-    return order, blocks[: at + 1]
+    query = key = mask = i = 0
+    for block in range(at + 1):
+        width, length = blocks[block, 1], blocks[block, 2]
+        for _ in range(blocks[block, 0]):
+            chunk, i = order[i], i + 1
+            chunks[chunk, ROWS], chunks[chunk, ROOM] = width, length
+            chunks[chunk, QUERY], chunks[chunk, KEY], chunks[chunk, MASK] = query, key, mask
+            query, key, mask = query + width, key + length, mask + width * length
+    return blocks[: at + 1], query, key, mask
 
 
 @kernel
-def _look(
-    trees: Trees, slots: Ints, chunk: Ints, keys: Ints, key: int, unseen: Bools, mask: int
-) -> None:
-    """Fill in what a chunk of entries looks at: keys [n] from `key` on and, from `mask` on, what
-    is unseen [w, n].
+def _look(trees: Trees, slots: Ints, chunk: Ints, keys: Ints, unseen: Bools) -> None:
+    """Fill in what a chunk of entries looks at: its keys, and of these what is unseen.
 
     What an entry has of the ancestors that earlier ones have found it has up to its joint, the
     lowest of them, as the one has that found it.
     """
+    table = trees.slots
     trees.counts[STAMPS] += 1
-    stamp, size, n = trees.counts[STAMPS], 0, chunk[3]
-    for row in range(chunk[1]):
-        first = slot = slots[chunk[0] + row]
-        own, new = mask + row * n, 0
-        while slot >= 0 and trees.slots[slot, STAMP] != stamp:
+    stamp, size = trees.counts[STAMPS], 0
+    for row in range(chunk[WIDTH]):
+        slot, new, own = slots[chunk[FIRST] + row], 0, chunk[MASK] + row * chunk[ROOM]
+        while slot >= 0 and table[slot, STAMP] != stamp:
             new += 1
-            slot = trees.slots[slot, ABOVE]
+            slot = table[slot, ABOVE]
         unseen[own] = True
         if slot >= 0:
-            other = mask + trees.slots[slot, OWNER] * n
-            for column in range(trees.slots[slot, COLUMN] + 1):
+            other = chunk[MASK] + table[slot, OWNER] * chunk[ROOM]
+            for column in range(table[slot, COLUMN] + 1):
                 unseen[own + column] = unseen[other + column]
-        slot = first
+        slot = slots[chunk[FIRST] + row]
         for column in range(size + new - 1, size - 1, -1):
-            keys[key + column] = slot
+            keys[0, chunk[KEY] + column] = slot
+            keys[1, chunk[KEY] + column] = table[slot, POSITION]
             unseen[own + column] = False
-            trees.slots[slot, STAMP], trees.slots[slot, COLUMN], trees.slots[slot, OWNER] = (
-                stamp,
-                column,
-                row,
-            )
-            slot = trees.slots[slot, ABOVE]
+            table[slot, STAMP], table[slot, COLUMN], table[slot, OWNER] = stamp, column, row
+            slot = table[slot, ABOVE]
         size += new
-
-
-@kernel
-def laid_out(trees: Trees, slots: Ints, asked: Ints) -> tuple[Ints, Ints, Bools, Ints]:
-    """`numbers`, `sizes`, `unseen` and `blocks` of a `Packed`."""
-    count = len(slots)
-    chunks = cut(trees, slots)
-    order, blocks = alike(chunks)
-    queries = keys = masked = 0
-    for b in range(len(blocks)):
-        c, w, n = blocks[b, 0], blocks[b, 1], blocks[b, 2]
-        queries, keys, masked = queries + c * w, keys + c * n, masked + c * w * n
-    sizes = np.empty(9, np.int64)
-    sizes[:3], sizes[3], sizes[4], sizes[5:7], sizes[7:] = count, len(asked), count, queries, keys
-    total = 4 * count + len(asked) + 2 * queries + 2 * keys
-    numbers, unseen = np.zeros(total, np.int64), np.empty(masked, np.bool_)
-    unseen[:] = True
-    for i in range(count):
-        entry = trees.slots[slots[i], ENTRY]
-        numbers[i] = trees.nodes[entry >> 1, TOKEN]
-        numbers[count + i] = trees.slots[slots[i], POSITION]
-        numbers[2 * count + i] = slots[i]
-    for i in range(len(asked)):
-        numbers[3 * count + i] = asked[i]
-    answer = 3 * count + len(asked)
-    query = answer + count
-    key = query + 2 * queries
-    mask = at = 0
-    for b in range(len(blocks)):
-        c, w, n = blocks[b, 0], blocks[b, 1], blocks[b, 2]
-        for chunk in order[at : at + c]:
-            for row in range(w):
-                unseen[mask + row * n] = False
-            first, length = chunks[chunk, 0], chunks[chunk, 2]
-            chunks[chunk, 3] = n
-            _look(trees, slots, chunks[chunk], numbers, key, unseen, mask)
-            for i in range(length):
-                numbers[key + keys + i] = trees.slots[numbers[key + i], POSITION]
-            for i in range(chunks[chunk, 1]):
-                numbers[answer + first + i] = query + i - answer - count
-                numbers[query + i] = first + i
-                numbers[query + queries + i] = trees.slots[slots[first + i], POSITION]
-            query, key, mask = query + w, key + n, mask + w * n
-        at += c
-    return numbers, sizes, unseen, blocks
 
 
 @kernel
@@ -313,21 +279,37 @@ def pack(trees: Trees, states: Ints, budget: int) -> Packed:
     """The next call, of at most `budget` entries, for nodes that are asked for, of which the first
     one is no root without BOS."""
     found, answered = planned(trees, states, budget)
-    order = depth_first(trees, found)
-    slots, fresh = np.empty(len(found), np.int64), np.empty(len(found), np.int64)
-    count = 0
-    for i in range(len(order)):
-        entry = found[order[i]]
-        slots[i] = slot_of(trees, entry)
-        if slots[i] < 0:
-            slots[i] = fresh[count] = take(trees, entry)
-            count += 1
-        trees.nodes[entry >> 1, PLACE + (entry & 1)] = i
+    count = len(found)
+    slots, fresh = np.empty(count, np.int64), np.empty(count, np.int64)
+    entries, given = np.empty((4, count), np.int64), 0
+    for place, i in enumerate(depth_first(trees, found)):
+        entry = found[i]
+        slots[place] = slot_of(trees, entry)
+        if slots[place] < 0:
+            slots[place] = fresh[given] = take(trees, entry)
+            given += 1
+        entries[0, place] = trees.nodes[entry >> 1, TOKEN]
+        entries[1, place] = trees.slots[slots[place], POSITION]
+        entries[2, place] = slots[place]
+        trees.nodes[entry >> 1, PLACE + (entry & 1)] = place
     asked = np.empty(max(1, answered), np.int64)
-    asked[0] = place_of(trees, found[len(found) - 1])
+    asked[0] = place_of(trees, found[count - 1])
     for i in range(answered):
         asked[i] = trees.nodes[states[i], PLACE]
     for entry in found:
         trees.nodes[entry >> 1, PLACE + (entry & 1)] = -1
-    numbers, sizes, unseen, blocks = laid_out(trees, slots, asked)
-    return Packed(answered, fresh[:count], numbers, sizes, unseen, blocks)
+    chunks = cut(trees, slots)
+    blocks, query, key, mask = group(chunks)
+    queries, keys = np.zeros(query, np.int64), np.zeros((2, key), np.int64)
+    unseen = np.empty(mask, np.bool_)
+    for i in range(len(unseen)):
+        unseen[i] = True
+    for i in range(len(chunks)):
+        chunk = chunks[i]
+        for row in range(chunk[WIDTH]):
+            entries[3, chunk[FIRST] + row] = chunk[QUERY] + row
+            queries[chunk[QUERY] + row] = chunk[FIRST] + row
+        for row in range(chunk[ROWS]):
+            unseen[chunk[MASK] + row * chunk[ROOM]] = False
+        _look(trees, slots, chunk, keys, unseen)
+    return Packed(answered, fresh[:given], entries, asked, queries, keys, unseen, blocks)

@@ -118,7 +118,7 @@ class TreeSession(Session):
             self.store.grow_sparingly()
             if not isinstance(error, RuntimeError | MemoryError):
                 raise
-            self._lm.shrink(int(packed.sizes[0]), error)
+            self._lm.shrink(packed.entries.shape[1], error)
             return None
         return found if packed.answered else None
 

@@ -177,6 +177,18 @@ def test_what_older_versions_compiled_is_removed(package: Package) -> None:
     assert len(package.kept()) == 2
 
 
+def test_a_full_disk(package: Package) -> None:
+    """A folder that can't be written after all."""
+    package.write(
+        "caller",
+        CALLER.replace("from lmfst.ground.callee", "import tempfile, errno\n"
+        "def full(*args, **options): raise OSError(errno.ENOSPC, 'No space left')\n"
+        "tempfile.TemporaryFile = full\nfrom lmfst.ground.callee"),
+    )  # fmt: skip
+    assert package.run()[0] == ["5.0", "CPUDispatcher", "0"]
+    assert not files(package.cache)
+
+
 def test_a_program_s_own_functions_are_not_announced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lmfst.fst import Fst
+from lmfst.fst import Fst, Identity, Utf8
 from lmfst.fst.sequential import Determinised
 from lmfst.ground.cache import unsealed
 from lmfst.lexicon import Lexicon, Lexicons
@@ -16,6 +17,17 @@ from tests.support.oracle import make_vocab, random_fst
 
 TOKENS = [b"a", b"ab", b"b", b"ba", b"aab", b""]
 TOKENS_READ = 3
+Machine = Determinised | Identity | Utf8
+PIECES = [
+    b"a",
+    "é".encode(),
+    "é".encode()[:1],
+    "é".encode()[1:],
+    "€".encode()[:2],
+    b"\xff",
+    b"b\xe2",
+]
+"""Tokens that end inside characters, and bytes that are in none."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +37,12 @@ def small_ones_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def lexicons(fst: Fst, tokens: list[bytes] = TOKENS) -> Lexicons:
+    return under(Determinised(fst), tokens)
+
+
+def under(machine: Machine, tokens: list[bytes]) -> Lexicons:
     first = [text[1:] for text in tokens]
-    return Lexicons(make_vocab(tokens, first=first), Determinised(fst))
+    return Lexicons(make_vocab(tokens, first=first), machine)
 
 
 def reached(found: Lexicons, *, backwards: bool = False) -> dict[object, Lexicon]:
@@ -45,7 +61,7 @@ def reached(found: Lexicons, *, backwards: bool = False) -> dict[object, Lexicon
 
 def name(found: Lexicons, state: int) -> object:
     decoder, machine_state = found.pair(state)
-    assert isinstance(found.machine, Determinised)
+    assert isinstance(found.machine, Machine)
     return decoder, tuple(found.machine.pairs(machine_state))
 
 
@@ -56,10 +72,23 @@ def refuse(self: Lexicons, decoder: int, state: int) -> Lexicon:
 @pytest.mark.parametrize("seed", range(12))
 def test_kept_lexicons_are_equal(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     fst = random_fst(seed)
-    one = lexicons(fst)
+    require_equal_when_kept(lambda: lexicons(fst), monkeypatch)
+
+
+@pytest.mark.parametrize("machine", [Identity, Utf8])
+def test_kept_lexicons_of_built_in_machines_are_equal(
+    machine: type[Identity | Utf8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = require_equal_when_kept(lambda: under(machine(), PIECES), monkeypatch)
+    assert states == (2 if machine is Identity else 6)
+
+
+def require_equal_when_kept(make: Callable[[], Lexicons], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many states were compared."""
+    one = make()
     built = reached(one)
     monkeypatch.setattr(Lexicons, "_build", refuse)
-    other = lexicons(fst)
+    other = make()
     # Met in another order, states have other numbers.
     kept = reached(other, backwards=True)
     assert kept.keys() == built.keys()
@@ -68,6 +97,7 @@ def test_kept_lexicons_are_equal(seed: int, monkeypatch: pytest.MonkeyPatch) -> 
             np.testing.assert_array_equal(getattr(lexicon, array), getattr(built[key], array))
         expected = [name(one, s) if s >= 0 else None for s in built[key].next.tolist()]
         assert [name(other, s) if s >= 0 else None for s in lexicon.next.tolist()] == expected
+    return len(built)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"{}"])

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lmfst.ground.errors import ModelError
-from lmfst.lm import default
+from lmfst.lm import default, unpack
 from lmfst.lm.unpack import intact, made_folder, remove_older
 from tests.support.paths import REPOSITORY
 
@@ -223,3 +223,69 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "begun-second").exists()
     assert first.communicate(timeout=60)[0] == out and first.returncode == 0
     assert [str(p) for p in models(tmp_path)] == [out.decode().strip()]
+
+
+# What is known of a folder without reading it all.
+
+
+@pytest.fixture
+def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of files whose checksums were computed; files count as settled at once."""
+    found: list[str] = []
+    digest = unpack.digest
+
+    def noted(path: Path) -> str:
+        found.append(path.name)
+        return digest(path)
+
+    monkeypatch.setenv("LMFST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(unpack, "digest", noted)
+    monkeypatch.setattr("lmfst.ground.stamps.SETTLED", -60.0)
+    return found
+
+
+def use(home: Path) -> None:
+    assert made_folder(home, "model.gguf", never, print) == home
+
+
+def test_weights_are_read_once_more_only(tmp_path: Path, reads: list[str]) -> None:
+    home = tmp_path / "models" / "model"
+    home.parent.mkdir()
+    made_folder(home, "model.gguf", fill, print)
+    use(home)
+    reads.clear()
+    use(home)
+    assert reads == []
+    # Moved within the disk, it is to be looked at anew.
+    home = home.rename(home.with_name("other"))
+    use(home)
+    assert sorted(reads) == sorted(FILES)
+
+
+def test_a_file_of_a_known_folder_that_was_changed_and_dated_back(
+    tmp_path: Path, reads: list[str]
+) -> None:
+    home = tmp_path / "models" / "model"
+    home.parent.mkdir()
+    made_folder(home, "model.gguf", fill, print)
+    use(home)
+    path = home / "model.safetensors"
+    before = path.stat()
+    flip(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    said: list[str] = []
+    made_folder(home, "model.gguf", fill, said.append)
+    assert "damaged" in said[0] and path.read_bytes() == FILES["model.safetensors"]
+
+
+def test_a_folder_that_was_changed_just_now_is_read_each_time(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmfst.ground.stamps.SETTLED", 60.0)
+    home = tmp_path / "models" / "model"
+    home.parent.mkdir()
+    made_folder(home, "model.gguf", fill, print)
+    for _ in range(2):
+        reads.clear()
+        use(home)
+        assert sorted(reads) == sorted(FILES)
