@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from unittest.mock import patch
 
@@ -25,10 +26,9 @@ from lmfst.lm.base import LM, Session, States
 MODEL, TENSORS, HOST = "model", "tensors", "host"
 """The model's side: sessions and tokenizer. Normalisers, and rows reduced to the table. All the
 rest."""
-READING = {
-    "lmfst.inference.row_table": ("Normaliser.__call__", "RowTable.read"),
-}
-"""Module → functions whose time is tensor work."""
+READING = {"lmfst.inference.reduction": ("Reduction.__call__",)}
+BEFORE = {"lmfst.inference.row_table": ("Normaliser.__call__", "RowTable.read")}
+"""Module → functions whose time is tensor work; and the same of versions without the former."""
 
 
 class Parts:
@@ -88,7 +88,8 @@ class Parts:
     def watching(self) -> Iterator[None]:
         """Have what `READING` names counted as tensor work. AttributeError where it isn't there."""
         with ExitStack() as stack:
-            for module, names in READING.items():
+            reading = READING if all(map(find_spec, READING)) else BEFORE
+            for module, names in reading.items():
                 for name in names:
                     *owners, last = name.split(".")
                     owner: Any = import_module(module)
