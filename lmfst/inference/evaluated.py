@@ -76,9 +76,12 @@ class Evaluated:
 
     def has_place(self, lexicon: int, position: int) -> bool:
         """Whether some row of a lexicon state at a position has been evaluated."""
-        row, rows = self._first_row[position], self.records.rows
-        while row != NONE and rows["lexicon"][row] != lexicon:
-            row = rows["next"][row]
+        row = self._first_row[position]
+        if row == NONE:
+            return False
+        of, after = self.records.rows["lexicon"], self.records.rows["next"]
+        while row != NONE and of[row] != lexicon:
+            row = after[row]
         return bool(row != NONE)
 
     def add_lacking(self, parent: int, token: int, lexicon: int, position: int) -> int:

@@ -58,32 +58,19 @@ class Ahead:
 
         place, lexicon, offset: where the hypothesis is; place isn't NONE.
         """
+        lexicons, target = self.lexicons, self.target
         while True:
-            on = self.source.token((place, self.lexicons.pair(lexicon)[0]))
-            moved = None if on is None else self._read(lexicon, offset, on[0])
-            if on is None or moved is None:
+            on = self.source.token((place, lexicons.pair(lexicon)[0]))
+            read = None if on is None else lexicons.reading(lexicon, on[0])
+            if on is None or read is None:
                 return
-            (lexicon, offset), place = moved, on[1][0]
-            yield on[0], lexicon, offset, place
-
-    def _read(self, lexicon: int, offset: int, token: int) -> tuple[int, int] | None:
-        """Lexicon state and offset after a token; None if it leaves the target or ends it."""
-        decoder, state = self.lexicons.pair(lexicon)
-        spelled = self.lexicons.vocab.token_bytes[decoder][token]
-        if spelled is None:
-            return None
-        for byte in spelled:
-            step = self.lexicons.machine.step(state, byte)
-            if step is None:
-                return None
-            state, out = step
-            if not fits(self.target[offset : offset + len(out)], out):
-                return None
+            out, lexicon = read
+            here = target[offset : offset + len(out)]
             offset += len(out)
-        if offset >= len(self.target):
-            return None
-        after = self.lexicons.vocab.next_state[decoder][token]
-        return self.lexicons.intern(after, state), offset
+            if offset >= len(target) or not (here == out or fits(here, out)):
+                return
+            place = on[1][0]
+            yield on[0], lexicon, offset, place
 
 
 class Prefetcher:
@@ -145,16 +132,18 @@ class Prefetcher:
         lacking = evaluated.lacking
         taken = {*zip(lacking["lexicon"].tolist(), lacking["position"].tolist(), strict=True)}
         added: list[int] = []
-        for number in np.flatnonzero(lacking["donor"] == NONE).tolist():
-            position, lexicon = int(lacking["position"][number]), int(lacking["lexicon"][number])
-            document, offset = layout.place(position)
-            ahead, here = self._aheads[document], number
-            if ahead is None or places[number] == NONE:
-                continue
-            found: set[tuple[int, int]] = set()
-            tokens = ahead.tokens(places[number], lexicon, offset)
-            for token, lexicon, offset, place in islice(tokens, TRUNK):
-                position = int(layout.base[document]) + offset
+        alone = np.flatnonzero((lacking["donor"] == NONE) & (np.array(places) != NONE))
+        some = lacking[alone]
+        document = layout.document[some["position"]]
+        base = layout.base[document]
+        columns = (alone, document, base, some["position"] - base, some["lexicon"])
+        for here, query, begin, offset, lexicon in zip(*map(np.ndarray.tolist, columns)):
+            ahead, found = self._aheads[query], set()
+            assert ahead is not None  # or it had no place in a source
+            for token, lexicon, offset, place in islice(
+                ahead.tokens(places[here], lexicon, offset), TRUNK
+            ):
+                position = begin + offset
                 if (lexicon, position) in taken or evaluated.has_place(lexicon, position):
                     break
                 here = evaluated.add_lacking(here, token, lexicon, position)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
-from lmfst.inference.canonical import CanonicalPath
+from lmfst.inference.canonical import CanonicalPath, Encode
 from lmfst.inference.passes import propagate
 from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
@@ -13,12 +14,16 @@ from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
 from lmfst.inference.sources import add_canonical, some_source, text_of
 
+_PIECES, _LONGEST = 1 << 14, 64
+"""Texts whose tokens are kept, and their bytes, at most."""
+
 
 class Pruned:
     """Propagation, in passes; sums are lower bounds."""
 
     def __init__(self, setting: Setting, policy: Policy) -> None:
         self._setting, self._policy = setting, policy
+        self._encode = remembering(setting.lm.encode)
         # Under a policy that keeps everything, a speculative run would be as large as the sum.
         self._ahead = policy.prunes and not setting.lm.merges
 
@@ -48,4 +53,10 @@ class Pruned:
         if text is None:
             return None
         canonical = None if own is None else lm.canonical(own)
-        return CanonicalPath(text, lm.vocab, lm.encode, canonical)
+        return CanonicalPath(text, lm.vocab, self._encode, canonical)
+
+
+def remembering(encode: Encode) -> Encode:
+    """`encode`, which keeps the tokens of short pieces: these are asked for again and again."""
+    kept = lru_cache(_PIECES)(encode)
+    return lambda data: kept(data) if len(data) <= _LONGEST else encode(data)

@@ -18,6 +18,9 @@ from lmfst.lexicon.lexicon import Lexicon
 from lmfst.lexicon.store import open_store
 from lmfst.vocab import Vocab
 
+_MOST_READINGS = 1 << 18
+"""Tokens in lexicon states whose output is kept."""
+
 
 class Lexicons:
     """All lexicons of a (vocabulary, machine) pair, built on demand and kept in an LRU by memory.
@@ -42,6 +45,7 @@ class Lexicons:
         self.alphabet = self._builder.alphabet
         self._states: list[tuple[int, int]] = []
         self._ids: dict[tuple[int, int], int] = {}
+        self._readings: dict[tuple[int, int], tuple[tuple[int, ...], int] | None] = {}
         self._built: OrderedDict[int, Lexicon] = OrderedDict()
         self._bytes, self._max_bytes = 0, max_bytes
         self.start = self.intern(0, machine.start)
@@ -60,6 +64,30 @@ class Lexicons:
     def pair(self, state: int) -> tuple[int, int]:
         """(decoder state, machine state) of a lexicon state."""
         return self._states[state]
+
+    def reading(self, state: int, token: int) -> tuple[tuple[int, ...], int] | None:
+        """What a token emits in a lexicon state, and the lexicon state after it; None if it can't
+        be read there, or ends the string."""
+        key = (state, token)
+        if key not in self._readings:
+            if len(self._readings) >= _MOST_READINGS:
+                self._readings.clear()
+            self._readings[key] = self._read(state, token)
+        return self._readings[key]
+
+    def _read(self, state: int, token: int) -> tuple[tuple[int, ...], int] | None:
+        decoder, at = self._states[state]
+        spelled = self.vocab.token_bytes[decoder][token]
+        if spelled is None:
+            return None
+        emitted: list[int] = []
+        for byte in spelled:
+            step = self.machine.step(at, byte)
+            if step is None:
+                return None
+            at, out = step
+            emitted += out
+        return tuple(emitted), self.intern(self.vocab.next_state[decoder][token], at)
 
     @property
     def size(self) -> int:
