@@ -15,8 +15,8 @@ transformers model, attention included), decisions (the decision step on the hos
 
 --check writes the numbers of a fixed set of texts to FILE, or compares them with what is there: all
 sums of a document to 1e-9 nats, and the rows that it keeps. With --rows the model's rows are kept
-in a file, so that two versions of the engine read the same ones, and the model runs once (--quick: 3
-GB); a row that isn't there is evaluated and added. Another version is measured by
+in a file, so that two versions of the engine read the same ones, and the model runs once (--quick:
+3 GB); a row that isn't there is evaluated and added. Another version is measured by
 PYTHONPATH=FOLDER. Run it on a quiet machine.
 """
 

@@ -136,13 +136,12 @@ class Prefetcher:
         some = lacking[alone]
         document = layout.document[some["position"]]
         base = layout.base[document]
-        columns = (alone, document, base, some["position"] - base, some["lexicon"])
-        for here, query, begin, offset, lexicon in zip(*map(np.ndarray.tolist, columns)):
-            ahead, found = self._aheads[query], set()
+        columns = (alone, document, base, some["lexicon"], some["position"] - base)
+        for here, query, begin, *at in zip(*map(np.ndarray.tolist, columns), strict=True):
+            ahead = self._aheads[query]
             assert ahead is not None  # or it had no place in a source
-            for token, lexicon, offset, place in islice(
-                ahead.tokens(places[here], lexicon, offset), TRUNK
-            ):
+            found: set[tuple[int, int]] = set()
+            for token, lexicon, offset, place in islice(ahead.tokens(places[here], *at), TRUNK):
                 position = begin + offset
                 if (lexicon, position) in taken or evaluated.has_place(lexicon, position):
                     break
