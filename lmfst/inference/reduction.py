@@ -9,14 +9,14 @@ rounding only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lmfst.ground.arrays import Floats, Int, Ints, ragged
 from lmfst.ground.kernels import compiled, kernel
-from lmfst.inference.exponential import exponentiate
-from lmfst.inference.normaliser import Normaliser, check
+from lmfst.inference.exponential import add_up, exponentiate
+from lmfst.inference.normaliser import Normaliser, check, transposed
 from lmfst.inference.plans import PlanTable
 from lmfst.inference.row_plan import PIECE
 
@@ -66,16 +66,10 @@ class Reduction:
         return self._by_torch(rows, lse, removed, plan)
 
     def _by_kernel(self, rows: torch.Tensor, lse: Floats, plan: Ints) -> tuple[Floats, Floats]:
-        import torch
-
-        if rows.dtype != torch.float64:
-            rows = rows.float()
         table = self._table
         pieces, children = table.piece_count[plan], table.child_count[plan]
         sums, child_logp = np.empty(pieces.sum()), np.empty(children.sum())
-        # What a token has in neighbouring rows in one place: as the output layer gives it.
-        transposed = rows.t().contiguous().numpy()
-        reduce_block(transposed, lse, table, plan, sums, child_logp)
+        reduce_block(transposed(rows), lse, table, plan, sums, child_logp)
         return sums, child_logp
 
     def _by_torch(
@@ -125,9 +119,12 @@ class Reduction:
 
 
 @kernel
-def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> float:
+def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> Any:
     """The sum of terms[first:end:step], in four parts, which a processor adds up side by side."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    a: Any = 0.0
+    b: Any = 0.0
+    c: Any = 0.0
+    d: Any = 0.0
     i = first
     while i + 3 * step < end:
         a += terms[i]
@@ -139,23 +136,6 @@ def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> float:
         a += terms[i]
         i += step
     return (a + b) + (c + d)
-
-
-@kernel
-def add_up(terms: Floats, size: Int, totals: Floats) -> None:
-    """totals [width]: the sums over terms [size, width], flat, of each column."""
-    width = len(totals)
-    totals[:] = 0.0
-    whole = size - size % 4
-    for j in range(0, whole * width, 4 * width):
-        for i in range(width):
-            at = j + i
-            totals[i] += (terms[at] + terms[at + width]) + (
-                terms[at + 2 * width] + terms[at + 3 * width]
-            )
-    for j in range(whole * width, size * width, width):
-        for i in range(width):
-            totals[i] += terms[j + i]
 
 
 @kernel
@@ -173,7 +153,8 @@ def reduce_strip(
     """Fill in the sums over pieces of the rows first … last - 1, whose plans have one range of
     tokens, from sums[at] on. Returns where the sums of the next row begin."""
     here = table.range[plan[first]]
-    width, count = last - first, table.range_count[here]
+    width: Int = last - first
+    count: Int = table.range_count[here]
     # Of each row: its piece that comes next, where its pieces end, and what to add for its place.
     piece, end, shift = np.empty((3, width), np.int64)
     totals, own = np.empty(width, np.float64), lse[first:last]
@@ -183,7 +164,7 @@ def reduce_strip(
         end[i] = begin + table.piece_count[plan[first + i]]
         at += end[i] - begin
     for low in range(0, count, PIECE):
-        size = min(PIECE, count - low)
+        size: Int = min(PIECE, count - low)
         for j in range(size):
             token = table.tokens[table.range_first[here] + low + j]
             row, to = rows[token, first:last], terms[j * width : (j + 1) * width]
@@ -211,9 +192,12 @@ def reduce_block(
     """Fill in the sums over pieces and the children's log-probabilities, row by row. rows:
     [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
     terms = np.empty(_STRIP * PIECE, np.float64)
-    first, at, child = np.int64(0), np.int64(0), 0
+    first: Int = np.int64(0)
+    at: Int = np.int64(0)
+    child = 0
     while first < len(plan):
-        last, most = first + 1, min(first + _STRIP, len(plan))
+        most: Int = min(first + _STRIP, len(plan))
+        last = first + 1
         while last < most and table.range[plan[last]] == table.range[plan[first]]:
             last += 1
         at = reduce_strip(rows, lse, table, plan, first, last, at, sums, terms)
