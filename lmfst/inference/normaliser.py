@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmfst.ground.arrays import Floats, Ints
+from lmfst.ground.arrays import Floats, Int, Ints
 from lmfst.ground.errors import ModelError
 from lmfst.ground.kernels import compiled, kernel
+from lmfst.ground.threads import in_parts
 from lmfst.inference.exponential import add_up, exponentiate
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
 
     if rows.device.type != "cpu" or not compiled():
         return torch.logsumexp(rows.double(), dim=1)
-    return torch.from_numpy(log_sums(transposed(rows)))
+    columns, found = transposed(rows), np.empty(len(rows))
+    in_parts(len(rows), lambda first, last: log_sums(columns, first, last, found))
+    return torch.from_numpy(found)
 
 
 def transposed(rows: torch.Tensor) -> np.ndarray:
@@ -105,10 +108,10 @@ def transposed(rows: torch.Tensor) -> np.ndarray:
 
 
 @kernel
-def log_sums(rows: np.ndarray) -> Floats:
-    """log Σ exp of each column of rows [vocabulary, n], float64 [n]; NaN where one has a NaN or an
-    infinity, -inf where all are."""
-    size, count = rows.shape
+def log_sums(rows: np.ndarray, first: Int, last: Int, found: Floats) -> None:
+    """Set found [n] for the columns first … last - 1 of rows [vocabulary, n] to log Σ exp; NaN
+    where one has a NaN or an infinity, -inf where all are."""
+    size, count = len(rows), last - first
     shift, total = np.full(count, _LOWEST), np.zeros(count)
     part, highest = np.empty(count), np.empty(count)
     terms = np.empty(_TOKENS * count)
@@ -116,7 +119,10 @@ def log_sums(rows: np.ndarray) -> Floats:
         high = min(low + _TOKENS, size)
         highest[:] = _LOWEST
         for token in range(low, high):
-            row, to = rows[token], terms[(token - low) * count : (token - low + 1) * count]
+            row, to = (
+                rows[token, first:last],
+                terms[(token - low) * count : (token - low + 1) * count],
+            )
             for i in range(count):
                 to[i] = row[i] - shift[i]
                 highest[i] = max(highest[i], row[i])
@@ -130,9 +136,9 @@ def log_sums(rows: np.ndarray) -> Floats:
         if moved:
             for token in range(low, high):
                 for i in range(count):
-                    terms[(token - low) * count + i] = rows[token, i] - shift[i]
+                    terms[(token - low) * count + i] = rows[token, first + i] - shift[i]
         exponentiate(terms, (high - low) * count)
         add_up(terms, high - low, part)
         for i in range(count):
             total[i] += part[i]
-    return shift + np.log(total)
+    found[first:last] = shift + np.log(total)

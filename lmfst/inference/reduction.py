@@ -15,6 +15,7 @@ import numpy as np
 
 from lmfst.ground.arrays import Floats, Int, Ints, ragged
 from lmfst.ground.kernels import compiled, kernel
+from lmfst.ground.threads import in_parts
 from lmfst.inference.exponential import add_up, exponentiate
 from lmfst.inference.normaliser import Normaliser, check, transposed
 from lmfst.inference.plans import PlanTable
@@ -67,9 +68,16 @@ class Reduction:
 
     def _by_kernel(self, rows: torch.Tensor, lse: Floats, plan: Ints) -> tuple[Floats, Floats]:
         table = self._table
-        pieces, children = table.piece_count[plan], table.child_count[plan]
-        sums, child_logp = np.empty(pieces.sum()), np.empty(children.sum())
-        reduce_block(transposed(rows), lse, table, plan, sums, child_logp)
+        pieces = np.append(0, np.cumsum(table.piece_count[plan]))
+        children = np.append(0, np.cumsum(table.child_count[plan]))
+        sums, child_logp, columns = np.empty(pieces[-1]), np.empty(children[-1]), transposed(rows)
+
+        def reduce(first: int, last: int) -> None:
+            own = sums[pieces[first] : pieces[last]]
+            of_children = child_logp[children[first] : children[last]]
+            reduce_block(columns, lse, table, plan, first, last, own, of_children)
+
+        in_parts(len(plan), reduce)
         return sums, child_logp
 
     def _by_torch(
@@ -187,23 +195,30 @@ def reduce_strip(
 
 @kernel
 def reduce_block(
-    rows: Floats, lse: Floats, table: PlanTable, plan: Ints, sums: Floats, child_logp: Floats
+    rows: Floats,
+    lse: Floats,
+    table: PlanTable,
+    plan: Ints,
+    begin: Int,
+    end: Int,
+    sums: Floats,
+    child_logp: Floats,
 ) -> None:
-    """Fill in the sums over pieces and the children's log-probabilities, row by row. rows:
-    [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
-    terms = np.empty(_STRIP * PIECE, np.float64)
-    first: Int = np.int64(0)
+    """Fill in the sums over pieces and the children's log-probabilities of the rows begin … end -
+    1, row by row. rows: [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
+    terms = np.empty(min(_STRIP, end - begin) * PIECE, np.float64)
+    first: Int = begin
     at: Int = np.int64(0)
     child = 0
-    while first < len(plan):
-        most: Int = min(first + _STRIP, len(plan))
+    while first < end:
+        most: Int = min(first + _STRIP, end)
         last = first + 1
         while last < most and table.range[plan[last]] == table.range[plan[first]]:
             last += 1
         at = reduce_strip(rows, lse, table, plan, first, last, at, sums, terms)
         first = last
-    for row in range(len(plan)):
-        begin = table.child_first[plan[row]]
-        for i in range(begin, begin + table.child_count[plan[row]]):
+    for row in range(begin, end):
+        own = table.child_first[plan[row]]
+        for i in range(own, own + table.child_count[plan[row]]):
             child_logp[child] = rows[table.child_token[i], row] - lse[row]
             child += 1
