@@ -87,12 +87,12 @@ class Reduction:
 
         table, device = self._table, rows.device
         if self._tokens is None:
-            self._tokens = torch.from_numpy(table.tokens).to(device)
+            self._tokens = _sent(table.tokens, device)
         piece, owner = ragged(table.piece_first[plan], table.piece_count[plan])
         child, parent = ragged(table.child_first[plan], table.child_count[plan])
         begin = table.range_first[table.range[plan]][owner] + table.piece_begin[piece]
         parts = (begin, table.piece_size[piece], owner, table.child_token[child], parent)
-        index = torch.from_numpy(np.concatenate(parts)).to(device)
+        index = _sent(np.concatenate(parts), device)
         starts, sizes, owners, tokens, parents = index.split([len(part) for part in parts])
         sums = [
             self._piece_sums(rows, lse, *some)
@@ -124,6 +124,15 @@ class Reduction:
         tokens = self._tokens[(starts[:, None] + step).clamp_(max=last)].long()
         terms = rows[owners[:, None], tokens].double().sub_(lse[owners][:, None]).exp_()
         return terms.masked_fill_(step >= sizes[:, None], 0.0).sum(dim=1)
+
+
+def _sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device, without waiting for what the device is doing."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
+    return torch.from_numpy(array).to(device)
 
 
 @kernel

@@ -26,6 +26,7 @@ from tests.support.oracle import make_vocab, random_fst
 
 TOKENS = 600
 SYMBOLS = (120, 121, 122)
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 class Given(Session):
@@ -187,7 +188,8 @@ def test_rows_give_what_their_tokens_sum_up_to(seed: int, dtype: torch.dtype) ->
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("seed", [4, 5, 7, 14])
-def test_the_kernel_and_torch_agree(seed: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_kernel_and_torch_agree(device: str, seed: int, dtype: torch.dtype) -> None:
     case = Case(seed, dtype)
     plans = Plans(case.layout, case.lexicons)
     table, plan = plans.make(case.lexicon, case.layout.shared[case.position])
@@ -195,7 +197,8 @@ def test_the_kernel_and_torch_agree(seed: int, dtype: torch.dtype) -> None:
     results = []
     for on_host in (True, False):
         reduce = Reduction(table, normalise, on_host)
-        results.append(reduce(case.rows[case.states].t().clone().t(), plan))
+        rows = case.rows[case.states].to("cpu" if on_host else device)
+        results.append(reduce(rows.t().contiguous().t(), plan))
     for one, other in zip(*results, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-300)
