@@ -2,31 +2,32 @@
 
     log p(t | x) = logit_t - log Σ_{u in the support} exp(logit_u)
 
-Rows of float32 are exponentiated and added up in float32 in blocks of `_BLOCK` tokens, the blocks
-in float64: a relative error of about 1e-7.
+Sums are taken in float64: a row's normaliser is the same to 1e-15, relatively, whatever rows come
+with it, wherever it is computed.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmfst.ground.arrays import Floats, Ints
+from lmfst.ground.arrays import Floats, Int, Ints
 from lmfst.ground.errors import ModelError
+from lmfst.ground.kernels import compiled, kernel
+from lmfst.ground.threads import in_parts
+from lmfst.inference.exponential import add_up, exponentiate
 
 if TYPE_CHECKING:
     import torch
 
-_BLOCK = 2048
-"""float32 terms that are added up in float32."""
-_BLOCKS = 8
-"""Blocks that are computed together: what lies in between stays in the processor's cache."""
-_FEW = 64
-"""Rows that are read together."""
-_LEAST = 1e-30
-"""Sums of float32 exponentials below this, or above its inverse, may have lost something."""
+_TOKENS = 32
+"""Tokens that are read together: what lies in between stays in the processor's cache."""
+_STEEP = 600.0
+"""Exponents up to this are well below what float64 can hold."""
+_LOWEST = -1e300
 
 
 class Normaliser:
@@ -63,7 +64,7 @@ class Normaliser:
                 self._on_device[rows.device] = torch.from_numpy(self._outside).to(rows.device)
             ids = self._on_device[rows.device]
             # Of transposed rows, index_select along the tokens would copy all.
-            left_out = _logsumexp(rows.t().index_select(0, ids).t().contiguous())
+            left_out = torch.logsumexp(rows.t().index_select(0, ids).double(), dim=0)
             rows.index_fill_(1, ids, float("-inf"))
             lse = _logsumexp(rows)
             removed = torch.logaddexp(lse, left_out) - lse
@@ -89,40 +90,55 @@ def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
     """Log-sum-exp of rows, float64 [n]."""
     import torch
 
-    if rows.dtype == torch.float64:
-        return torch.logsumexp(rows, dim=1)
-    if rows.device.type == "cpu":
-        # Any number near the highest will do as the origin, and most rows have one in a small part.
-        total, shift = _shifted_sum(rows, rows[:, :_BLOCK].amax(dim=1, keepdim=True))
-        if bool(((total > _LEAST) & (total < 1 / _LEAST)).all()):
-            return total.log() + shift
-    total, shift = _shifted_sum(rows, rows.amax(dim=1, keepdim=True))
-    return total.log() + shift
+    if rows.device.type != "cpu" or not compiled():
+        return torch.logsumexp(rows.double(), dim=1)
+    columns, found = transposed(rows), np.empty(len(rows))
+    in_parts(len(rows), lambda first, last: log_sums(columns, first, last, found))
+    return torch.from_numpy(found)
 
 
-def _shifted_sum(rows: torch.Tensor, origin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(Σ exp(row - shift) float64 [n], shift float64 [n]); shift is `origin` [n, 1], or 0 where
-    that is infinite."""
+def transposed(rows: torch.Tensor) -> np.ndarray:
+    """Rows on the host as [vocabulary, n], float32 or float64: what a token has in neighbouring
+    rows is in one place, as output layers give it; without a copy, then."""
     import torch
 
-    shift = torch.where(torch.isfinite(origin), origin, torch.zeros_like(origin)).float()
-    count, size = rows.shape
-    few, some = (_FEW, _BLOCK * _BLOCKS) if rows.device.type == "cpu" else (max(1, count), size)
-    totals = []
-    for own, origins in zip(rows.split(few), shift.split(few), strict=True):
-        sums = [_sums((part.float() - origins).exp_()) for part in own.split(some, dim=1)]
-        totals.append(torch.cat(sums, dim=1).double().sum(dim=1))
-    return torch.cat(totals), shift.squeeze(1).double()
+    exact = rows if rows.dtype == torch.float64 else rows.float()
+    found: np.ndarray = exact.t().contiguous().numpy()
+    return found
 
 
-def _sums(terms: torch.Tensor) -> torch.Tensor:
-    """Sums of terms [n, tokens] over blocks of `_BLOCK` tokens, [n, blocks]."""
-    import torch
-
-    full = terms.shape[1] // _BLOCK * _BLOCK
-    # The order in which torch adds up, and so the last digits, depend on the order of dimensions.
-    if terms.stride(0) == 1:
-        blocks = terms[:, :full].t().unflatten(0, (-1, _BLOCK)).sum(dim=1).t()
-    else:
-        blocks = terms[:, :full].unflatten(1, (-1, _BLOCK)).sum(dim=2)
-    return torch.cat([blocks, terms[:, full:].sum(dim=1, keepdim=True)], dim=1)
+@kernel
+def log_sums(rows: np.ndarray, first: Int, last: Int, found: Floats) -> None:
+    """Set found [n] for the columns first … last - 1 of rows [vocabulary, n] to log Σ exp; NaN
+    where one has a NaN or an infinity, -inf where all are."""
+    size, count = len(rows), last - first
+    shift, total = np.full(count, _LOWEST), np.zeros(count)
+    part, highest = np.empty(count), np.empty(count)
+    terms = np.empty(_TOKENS * count)
+    for low in range(0, size, _TOKENS):
+        high = min(low + _TOKENS, size)
+        highest[:] = _LOWEST
+        for token in range(low, high):
+            row, to = (
+                rows[token, first:last],
+                terms[(token - low) * count : (token - low + 1) * count],
+            )
+            for i in range(count):
+                to[i] = row[i] - shift[i]
+                highest[i] = max(highest[i], row[i])
+        # Any number near the highest will do as the origin; it seldom moves.
+        moved = False
+        for i in range(count):
+            if highest[i] - shift[i] > _STEEP:
+                total[i] *= math.exp(shift[i] - highest[i])
+                shift[i] = highest[i]
+                moved = True
+        if moved:
+            for token in range(low, high):
+                for i in range(count):
+                    terms[(token - low) * count + i] = rows[token, first + i] - shift[i]
+        exponentiate(terms, (high - low) * count)
+        add_up(terms, high - low, part)
+        for i in range(count):
+            total[i] += part[i]
+    found[first:last] = shift + np.log(total)

@@ -18,7 +18,7 @@ from lmfst.fst.pattern import OneOf, Place
 from lmfst.ground.arrays import Ints
 from lmfst.inference.query import Layout
 from lmfst.inference.row_plan import NO, YES, Filled, Places, Sizes, fill, unknown, walk
-from lmfst.lexicon import Lexicons
+from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lexicon.lexicon import Trie
 
 
@@ -78,6 +78,7 @@ class Plans:
         self._lexicons = lexicons
         self._places, self._kinds = _places(layout)
         self._known = np.zeros((1, len(self._kinds)), dtype=np.int8)
+        self._ranges: dict[tuple[bytes, int, int], int] = {}
         self._path = np.zeros(1024, dtype=np.int64)
         self._depths = np.zeros(1024, dtype=np.int64)
         self._store: dict[str, Any] = {
@@ -95,6 +96,7 @@ class Plans:
         for name in _PER_PLAN:
             self._room(name, 0, len(distinct))
         ends = dict.fromkeys(("range", "tokens", "piece", "slot", "child"), 0)
+        self._ranges.clear()
         for first, last in zip(begin, [*begin[1:], len(distinct)], strict=True):
             self._add(int(states[first]), positions[first:last], first, ends)
         ends["plan"] = len(distinct)
@@ -122,28 +124,32 @@ class Plans:
                 if _list_of(name) == kind:
                     self._room(name, begin, ends[kind])
         store["slot_count"][here] = sizes.slots
-        self._add_ranges(trie.tokens, sizes, ranges, ends)
-        store["range"][here] = ends["range"] - ranges + sizes.range
+        numbers = self._add_ranges(lexicon, sizes, ranges, ends)
+        store["range"][here] = numbers[sizes.range]
         self._find_out(trie, positions, sizes)
         out = Filled(*(store[n][here] if n in _PER_PLAN else store[n] for n in Filled._fields))
         fill(trie, places, positions, sizes, self._path, self._depths, self._known, out)
 
     def _add_ranges(
-        self, tokens: NDArray[np.int32], sizes: Sizes, ranges: int, ends: dict[str, int]
-    ) -> None:
-        """Add the tokens of ranges."""
-        end = ends["range"] + ranges
-        self._room("range_first", ends["range"], end)
-        self._room("range_count", ends["range"], end)
-        first, count = sizes.range_first[:ranges], sizes.range_count[:ranges]
-        self._store["range_first"][ends["range"] : end] = ends["tokens"] + np.cumsum(count) - count
-        self._store["range_count"][ends["range"] : end] = count
-        ends["range"] = end
-        for begin, size in zip(first.tolist(), count.tolist(), strict=True):
-            at = ends["tokens"]
-            ends["tokens"] = at + size
-            self._room("tokens", at, at + size)
-            self._store["tokens"][at : at + size] = tokens[begin : begin + size]
+        self, lexicon: Lexicon, sizes: Sizes, ranges: int, ends: dict[str, int]
+    ) -> Ints:
+        """Add the tokens of ranges, if they aren't there yet. Returns the number of each."""
+        numbers = []
+        for i in range(ranges):
+            begin, size = int(sizes.range_first[i]), int(sizes.range_count[i])
+            key = (lexicon.order, begin, size)
+            if key not in self._ranges:
+                number, at = ends["range"], ends["tokens"]
+                self._ranges[key] = number
+                ends["range"], ends["tokens"] = number + 1, at + size
+                self._room("range_first", number, number + 1)
+                self._room("range_count", number, number + 1)
+                self._room("tokens", at, at + size)
+                self._store["range_first"][number] = at
+                self._store["range_count"][number] = size
+                self._store["tokens"][at : at + size] = lexicon.tokens[begin : begin + size]
+            numbers.append(self._ranges[key])
+        return np.array(numbers, dtype=np.int64)
 
     def _room(self, name: str, used: int, size: int) -> None:
         """Make room in an array for so many elements, of which some are used already."""

@@ -9,14 +9,15 @@ rounding only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lmfst.ground.arrays import Floats, Int, Ints, ragged
 from lmfst.ground.kernels import compiled, kernel
-from lmfst.inference.exponential import exponentiate
-from lmfst.inference.normaliser import Normaliser, check
+from lmfst.ground.threads import in_parts
+from lmfst.inference.exponential import add_up, exponentiate
+from lmfst.inference.normaliser import Normaliser, check, transposed
 from lmfst.inference.plans import PlanTable
 from lmfst.inference.row_plan import PIECE
 
@@ -66,16 +67,17 @@ class Reduction:
         return self._by_torch(rows, lse, removed, plan)
 
     def _by_kernel(self, rows: torch.Tensor, lse: Floats, plan: Ints) -> tuple[Floats, Floats]:
-        import torch
-
-        if rows.dtype != torch.float64:
-            rows = rows.float()
         table = self._table
-        pieces, children = table.piece_count[plan], table.child_count[plan]
-        sums, child_logp = np.empty(pieces.sum()), np.empty(children.sum())
-        # What a token has in neighbouring rows in one place: as the output layer gives it.
-        transposed = rows.t().contiguous().numpy()
-        reduce_block(transposed, lse, table, plan, sums, child_logp)
+        pieces = np.append(0, np.cumsum(table.piece_count[plan]))
+        children = np.append(0, np.cumsum(table.child_count[plan]))
+        sums, child_logp, columns = np.empty(pieces[-1]), np.empty(children[-1]), transposed(rows)
+
+        def reduce(first: int, last: int) -> None:
+            own = sums[pieces[first] : pieces[last]]
+            of_children = child_logp[children[first] : children[last]]
+            reduce_block(columns, lse, table, plan, first, last, own, of_children)
+
+        in_parts(len(plan), reduce)
         return sums, child_logp
 
     def _by_torch(
@@ -85,12 +87,12 @@ class Reduction:
 
         table, device = self._table, rows.device
         if self._tokens is None:
-            self._tokens = torch.from_numpy(table.tokens).to(device)
+            self._tokens = _sent(table.tokens, device)
         piece, owner = ragged(table.piece_first[plan], table.piece_count[plan])
         child, parent = ragged(table.child_first[plan], table.child_count[plan])
         begin = table.range_first[table.range[plan]][owner] + table.piece_begin[piece]
         parts = (begin, table.piece_size[piece], owner, table.child_token[child], parent)
-        index = torch.from_numpy(np.concatenate(parts)).to(device)
+        index = _sent(np.concatenate(parts), device)
         starts, sizes, owners, tokens, parents = index.split([len(part) for part in parts])
         sums = [
             self._piece_sums(rows, lse, *some)
@@ -124,10 +126,22 @@ class Reduction:
         return terms.masked_fill_(step >= sizes[:, None], 0.0).sum(dim=1)
 
 
+def _sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device, without waiting for what the device is doing."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
+    return torch.from_numpy(array).to(device)
+
+
 @kernel
-def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> float:
+def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> Any:
     """The sum of terms[first:end:step], in four parts, which a processor adds up side by side."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    a: Any = 0.0
+    b: Any = 0.0
+    c: Any = 0.0
+    d: Any = 0.0
     i = first
     while i + 3 * step < end:
         a += terms[i]
@@ -139,23 +153,6 @@ def piece_sum(terms: Floats, first: Int, end: Int, step: Int) -> float:
         a += terms[i]
         i += step
     return (a + b) + (c + d)
-
-
-@kernel
-def add_up(terms: Floats, size: Int, totals: Floats) -> None:
-    """totals [width]: the sums over terms [size, width], flat, of each column."""
-    width = len(totals)
-    totals[:] = 0.0
-    whole = size - size % 4
-    for j in range(0, whole * width, 4 * width):
-        for i in range(width):
-            at = j + i
-            totals[i] += (terms[at] + terms[at + width]) + (
-                terms[at + 2 * width] + terms[at + 3 * width]
-            )
-    for j in range(whole * width, size * width, width):
-        for i in range(width):
-            totals[i] += terms[j + i]
 
 
 @kernel
@@ -173,7 +170,8 @@ def reduce_strip(
     """Fill in the sums over pieces of the rows first … last - 1, whose plans have one range of
     tokens, from sums[at] on. Returns where the sums of the next row begin."""
     here = table.range[plan[first]]
-    width, count = last - first, table.range_count[here]
+    width: Int = last - first
+    count: Int = table.range_count[here]
     # Of each row: its piece that comes next, where its pieces end, and what to add for its place.
     piece, end, shift = np.empty((3, width), np.int64)
     totals, own = np.empty(width, np.float64), lse[first:last]
@@ -183,7 +181,7 @@ def reduce_strip(
         end[i] = begin + table.piece_count[plan[first + i]]
         at += end[i] - begin
     for low in range(0, count, PIECE):
-        size = min(PIECE, count - low)
+        size: Int = min(PIECE, count - low)
         for j in range(size):
             token = table.tokens[table.range_first[here] + low + j]
             row, to = rows[token, first:last], terms[j * width : (j + 1) * width]
@@ -206,20 +204,30 @@ def reduce_strip(
 
 @kernel
 def reduce_block(
-    rows: Floats, lse: Floats, table: PlanTable, plan: Ints, sums: Floats, child_logp: Floats
+    rows: Floats,
+    lse: Floats,
+    table: PlanTable,
+    plan: Ints,
+    begin: Int,
+    end: Int,
+    sums: Floats,
+    child_logp: Floats,
 ) -> None:
-    """Fill in the sums over pieces and the children's log-probabilities, row by row. rows:
-    [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
-    terms = np.empty(_STRIP * PIECE, np.float64)
-    first, at, child = np.int64(0), np.int64(0), 0
-    while first < len(plan):
-        last, most = first + 1, min(first + _STRIP, len(plan))
+    """Fill in the sums over pieces and the children's log-probabilities of the rows begin … end -
+    1, row by row. rows: [vocabulary, n], contiguous. lse: float64 [n]. plan: int64 [n]."""
+    terms = np.empty(min(_STRIP, end - begin) * PIECE, np.float64)
+    first: Int = begin
+    at: Int = np.int64(0)
+    child = 0
+    while first < end:
+        most: Int = min(first + _STRIP, end)
+        last = first + 1
         while last < most and table.range[plan[last]] == table.range[plan[first]]:
             last += 1
         at = reduce_strip(rows, lse, table, plan, first, last, at, sums, terms)
         first = last
-    for row in range(len(plan)):
-        begin = table.child_first[plan[row]]
-        for i in range(begin, begin + table.child_count[plan[row]]):
+    for row in range(begin, end):
+        own = table.child_first[plan[row]]
+        for i in range(own, own + table.child_count[plan[row]]):
             child_logp[child] = rows[table.child_token[i], row] - lse[row]
             child += 1

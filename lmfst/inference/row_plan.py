@@ -115,7 +115,8 @@ def walk(
     """Find the paths of the plans at some positions, and their sizes. Returns the number of ranges,
     or -1 if there is no room for the paths in nodes and depths."""
     stack = np.empty((len(nodes), 2), np.int64)
-    at, ranges = np.int64(0), np.int64(0)
+    at: Int = np.int64(0)
+    ranges: Int = np.int64(0)
     for plan in range(len(positions)):
         here, start = positions[plan], at
         stack[0, 0] = stack[0, 1] = 0
@@ -259,7 +260,7 @@ def fill_sums(
     """
     frames = np.empty((len(path) + 1, 5), np.int64)
     piece = out.piece_first[plan]
-    root = np.int64(0)
+    root: Int = np.int64(0)
     slot = open_node(trie, places, out, here, root, root, out.slot_first[plan], frames[0])
     top, low, deepest = 0, begin, root
     for at in range(1, len(path) + 1):

@@ -18,7 +18,7 @@ from lmfst.ground.kernels import kernel
 from lmfst.inference.plans import PlanTable
 from lmfst.inference.reduction import Reduced
 
-_ROW = ("state", "lexicon", "position", "removed")
+_ROW = ("state", "lexicon", "position")
 _LISTS = {
     "cover": ("cover_logp",),
     "child": ("child_token", "child_next", "child_position", "child_logp"),
@@ -31,13 +31,14 @@ class Lists(NamedTuple):
     """What `fill_lists` fills: the lists of a block's rows, one after the other. Masses are not
     logarithms yet."""
 
-    cover: Floats
+    cover_logp: Floats
     child_token: Ints
     child_next: Ints
     child_position: Ints
+    child_logp: Floats
     symbol: Ints
     symbol_position: Ints
-    symbol_mass: Floats
+    symbol_logp: Floats
 
 
 class RowTable:
@@ -94,10 +95,14 @@ class RowTable:
         plans: PlanTable,
         plan: Ints,
         reduced: Reduced,
+        order: Ints,
     ) -> None:
-        """Add a block of rows: LM states, lexicon states, positions and plans, int64 [n]."""
-        for name, values in zip(_ROW, (states, lexicon, position, reduced.removed), strict=True):
+        """Add rows: LM states, lexicon states, positions and plans, int64 [n]. order: int64 [n];
+        what was reduced is that of rows order[0], order[1], …"""
+        for name, values in zip(_ROW, (states, lexicon, position), strict=True):
             self._more(name, len(plan))[:] = values
+        self._more("removed", len(plan))[order] = reduced.removed
+        places = (_places(plans.piece_count, plan, order), _places(plans.child_count, plan, order))
         new: dict[str, np.ndarray] = {}
         counts = (plans.depth[plan], plans.child_count[plan], plans.slot_count[plan])
         for (kind, names), count in zip(_LISTS.items(), counts, strict=True):
@@ -107,9 +112,7 @@ class RowTable:
             self._more(f"{kind}_count", len(plan))[:] = count
             for name in names:
                 new[name] = self._more(name, int(ends[-1]) if len(ends) else 0)
-        new["child_logp"][:] = reduced.child_logp
-        masses = [name for name in new if name != "child_logp"]
-        fill_lists(plans, plan, position, reduced.sums, Lists(*(new[name] for name in masses)))
+        fill_lists(plans, plan, position, reduced, *places, Lists(**new))
         with np.errstate(divide="ignore"):
             for name in ("cover_logp", "symbol_logp"):
                 np.log(new[name], out=new[name])
@@ -130,34 +133,50 @@ def _names(table: type) -> list[str]:
     return list(table.__annotations__)
 
 
+def _places(counts: Ints, plan: Ints, order: Ints) -> Ints:
+    """Where the lists of rows begin, which follow each other in some order. counts: of plans."""
+    sizes = counts[plan[order]]
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.cumsum(sizes) - sizes
+    return places
+
+
 @kernel
-def fill_lists(plans: PlanTable, plan: Ints, position: Ints, sums: Floats, lists: Lists) -> None:
-    """Fill in the lists of rows from the sums over their plans' pieces, row by row."""
-    piece, cover, child, symbol = 0, 0, 0, 0
+def fill_lists(
+    plans: PlanTable,
+    plan: Ints,
+    position: Ints,
+    reduced: Reduced,
+    sum_first: Ints,
+    logp_first: Ints,
+    lists: Lists,
+) -> None:
+    """Fill in the lists of rows from the sums over their plans' pieces and the log-probabilities of
+    their children, which begin at sum_first and logp_first, int64 [n]."""
+    cover, child, symbol = 0, 0, 0
     for row in range(len(plan)):
-        own, here = plan[row], position[row]
-        first, count, depth = plans.piece_first[own], plans.piece_count[own], plans.depth[own]
-        lists.cover[cover : cover + depth] = 0.0
-        for i in range(count):
+        own, here, piece = plan[row], position[row], sum_first[row]
+        first, depth = plans.piece_first[own], plans.depth[own]
+        masses = lists.cover_logp[cover : cover + depth]
+        masses[:] = 0.0
+        for i in range(plans.piece_count[own]):
             if plans.piece_depth[first + i]:
-                lists.cover[cover + plans.piece_depth[first + i] - 1] += sums[piece + i]
-        for i in range(cover + depth - 2, cover - 1, -1):
-            lists.cover[i] += lists.cover[i + 1]
+                masses[plans.piece_depth[first + i] - 1] += reduced.sums[piece + i]
+        for i in range(depth - 2, -1, -1):
+            masses[i] += masses[i + 1]
         begin = plans.slot_first[own]
         for slot in range(begin, begin + plans.slot_count[own]):
             mass, at = 0.0, piece + plans.slot_piece[slot] - first
             for i in range(at, at + plans.slot_pieces[slot]):
-                mass += sums[i]
-            lists.symbol[symbol], lists.symbol_mass[symbol] = plans.slot_symbol[slot], mass
+                mass += reduced.sums[i]
+            lists.symbol[symbol], lists.symbol_logp[symbol] = plans.slot_symbol[slot], mass
             lists.symbol_position[symbol] = here + plans.slot_depth[slot]
             symbol += 1
         begin = plans.child_first[own]
-        for i in range(begin, begin + plans.child_count[own]):
-            lists.child_token[child], lists.child_next[child] = (
-                plans.child_token[i],
-                plans.child_next[i],
-            )
-            lists.child_position[child] = here + plans.child_depth[i]
+        for i in range(plans.child_count[own]):
+            lists.child_token[child] = plans.child_token[begin + i]
+            lists.child_next[child] = plans.child_next[begin + i]
+            lists.child_position[child] = here + plans.child_depth[begin + i]
+            lists.child_logp[child] = reduced.child_logp[logp_first[row] + i]
             child += 1
-        piece += count
         cover += depth

@@ -8,7 +8,7 @@ from lmfst.ground.arrays import Ints
 from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.plans import Plans
 from lmfst.inference.query import Layout
-from lmfst.inference.reduction import Reduction
+from lmfst.inference.reduction import Reduced, Reduction
 from lmfst.inference.row_table import RowTable
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session
@@ -26,15 +26,17 @@ class Rows:
         self._shared, self._session, self._normalise = layout.shared, session, normalise
 
     def read(self, states: Ints, lexicon: Ints, position: Ints) -> None:
-        """Add the rows [n] of LM states, read in lexicon states at positions of the batch, in this
-        order. Rows whose ranges of tokens are equal are read faster side by side: sort them by
-        (lexicon state, symbol that comes next, shared position)."""
+        """Add the rows [n] of LM states, read in lexicon states at positions of the batch, to the
+        table, in this order. The session is asked for those with a range of tokens in common one
+        after the other."""
         self.asked += len(states)
-        lexicon, position = np.ascontiguousarray(lexicon), np.ascontiguousarray(position)
         plans, plan = self._plans.make(lexicon, self._shared[position])
+        order = np.lexsort((plan, plans.range[plan]))
+        sorted_plan = plan[order]
         reduce = Reduction(plans, self._normalise)
-        for block, rows in self._session.rows(states):
-            reduced = reduce(rows, plan[block])
-            self.table.read(
-                states[block], lexicon[block], position[block], plans, plan[block], reduced
-            )
+        parts = [
+            reduce(rows, sorted_plan[block]) for block, rows in self._session.rows(states[order])
+        ]
+        if parts:
+            reduced = Reduced(*map(np.concatenate, zip(*parts, strict=True)))
+            self.table.read(states, lexicon, position, plans, plan, reduced, order)

@@ -9,6 +9,7 @@ more token per EOS id, with output rho(s)·⊥ (design: "One formula for everyth
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -61,6 +62,11 @@ class Lexicon:
         return Trie(
             self.tokens, self.next, self.low, self.own, self.high, self.child_ptr, self.symbol
         )
+
+    @cached_property
+    def order(self) -> bytes:
+        """A digest of `tokens`: lexicons that differ in what is pending emit in one order."""
+        return hashlib.blake2b(self.tokens.tobytes(), digest_size=16).digest()
 
     @property
     def nbytes(self) -> int:
