@@ -212,8 +212,14 @@ def make_inputs(store: KeyValueStore, packed: Packed, device: Any, dtype: Any) -
         query, key, pair = ends
     # A single chunk has the entries in order.
     single = len(blocks) == len(blocks[0].context) == 1
-    own = (None, None) if single else (queries, answers)
-    call = Call(store, slots, blocks, *own, run=_run(packed.entries[2]))
+    call = Call(
+        store,
+        slots,
+        blocks,
+        queries=None if single else queries,
+        answers=None if single else answers,
+        run=_run(packed.entries[2]),
+    )
     return Inputs(tokens, positions, call, asked)
 
 
