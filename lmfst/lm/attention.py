@@ -59,19 +59,33 @@ class KeyValueStore:
         self._picked = None
 
     def write(
-        self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+        self,
+        layer: int,
+        slots: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        run: slice | None = None,
     ) -> None:
-        """Store key and value, [heads, entries, size], of new entries of a layer."""
+        """Store key and value, [heads, entries, size], of new entries of a layer.
+
+        run: the slots, if they follow each other.
+        """
         import torch
 
-        new = torch.cat([key, value], dim=-1).transpose(0, 1)
+        size = key.shape[2]
+        key, value = key.transpose(0, 1), value.transpose(0, 1)
         held = self._held.get(layer)
         if held is None or len(held) < self.capacity:
-            grown = new.new_zeros((self.capacity, *new.shape[1:]))
+            # What padding reads is in the first slot, which the first call writes.
+            grown = key.new_empty((self.capacity, key.shape[1], size + value.shape[2]))
             if held is not None:
                 grown[: len(held)] = held
             self._held[layer] = held = grown
-        held.index_copy_(0, slots, new)
+        if run is None:
+            held.index_copy_(0, slots, torch.cat([key, value], dim=-1))
+        else:
+            held[run, :, :size] = key
+            held[run, :, size:] = value
 
     def read(
         self, layer: int, slots: torch.Tensor, run: slice | None, size: int
@@ -134,9 +148,10 @@ class Block:
 class Call:
     """One model call of T new entries.
 
-    slots: int64 [T], where their keys and values go. queries: int64, of all blocks, which entry
-    each one is; answers: int64 [T], where among all queries that of each entry is. Both are None
-    where the queries are the entries. written: the layers that have stored something.
+    slots: int64 [T], where their keys and values go, and `run`, see `KeyValueStore.write`.
+    queries: int64, of all blocks, which entry each one is; answers: int64 [T], where among all
+    queries that of each entry is. Both are None where the queries are the entries. written: the
+    layers that have stored something.
     """
 
     store: KeyValueStore
@@ -144,6 +159,7 @@ class Call:
     blocks: Sequence[Block]
     queries: torch.Tensor | None = None
     answers: torch.Tensor | None = None
+    run: slice | None = None
     written: set[int] = field(default_factory=set)
 
     def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
@@ -155,7 +171,7 @@ class Call:
         if layer in self.written:
             raise NotImplementedError("a layer calls its attention several times")
         self.written.add(layer)
-        self.store.write(layer, self.slots, key, value)
+        self.store.write(layer, self.slots, key, value, self.run)
 
 
 @dataclass(frozen=True)
@@ -196,7 +212,14 @@ def make_inputs(store: KeyValueStore, packed: Packed, device: Any, dtype: Any) -
         query, key, pair = ends
     # A single chunk has the entries in order.
     single = len(blocks) == len(blocks[0].context) == 1
-    call = Call(store, slots, blocks, *((None, None) if single else (queries, answers)))
+    call = Call(
+        store,
+        slots,
+        blocks,
+        queries=None if single else queries,
+        answers=None if single else answers,
+        run=_run(packed.entries[2]),
+    )
     return Inputs(tokens, positions, call, asked)
 
 
@@ -295,14 +318,15 @@ def attend(
     window = _window(call.store, attention_mask, options.get("sliding_window"))
     call.write(module.layer_idx, key[0], value[0])
     _, heads, _, size = query.shape
-    asked = query[0] if call.queries is None else query[0].index_select(1, call.queries)
+    asked = query[0].transpose(0, 1)
+    if call.queries is not None:
+        asked = asked.index_select(0, call.queries)
     answers = []
     for block in call.blocks:
         keys, values = call.store.read(module.layer_idx, block.context, block.run, size)
-        own = asked[:, block.queries].unflatten(1, (len(block.context), -1)).transpose(0, 1)
+        own = asked[block.queries].unflatten(0, (len(block.context), -1)).transpose(1, 2)
         mask = block.mask_for(window, heads // keys.shape[1])
-        mixed = _attention(own, keys, values, mask, scaling, options.get("softcap"))
-        answers.append(mixed.transpose(1, 2).reshape(-1, heads, mixed.shape[3]))
+        answers.append(_attention(own, keys, values, mask, scaling, options.get("softcap")))
     result = answers[0] if len(answers) == 1 else torch.cat(answers)
     if call.answers is not None:
         result = result.index_select(0, call.answers)
@@ -317,13 +341,15 @@ def _attention(
     scaling: float | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Masked attention; query heads that share a key-value head are folded into its queries, and
-    the mask is for these."""
+    """Masked attention of queries [chunks, heads, w, size]; the answers [chunks * w, heads, size].
+
+    Query heads that share a key-value head are folded into its queries, and the mask is for these.
+    """
     import torch
 
-    documents, heads, width, size = query.shape
+    chunks, heads, width, size = query.shape
     shared = heads // key.shape[1]
-    folded = query.reshape(documents, key.shape[1], shared * width, size)
+    folded = query.reshape(chunks, key.shape[1], shared * width, size)
     if softcap is None:
         mixed = torch.nn.functional.scaled_dot_product_attention(
             folded, key, value, attn_mask=mask, scale=scaling
@@ -332,4 +358,6 @@ def _attention(
         scores = folded @ key.transpose(2, 3) * (size**-0.5 if scaling is None else scaling)
         scores = torch.tanh(scores / softcap) * softcap + mask
         mixed = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) @ value
-    return mixed.reshape(documents, heads, width, value.shape[3])
+    # A product leaves heads beside each other, so that nothing is copied where none are folded.
+    apart = mixed.transpose(1, 2).reshape(chunks, shared, width, key.shape[1], value.shape[3])
+    return apart.permute(0, 2, 3, 1, 4).reshape(chunks * width, heads, value.shape[3])

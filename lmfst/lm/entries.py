@@ -39,8 +39,8 @@ def _first_of(trees: Trees, entry: int) -> int:
     """How many of a text's first tokens are before the window of an entry."""
     length = trees.counts[LENGTH]
     stride = _stride_of(length)
-    window = _window_of(trees.nodes[entry >> 1, DEPTH], length, stride) + (entry & 1)
-    return window * stride
+    own: int = _window_of(trees.nodes[entry >> 1, DEPTH], length, stride)
+    return (own + (entry & 1)) * stride
 
 
 @kernel
@@ -48,7 +48,7 @@ def above(trees: Trees, entry: int) -> int:
     """The entry that `entry` follows: its parent in the same window, BOS at the window's start; -1
     if there is none."""
     nodes, node = trees.nodes, entry >> 1
-    parent, root = nodes[node, PARENT], nodes[node, ROOT]
+    parent, root = int(nodes[node, PARENT]), int(nodes[node, ROOT])
     if parent < 0:
         return -1
     first = _first_of(trees, entry)
@@ -60,14 +60,14 @@ def above(trees: Trees, entry: int) -> int:
 @kernel
 def slot_of(trees: Trees, entry: int) -> int:
     """The slot of an entry, -1 if it has none."""
-    return trees.nodes[entry >> 1, SLOT + (entry & 1)]
+    return int(trees.nodes[entry >> 1, SLOT + (entry & 1)])
 
 
 @kernel
 def take(trees: Trees, entry: int) -> int:
     """Give a slot to an entry whose entry above has one. There is room for it."""
     nodes, slots, counts = trees.nodes, trees.slots, trees.counts
-    node, slot = entry >> 1, counts[LOWEST]
+    node, slot = entry >> 1, int(counts[LOWEST])
     while slot < counts[USED] and slots[slot, ENTRY] >= 0:
         slot += 1
     counts[LOWEST] = slot + 1

@@ -102,7 +102,7 @@ def stable_order(keys: Ints) -> Ints:
 @kernel
 def place_of(trees: Trees, entry: int) -> int:
     """The place of an entry in the call that is packed, -1 if it is not in it."""
-    return trees.nodes[entry >> 1, PLACE + (entry & 1)]
+    return int(trees.nodes[entry >> 1, PLACE + (entry & 1)])
 
 
 @kernel
