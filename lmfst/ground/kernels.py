@@ -41,14 +41,23 @@ def kernel(function: _Kernel) -> _Kernel:
 
     Floats obey IEEE 754 (nothing is reordered); a division by zero gives an infinity.
     """
+    return _made(function, fused=False)
+
+
+def fused_kernel(function: _Kernel) -> _Kernel:
+    """The same, where a product and a sum may be one operation, which rounds once."""
+    return _made(function, fused=True)
+
+
+def _made(function: _Kernel, fused: bool) -> _Kernel:
     if not compiled():
         return function
     _announce_compiling().add(function)
-    made: _Kernel = _decorated(function, _folder())
+    made: _Kernel = _decorated(function, fused, _folder())
     return made
 
 
-def _decorated(function: Any, folder: Path | None) -> Any:
+def _decorated(function: Any, fused: bool, folder: Path | None) -> Any:
     """numba's function. folder: where to keep what is compiled; None: nowhere."""
     import numba
 
@@ -56,13 +65,18 @@ def _decorated(function: Any, folder: Path | None) -> Any:
     try:
         # Where to keep what is compiled is decided here, once.
         numba.config.CACHE_DIR = "" if folder is None else str(folder)
-        decorate = numba.njit(cache=folder is not None, error_model="numpy", nogil=True)
+        decorate = numba.njit(
+            cache=folder is not None,
+            error_model="numpy",
+            nogil=True,
+            fastmath={"contract"} if fused else False,
+        )
         return decorate(function)
     except RuntimeError:
         # The disk is full, or there is no file of the function.
         if folder is None:
             raise
-        return _decorated(function, None)
+        return _decorated(function, fused, None)
     finally:
         numba.config.CACHE_DIR = before
 

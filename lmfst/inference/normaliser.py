@@ -16,14 +16,14 @@ import numpy as np
 
 from lmfst.ground.arrays import Floats, Int, Ints
 from lmfst.ground.errors import ModelError
-from lmfst.ground.kernels import compiled, kernel
+from lmfst.ground.kernels import compiled, fused_kernel
 from lmfst.ground.threads import in_parts
-from lmfst.inference.exponential import add_up, exponentiate
+from lmfst.inference.exponential import exponentiate_normal
 
 if TYPE_CHECKING:
     import torch
 
-_TOKENS = 32
+_TOKENS = 16
 """Tokens that are read together: what lies in between stays in the processor's cache."""
 _STEEP = 600.0
 """Exponents up to this are well below what float64 can hold."""
@@ -107,7 +107,7 @@ def transposed(rows: torch.Tensor) -> np.ndarray:
     return found
 
 
-@kernel
+@fused_kernel
 def log_sums(rows: np.ndarray, first: Int, last: Int, found: Floats) -> None:
     """Set found [n] for the columns first … last - 1 of rows [vocabulary, n] to log Σ exp; NaN
     where one has a NaN or an infinity, -inf where all are."""
@@ -119,10 +119,8 @@ def log_sums(rows: np.ndarray, first: Int, last: Int, found: Floats) -> None:
         high = min(low + _TOKENS, size)
         highest[:] = _LOWEST
         for token in range(low, high):
-            row, to = (
-                rows[token, first:last],
-                terms[(token - low) * count : (token - low + 1) * count],
-            )
+            row = rows[token, first:last]
+            to = terms[(token - low) * count : (token - low + 1) * count]
             for i in range(count):
                 to[i] = row[i] - shift[i]
                 highest[i] = max(highest[i], row[i])
@@ -137,8 +135,15 @@ def log_sums(rows: np.ndarray, first: Int, last: Int, found: Floats) -> None:
             for token in range(low, high):
                 for i in range(count):
                     terms[(token - low) * count + i] = rows[token, first + i] - shift[i]
-        exponentiate(terms, (high - low) * count)
-        add_up(terms, high - low, part)
+        exponentiate_normal(terms, (high - low) * count)
+        part[:] = 0.0
+        for t in range(high - low):
+            for i in range(count):
+                part[i] += terms[t * count + i]
         for i in range(count):
             total[i] += part[i]
-    found[first:last] = shift + np.log(total)
+    for i in range(count):
+        if shift[i] == _LOWEST and total[i] > 0.0:
+            # Nothing was above -inf.
+            total[i] = 0.0
+        found[first + i] = shift[i] + math.log(total[i])
