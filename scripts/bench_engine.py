@@ -63,6 +63,7 @@ def _each(name: str) -> dict[str, Callable[[Row], str]]:
 COUNT_COLUMNS: dict[str, Callable[[Row], str]] = {
     "to": lambda row: row["to"],
     "documents": lambda row: str(row["documents"]),
+    "reduced": lambda row: row["reduced"],
     "calls": lambda row: str(row["calls"]),
     "kept": lambda row: str(row["kept"]),
     **_each("engine kernels"),
@@ -145,7 +146,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         print(f"\n{table(found['counts'], COUNT_COLUMNS)}")
         for row in found["counts"]:
             each = ", ".join(f"{name} {number}" for name, number in row["crossings"].items())
-            print(f"crossings, {row['to']}, {row['documents']} documents: {each}", flush=True)
+            what = f"{row['to']}, {row['documents']} documents, {row['reduced']}"
+            print(f"crossings, {what}: {each}", flush=True)
     if "decisions" in only:
         found["decisions"] = decisions.rows(options.device)
         if found["decisions"]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import random
 import string
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -66,21 +69,33 @@ def texts(count: int) -> list[str]:
     return ["".join(draw.choices(LETTERS, k=LENGTH + i)) for i in range(count)]
 
 
-def counted(lm: TransformersLM, to: str, documents: int) -> dict[str, Any]:
+@contextmanager
+def as_on_a_device() -> Iterator[None]:
+    """Have rows reduced as on an accelerator: by torch, instead of by kernels on the host."""
+    with ExitStack() as stack:
+        for module in ("normaliser", "reduction"):
+            name = f"lmfst.inference.{module}.compiled"
+            stack.enter_context(patch(name, lambda: False))
+        yield
+
+
+def counted(lm: TransformersLM, to: str, documents: int, on_device: bool = False) -> dict[str, Any]:
     """What one run asks for: calls, kept rows, and kernels and crossings of the engine and of the
-    model's side, in all; `crossings` by part and name."""
+    model's side, in all; `crossings` by part and name. on_device: see `as_on_a_device`."""
     parts = Parts()
     policy = Beam(size=8, threshold=1e-3)
     model = TransducedLM(WatchedLM(lm, parts), load_target(to), policy, warn=lambda message: None)
     # What is made once, such as lexicons, is made before.
     model.score(texts(documents))
     parts.reset()
-    with parts.watching(), Counting(parts) as counting:
+    way = as_on_a_device() if on_device else nullcontext()
+    with way, parts.watching(), Counting(parts) as counting:
         scored = model.score(texts(documents))
     own = Counter(counting.kernels)
     return {
         "to": to,
         "documents": documents,
+        "reduced": "by torch" if on_device else "by kernels",
         "calls": parts.calls,
         "asked": parts.asked,
         "kept": sum(one.nodes for one in scored),
@@ -106,4 +121,5 @@ def _joined(counting: Counting) -> Counter[tuple[str, str]]:
 def rows(targets: tuple[str, ...] = ("bytes", "words")) -> list[dict[str, Any]]:
     """The counts of all runs."""
     lm = tiny_model()
-    return [counted(lm, to, documents) for to in targets for documents in DOCUMENTS]
+    ways = (False, True)
+    return [counted(lm, to, n, way) for to in targets for n in DOCUMENTS for way in ways]
