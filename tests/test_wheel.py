@@ -44,7 +44,8 @@ def run(*command: str | Path, folder: Path, **more: str) -> str:
     done = subprocess.run(
         [*map(str, command)],
         cwd=folder,
-        env={**kept, "PYTHONPATH": path},
+        # Sources of another folder would be compiled anew.
+        env={**kept, "PYTHONPATH": path, "LMFST_COMPILED": "0"},
         capture_output=True,
         text=True,
     )

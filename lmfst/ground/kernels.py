@@ -29,8 +29,10 @@ _KEPT_DAYS = 30
 """Days for which what other versions of lmfst have compiled is kept."""
 
 
+@cache
 def compiled() -> bool:
-    """Whether kernels are compiled: unless `LMFST_COMPILED` is 0 in the environment."""
+    """Whether kernels are compiled: unless `LMFST_COMPILED` was 0 in the environment when it was
+    first asked."""
     return os.environ.get("LMFST_COMPILED", "1") != "0"
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmfst.ground.arrays import Floats, Ints
+from lmfst.ground.arrays import Bools, Floats, Ints
 from lmfst.ground.kernels import kernel
 from lmfst.inference.frontier import NONE, Records, places_at, release
 from lmfst.inference.wave import decide, drop, grow_trunks, move_on, note, spread
@@ -219,34 +219,54 @@ def _has_room(run: Run, document: int, at: Ints) -> bool:
 
 
 @kernel
+def pick(kept: Bools, at: Ints) -> int:
+    """Move those of `at` that are kept to its beginning; how many."""
+    count = 0
+    for i in range(len(at)):
+        if kept[i]:
+            at[count] = at[i]
+            count += 1
+    return count
+
+
+@kernel
 def _step(run: Run, size: int, output_waits: bool, speculative: bool, document: int) -> bool:
     """Decide and spread the next wave of a document; False if there isn't room for it."""
     documents, positions, tokens, waiting = run.documents, run.positions, run.tokens, run.waiting
     here = documents.begin[document] + documents.offset[document]
     at = places_at(waiting, run.ends, here)
     if len(at) > 0:
-        position, logw = np.full(len(at), here), np.empty(len(at))
+        position, logw = np.empty(len(at), np.int64), np.empty(len(at))
         parent, token = np.empty(len(at), np.int64), np.empty(len(at), np.int64)
         for i in range(len(at)):
-            logw[i] = waiting.logw[at[i]]
+            position[i], logw[i] = here, waiting.logw[at[i]]
             parent[i], token[i] = waiting.parent[at[i]], waiting.token[at[i]]
         kept, heavy = np.empty(len(at), np.bool_), np.empty(len(at), np.bool_)
         least = decide(
             documents, positions, tokens, size, position, parent, token, logw, kept, heavy
         )
-        chosen = at[kept]
-        if not _has_room(run, document, chosen):
+        count = pick(kept, at)
+        if not _has_room(run, document, at[:count]):
             return False
-        states, row = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int64)
-        linked = np.empty(len(chosen), np.bool_)
-        for i in range(len(chosen)):
-            row[i], states[i], linked[i] = _find_row(run, speculative, document, chosen[i], least)
+        states, row = np.empty(count, np.int64), np.empty(count, np.int64)
+        linked, ready = np.empty(count, np.bool_), True
+        for i in range(count):
+            row[i], states[i], linked[i] = _find_row(run, speculative, document, at[i], least)
+            ready = ready and linked[i]
         if not speculative:
-            if not linked.all():
+            if not ready:
                 documents.waits[document] = True
                 return True
             drop(positions, position, logw, kept, heavy)
-        position, logw, parent, token = position[kept], logw[kept], parent[kept], token[kept]
+        for i in range(count):
+            logw[i] = waiting.logw[at[i]]
+            parent[i], token[i] = waiting.parent[at[i]], waiting.token[at[i]]
+        position, logw, parent, token = (
+            position[:count],
+            logw[:count],
+            parent[:count],
+            token[:count],
+        )
         grow_trunks(documents, positions, tokens, position, parent, token, states)
         if not speculative:
             note(
@@ -275,7 +295,7 @@ def _step(run: Run, size: int, output_waits: bool, speculative: bool, document: 
             run.entries,
             position,
             logw,
-            np.zeros(len(chosen), np.int64),
+            np.zeros(count, np.int64),
             states,
             row,
             linked,

@@ -45,6 +45,8 @@ def arpa(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LMFST_CACHE", str(tmp_path / "cache"))
+    # Processes that a test starts would compile everything anew.
+    monkeypatch.setenv("LMFST_COMPILED", "0")
     return tmp_path / "cache"
 
 

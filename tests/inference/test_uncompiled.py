@@ -34,7 +34,7 @@ def numbers() -> dict[str, list[Any]]:
     """log P, what is missing and kept rows of texts under random models, FSTs and policies; and a
     distribution of the next symbol."""
     found = {}
-    for seed in range(4):
+    for seed in (0, 3):
         lm = TableLM(make_vocab(TOKENS), order=2, depth=6, seed=seed, merges=seed == 3)
         target = fst_target(random_fst(seed), "random")
         rng = np.random.default_rng(seed)

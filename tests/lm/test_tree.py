@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ import transformers
 
 from lmfst.ground.errors import ModelError
 from lmfst.inference.normaliser import Normaliser
-from lmfst.lm.attention import KeyValueStore
+from lmfst.lm.attention import Inputs, KeyValueStore
+from lmfst.lm.nodes import HELD, SLOT, USED
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.tree import TreeSession
 from tests.support.architectures import SIZE, SMALL, make, random_tree, reference, rows_of, vocab
@@ -109,11 +109,11 @@ def test_forgetting_dead_states_changes_nothing_and_frees_their_slots() -> None:
     nodes = random_tree(session, 2, seed=5)
     roots = [state for state, context in nodes if not context]
     rows_of(session, [state for state, _ in nodes])
-    used = session.store._used
+    used = int(session.trees.arrays.counts[USED])
     session.compact_above = 0
     live = [nodes[12], nodes[9]]
     session.retain(roots[0], np.array([state for state, _ in live]))
-    assert len(session._documents[roots[0]]) < 13
+    assert session.trees.arrays.nodes[roots[0], HELD] < 13
     extended = []
     for state, context in live:
         moved = session.step(np.array([state]), np.array([5]))
@@ -121,10 +121,10 @@ def test_forgetting_dead_states_changes_nothing_and_frees_their_slots() -> None:
     found = rows_of(session, [state for state, _ in extended + nodes[13:]])
     expected = reference(lm, [context for _, context in extended + nodes[13:]])
     np.testing.assert_allclose(found, expected, atol=2e-4)
-    assert session.store._used <= used
+    assert session.trees.arrays.counts[USED] <= used
     for root in roots:
         session.close(root)
-    assert session.store._used == 0
+    assert session.trees.arrays.counts[USED] == 0
 
 
 @pytest.mark.parametrize("limit", [1, 3, 16])
@@ -151,7 +151,7 @@ def test_a_call_that_was_broken_off_leaves_no_trace(monkeypatch: pytest.MonkeyPa
     states = [state for state, _ in nodes]
     rows_of(session, states[:4])
 
-    def interrupted(**options: Any) -> torch.Tensor:
+    def interrupted(inputs: Inputs) -> torch.Tensor:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -164,15 +164,14 @@ def test_a_call_that_was_broken_off_leaves_no_trace(monkeypatch: pytest.MonkeyPa
 
 def test_stores_grow_by_what_is_needed_when_memory_is_short() -> None:
     store = KeyValueStore()
-    slots = torch.tensor(store.allocate(300))
+    store.reserve(300)
     new = torch.randn(2, 300, 3)
-    store.write(0, slots, new, new)
-    store.allocate(10)
+    store.write(0, torch.arange(300), new, new)
+    store.reserve(310)
     assert store.capacity == 450
-    store.free(range(300, 310))
     store.grow_sparingly()
     assert store.capacity == 300
-    store.allocate(10)
+    store.reserve(310)
     assert store.capacity == 310
 
 
@@ -185,11 +184,22 @@ def test_a_model_serves_twice() -> None:
 
 
 def test_slots_are_reused() -> None:
-    store = KeyValueStore()
-    assert store.allocate(4) == [0, 1, 2, 3]
-    store.free([1, 3])
-    assert store._used == 3
-    assert sorted(store.allocate(3)) == [1, 3, 4]
+    lm = make(FAMILIES["llama"])
+    session = lm.session()
+    roots, states = [], []
+    for token in (3, 4, 5):
+        roots.append(session.open())
+        states.append(int(session.step(np.array(roots[-1:]), np.array([token]))[0]))
+        rows_of(session, states[-1:])
+    assert session.trees.arrays.counts[USED] == 6
+    session.close(roots[1])
+    assert session.trees.arrays.counts[USED] == 6
+    longer = session.step(np.array(states[2:]), np.array([6]))
+    rows_of(session, longer.tolist())
+    assert session.trees.arrays.counts[USED] == 6
+    assert session.trees.arrays.nodes[longer[0], SLOT] == 2
+    session.close(roots[2])
+    assert session.trees.arrays.counts[USED] == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -217,11 +227,11 @@ def short_of_memory(lm: TransformersLM, most: int, monkeypatch: pytest.MonkeyPat
     sizes: list[int] = []
     forward = lm.forward
 
-    def limited(tokens: list[int], **options: Any) -> torch.Tensor:
-        sizes.append(len(tokens))
-        if len(tokens) > most:
+    def limited(inputs: Inputs) -> torch.Tensor:
+        sizes.append(len(inputs.tokens))
+        if len(inputs.tokens) > most:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
-        return forward(tokens=tokens, **options)
+        return forward(inputs)
 
     monkeypatch.setattr(lm, "forward", limited)
     return sizes
@@ -255,7 +265,7 @@ def test_other_errors_of_a_call_are_passed_on(monkeypatch: pytest.MonkeyPatch) -
     lm = make(FAMILIES["llama"], bos=0)
     session = lm.session()
 
-    def broken(**options: Any) -> torch.Tensor:
+    def broken(inputs: Inputs) -> torch.Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(lm, "forward", broken)
