@@ -120,7 +120,7 @@ def test_a_plain_kernel_is_the_function_itself(monkeypatch: pytest.MonkeyPatch) 
     def plain() -> int:
         return 1
 
-    monkeypatch.setenv("LMFST_COMPILED", "0")
+    monkeypatch.setattr(kernels, "compiled", lambda: False)
     assert kernels.kernel(plain) is plain
 
 
