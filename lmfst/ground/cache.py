@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def _base() -> Path:
     if xdg and os.path.isabs(xdg):
         return Path(xdg) / "lmfst"
     return Path.home() / ".cache" / "lmfst"
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether none but this user, and the system's administrator, could have written a file."""
+    if not hasattr(os, "geteuid"):  # not a POSIX system: its cache folder is the user's own
+        return True
+    found, folder = path.lstat(), path.parent.stat()
+    owned = {found.st_uid, folder.st_uid} <= {0, os.geteuid()}
+    return owned and not (found.st_mode | folder.st_mode) & stat.S_IWOTH
 
 
 def sealed(data: bytes) -> bytes:

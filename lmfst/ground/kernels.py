@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import stat
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lmfst.ground.announce import Announced
-from lmfst.ground.cache import cache_dir, cache_place
+from lmfst.ground.cache import cache_dir, cache_place, sealed, unsealed
 from lmfst.ground.errors import InputError
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
@@ -73,7 +74,7 @@ def _decorated(function: Any, fused: bool, folder: Path | None) -> Any:
             nogil=True,
             fastmath={"contract"} if fused else False,
         )
-        return decorate(function)
+        return decorate(function) if folder is None else _careful(decorate(function))
     except RuntimeError:
         # The disk is full, or there is no file of the function.
         if folder is None:
@@ -83,16 +84,68 @@ def _decorated(function: Any, fused: bool, folder: Path | None) -> Any:
         numba.config.CACHE_DIR = before
 
 
+def _careful(dispatcher: Any) -> Any:
+    """A function of numba's, whose cache finds damage by checksums and compiles anew, goes on
+    where nothing can be written, and names files by what they hold, so that processes which write
+    at once can't mix them up."""
+    from numba.core import caching
+
+    class File(caching.IndexDataCacheFile):  # type: ignore[misc]
+        """An index of what is kept, and a file for each."""
+
+        def load(self, key: Any) -> Any:
+            name = self._load_index().get(key)
+            return None if name is None else self._read(self._data_path(name))
+
+        def save(self, key: Any, data: Any) -> None:
+            name = f"{self._index_name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+            self._write(self._data_path(name), data)
+            self._save_index({**self._load_index(), key: name})
+
+        def _load_index(self) -> dict[Any, str]:
+            found = self._read(self._index_path)
+            stamp = (self._version, self._source_stamp)
+            return found[1] if found is not None and found[0] == stamp else {}
+
+        def _save_index(self, overloads: dict[Any, str]) -> None:
+            self._write(self._index_path, ((self._version, self._source_stamp), overloads))
+
+        def _read(self, path: str) -> Any:
+            try:
+                data = unsealed(Path(path).read_bytes())
+                return None if data is None else pickle.loads(data)
+            except OSError:
+                return None
+
+        def _write(self, path: str, content: Any) -> None:
+            with suppress(OSError), self._open_for_write(path) as stream:
+                stream.write(sealed(self._dump(content)))
+
+    kept = dispatcher._cache
+    save = kept.save_overload
+
+    def save_overload(signature: Any, data: Any) -> None:
+        with suppress(OSError):
+            save(signature, data)
+
+    kept.save_overload = save_overload
+    kept._cache_file = File(
+        kept.cache_path, kept._impl.filename_base, kept._cache_file._source_stamp
+    )
+    return dispatcher
+
+
 @cache
 def _folder() -> Path | None:
     """Where compiled kernels of these sources are kept; None if others could write there."""
     with suppress(OSError, InputError):
-        base = cache_dir(_SUB)
+        # Absolute, since a program may go to another folder before its first call.
+        base = Path(os.path.abspath(cache_dir(_SUB)))
         folder = base / _version()
         if not any(base.iterdir()):
             # It is new: made with the permissions that the process gives to all its files.
             base.chmod(0o700)
-        if _is_own(base) and not _open_to_all(base.parent):
+        if _is_own(base) and not any(map(_open_to_others, base.parents)):
             folder.mkdir(mode=0o700, exist_ok=True)
             if _is_own(folder) and os.access(folder, os.W_OK | os.X_OK):
                 os.utime(folder)
@@ -107,8 +160,8 @@ def _version() -> str:
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        found = path.stat()
-        digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+        content = path.read_bytes()
+        digest.update(f"{path} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:16]
 
 
@@ -121,10 +174,13 @@ def _is_own(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not others
 
 
-def _open_to_all(folder: Path) -> bool:
-    """Whether any user may put another folder in the place of one that lies in it."""
-    mode = folder.stat().st_mode
-    return os.name == "posix" and bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+def _open_to_others(folder: Path) -> bool:
+    """Whether others may put another folder in the place of one that lies in it."""
+    if not hasattr(os, "geteuid"):
+        return False
+    found = folder.stat()
+    to_all = bool(found.st_mode & stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+    return to_all or found.st_uid not in (0, os.geteuid())
 
 
 def _remove_old(base: Path, own: Path) -> None:

@@ -2,7 +2,7 @@
 
 A verdict is a JSON value under a key made of the check's name, what it was asked about (digests)
 and the versions of lmfst and of this format. A verdict that can't be read or kept, or whose file is
-damaged or another's, is found again.
+damaged or another's, or could have been written by other users, is found again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from lmfst.ground._version import __version__
 from lmfst.ground.announce import Announced
 from lmfst.ground.atomic import atomic_write
-from lmfst.ground.cache import cache_dir, once, sealed, unsealed
+from lmfst.ground.cache import cache_dir, is_trusted, once, sealed, unsealed
 from lmfst.ground.errors import InputError
 
 FORMAT = 2
@@ -39,7 +39,9 @@ def remembered(
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     kept = None
     with suppress(OSError, InputError):
-        kept = _kept((cache_dir("checks") / key).read_bytes(), asked)
+        path = cache_dir("checks") / key
+        if is_trusted(path):
+            kept = _kept(path.read_bytes(), asked)
     if kept is not None and fits(kept["verdict"]):
         return kept["verdict"]
     with Announced((doing or check) + once("checks", "the verdict is kept")):

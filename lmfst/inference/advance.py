@@ -16,13 +16,13 @@ import numpy as np
 from lmfst.ground.arrays import Bools, Floats, Ints
 from lmfst.ground.kernels import kernel
 from lmfst.inference.frontier import NONE, Records, places_at, release
-from lmfst.inference.wave import decide, drop, grow_trunks, move_on, note, spread
+from lmfst.inference.wave import decide, drop, grow_trunks, move_on, note, on_trunk, spread
 
 ENOUGH = 512
 """Lacking rows of a batch after which a speculative run ends. A call of this many costs hardly more
 per row than a larger one, and what is asked for less far ahead is more often kept."""
 UNSURE = 192
-"""The same of rows whose parent lacks one, too: these are less often kept."""
+"""The same of rows that aren't sure to be kept: whose parents lack one, too."""
 CAUTION = 0.7
 """How much more than the least weight a hypothesis has to weigh to be followed; see
 `_is_trusted`."""
@@ -61,7 +61,7 @@ class Run(NamedTuple):
     roots: int64 [documents], the rows of roots, or by `ghost` their numbers among the lacking.
     first_row: int64 [positions], the newest row at each, from which those there are chained.
     lacking: in the order in which they were met, so parents first; lacking_count: int64 [2], how
-    many there are, and how many whose parents are there, too. kept, kept_count: what is noted, and
+    many there are, and how many that aren't sure to be kept. kept, kept_count: what is noted, and
     how much. needs: int64 [3], see `WAITS`: for how many more there must be room.
     """
 
@@ -124,15 +124,16 @@ def _donor(run: Run, at: int) -> int:
 
 
 @kernel
-def _is_trusted(run: Run, at: int, least: float) -> tuple[bool, int, int]:
-    """Whether a branch is followed on to a hypothesis without a row; its age, and its hypotheses
-    without a row so far, this one included.
+def _is_trusted(run: Run, document: int, at: int, least: float) -> tuple[bool, bool, int, int]:
+    """Whether a branch is followed on to a hypothesis without a row, and whether this is as good as
+    sure to be kept; the branch's age, and its hypotheses without a row so far, this one included.
 
-    The first one after a row always is. The others are the less often kept the fewer rows their
-    branch has had, the more are taken on trust, and the nearer they are to the least weight.
-    (Measured: of 2,000 to 7,000 rows that were asked for, up to a tenth less was asked for in vain
-    than with a limit on their number alone; learning from a document how often such ones are kept,
-    and other weights for rows that aren't known, gained nothing.)
+    The first one after a row always is, as are those of the trunk, whatever they weigh. The others
+    are the less often kept the fewer rows their branch has had, the more are taken on trust, and
+    the nearer they are to the least weight. (Measured: of 2,000 to 7,000 rows that were asked for,
+    up to a tenth less was asked for in vain than with a limit on their number alone; learning from
+    a document how often such ones are kept, and other weights for rows that aren't known, gained
+    nothing.)
     """
     parent, entry = run.waiting.parent[at], run.waiting.entry[at]
     age, chain = 0, 0
@@ -142,8 +143,11 @@ def _is_trusted(run: Run, at: int, least: float) -> tuple[bool, int, int]:
         above = ghost(parent)
         age, chain = run.lacking.age[above], run.lacking.chain[above]
     over = run.waiting.logw[at] - least
-    trusted = chain == 0 or (age > 0 and over >= CAUTION * (1 + math.log(chain)) / age)
-    return trusted, age, chain + 1
+    sure = chain == 0 or on_trunk(
+        run.documents, run.tokens, document, parent, run.waiting.token[at]
+    )
+    trusted = sure or (age > 0 and over >= CAUTION * (1 + math.log(chain)) / age)
+    return trusted, sure, age, chain + 1
 
 
 @kernel
@@ -187,13 +191,13 @@ def _find_row(
     if not speculative:
         _list_lacking(run, document, at)
         return NONE, NONE, False
-    trusted, age, chain = _is_trusted(run, at, least)
+    trusted, sure, age, chain = _is_trusted(run, document, at, least)
     if not trusted:
         return NONE, NONE, False
     number = _list_lacking(run, document, at)
     run.lacking.age[number] = age
     run.lacking.chain[number] = chain
-    if chain > 1:
+    if not sure:
         run.lacking_count[1] += 1
     return run.lacking.donor[number], ghost(number), False
 

@@ -15,6 +15,7 @@ own tokens.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -69,7 +70,7 @@ class CanonicalPath:
         """The token that goes on from a place, and the place after it."""
         position = place[0]
         if place not in self._next and 0 <= position < len(self._text):
-            at = int(np.searchsorted(self._boundaries, position, side="right"))
+            at = bisect_right(self._boundaries, position)
             end = self._boundaries[at] if at < len(self._boundaries) else len(self._text)
             self._lay(place, self._encode(self._text[position:end]), end)
         return self._next.get(place)

@@ -28,6 +28,8 @@ _TOKENS = 16
 _STEEP = 600.0
 """Exponents up to this are well below what float64 can hold."""
 _LOWEST = -1e300
+_NO_NUMBER = "the model's output is not a number (NaN or infinite)"
+_TOO_LARGE = "its numbers may be too large for --dtype: try float32"
 
 
 class Normaliser:
@@ -48,7 +50,7 @@ class Normaliser:
         ModelError for rows that are no distributions.
         """
         lse, removed = self.unchecked(rows)
-        check(lse.cpu().numpy())
+        check(lse.cpu().numpy(), removed.cpu().numpy())
         return lse, removed.cpu().numpy()
 
     def unchecked(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,18 +74,18 @@ class Normaliser:
         return lse, removed
 
 
-def check(lse: Floats) -> None:
-    """ModelError unless normalisers are numbers: nothing true could follow from them."""
-    if np.isnan(lse).any() or np.isposinf(lse).any():
-        raise ModelError(
-            "the model's output is not a number (NaN or infinite)",
-            hint="its numbers may be too large for --dtype: try float32",
-        )
+def check(lse: Floats, removed: Floats) -> None:
+    """ModelError unless normalisers, and what was removed, are numbers: nothing true could follow
+    from them."""
+    if np.isposinf(lse).any() or np.isnan(lse).any():
+        raise ModelError(_NO_NUMBER, hint=_TOO_LARGE)
     if np.isneginf(lse).any():
         raise ModelError(
             "after some context the model gives probability zero to every token in its support",
             hint="its mass may lie on special or unknown tokens; try --specials text",
         )
+    if not np.isfinite(removed).all():
+        raise ModelError(_NO_NUMBER, hint=_TOO_LARGE)
 
 
 def _logsumexp(rows: torch.Tensor) -> torch.Tensor:

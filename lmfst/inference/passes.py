@@ -23,6 +23,8 @@ from lmfst.lm.base import Session
 
 RETAIN_EVERY = 64
 """Steps between two calls that let the session forget dead states."""
+RETAIN_ROWS = 2048
+"""The same in rows, where they are evaluated ahead."""
 RETAINED_ROWS = 16384
 """Rows of a batch up to which nothing is forgotten where queries may be propagated again."""
 
@@ -64,7 +66,7 @@ class _Batch:
                 self._rows, self._layout, propagation.most, propagation.output_waits
             )
             self._prefetcher = Prefetcher(self._layout, lexicons, session, evaluated)
-        self._steps = 0
+        self._steps = self._forgotten = 0
 
     def run(self) -> list[Propagated]:
         """The result of every query."""
@@ -104,7 +106,9 @@ class _Batch:
                     self._forget(sums)
         else:
             for _ in self._prefetcher.run(sums):
-                self._forget(sums)
+                if self._rows.asked - self._forgotten >= RETAIN_ROWS:
+                    self._forgotten = self._rows.asked
+                    self._forget(sums)
         return sums
 
     def _forget(self, sums: Sums) -> None:

@@ -162,8 +162,10 @@ class Plans:
         """Find out whether the children of plans are of any use, where it isn't known."""
         states = self._lexicons.size
         if states > len(self._known):
-            more = np.zeros((2 * states - len(self._known), len(self._kinds)), dtype=np.int8)
-            self._known = np.concatenate([self._known, more])
+            # What isn't touched takes no memory.
+            more = np.zeros((2 * states, len(self._kinds)), dtype=np.int8)
+            more[: len(self._known)] = self._known
+            self._known = more
         asked = np.empty((int(sizes.children.sum()), 2), dtype=np.int64)
         known = self._known
         count = unknown(

@@ -104,10 +104,13 @@ class Prefetcher:
     def _source_places(self) -> list[int]:
         """Where the lacking hypotheses are in the sources of their documents."""
         lacking, records = self._evaluated.lacking, self._evaluated.records
-        # What is at NONE, the last place, is that of none.
-        owner = np.append(records.entries["owner"], NONE)[lacking["entry"]]
-        known = np.append(records.rows["source"], NONE)[owner].tolist()
-        reading = np.append(records.rows["lexicon"], NONE)[owner].tolist()
+        entry = lacking["entry"]
+        known = reading = [NONE] * len(entry)
+        if len(records.entries):
+            # What is read for those that are no entries isn't used below.
+            owner = records.entries["owner"][entry]
+            known = records.rows["source"][owner].tolist()
+            reading = records.rows["lexicon"][owner].tolist()
         parents, tokens = lacking["parent"].tolist(), lacking["token"].tolist()
         lexicons = lacking["lexicon"].tolist()
         documents = self._layout.document[lacking["position"]].tolist()

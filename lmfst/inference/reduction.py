@@ -61,7 +61,7 @@ class Reduction:
             on_host = rows.device.type == "cpu" and compiled()
         if on_host:
             logs = lse.numpy()
-            check(logs)
+            check(logs, removed.numpy())
             sums, child_logp = self._by_kernel(rows, logs, plan)
             return Reduced(sums, child_logp, removed.numpy())
         return self._by_torch(rows, lse, removed, plan)
@@ -102,7 +102,7 @@ class Reduction:
         found = torch.cat([*sums, child_logp, removed, lse]).cpu().numpy()
         ends = np.cumsum([len(piece), len(child), len(removed)])
         sum_part, child_part, removed_part, logs = np.split(found, ends)
-        check(logs)
+        check(logs, removed_part)
         return Reduced(sum_part, child_part, removed_part)
 
     def _piece_sums(

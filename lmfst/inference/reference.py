@@ -37,8 +37,7 @@ def keep(logw: torch.Tensor, first: torch.Tensor, least: torch.Tensor, size: int
     of it: bool [n].
 
     logw: float64 [n], nats. first: int64 [segments], where each segment begins; none is empty.
-    least: float64 [segments]. What `lmfst.inference.wave.decide` keeps of
-    it.
+    least: float64 [segments]. What `lmfst.inference.wave.decide` keeps.
     """
     import torch
 

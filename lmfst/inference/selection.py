@@ -25,7 +25,8 @@ class Selection:
 
     def __init__(self, layout: Layout, policy: Policy) -> None:
         self._layout, self._policy = layout, policy
-        self.most = NONE if policy.most is None else policy.most
+        # A kernel takes integers of 64 bits.
+        self.most = NONE if policy.most is None else min(policy.most, 1 << 62)
         backward = [query.backward for query in layout.queries if query.backward is not None]
         self.guide = backward[0].guide if backward else None
 

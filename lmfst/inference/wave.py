@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from lmfst.ground.arrays import Bools, Floats, Ints
+from lmfst.ground.arrays import Bools, Floats, Int, Ints
 from lmfst.ground.kernels import kernel
 from lmfst.inference.canonical import ENDED
 from lmfst.inference.frontier import NONE, Records, push
@@ -31,31 +31,53 @@ def logaddexp(one: float, other: float) -> float:
 
 
 @kernel
-def keep_heaviest(logw: Floats, begin: int, end: int, size: int, kept: Bools) -> None:
+def _nth_heaviest(values: Floats, n: Int) -> float:
+    """The n-th largest of some values, which are put in another order (quickselect)."""
+    low, high, at = np.int64(0), len(values) - 1, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if at <= j:
+            high = j
+        elif at >= i:
+            low = i
+        else:
+            break
+    return values[at]
+
+
+@kernel
+def keep_heaviest(logw: Floats, begin: Int, end: Int, size: Int, kept: Bools) -> None:
     """Of the hypotheses begin … end - 1 that are kept, keep the `size` heaviest; of equal ones
     those that came first."""
-    count = 0
+    values, count = np.empty(end - begin), np.int64(0)
     for i in range(begin, end):
         if kept[i]:
+            values[count] = logw[i]
             count += 1
     if count <= size:
         return
-    best = np.empty(size, np.int64)
-    count = 0
+    least = _nth_heaviest(values[:count], size)
+    # Of those that weigh as much as the last one that is kept, as many as there is room for.
+    room = size
     for i in range(begin, end):
-        if not kept[i]:
-            continue
-        kept[i] = False
-        if count == size and logw[i] <= logw[best[count - 1]]:
-            continue
-        at = count if count < size else size - 1
-        while at > 0 and logw[best[at - 1]] < logw[i]:
-            best[at] = best[at - 1]
-            at -= 1
-        best[at] = i
-        count = min(count + 1, size)
-    for i in range(count):
-        kept[best[i]] = True
+        if kept[i] and logw[i] > least:
+            room -= 1
+    for i in range(begin, end):
+        if kept[i] and logw[i] == least:
+            kept[i] = room > 0
+            room -= 1
+        elif kept[i]:
+            kept[i] = logw[i] > least
 
 
 @kernel
@@ -75,13 +97,13 @@ def least_weight(documents: Records, positions: Records, position: int, heaviest
 
 
 @kernel
-def on_trunk(documents: Records, tokens: Ints, document: int, parent: int, token: int) -> bool:
+def on_trunk(documents: Records, tokens: Ints, document: int, parent: int, token: Int) -> bool:
     """Whether a hypothesis goes on from the top of its document's trunk with its next token."""
     return documents.top[document] == parent and tokens[documents.at[document]] == token
 
 
 @kernel
-def _fades(logw: Floats, begin: int, end: int, heaviest: float, log_prefix: float) -> bool:
+def _fades(logw: Floats, begin: Int, end: Int, heaviest: float, log_prefix: float) -> bool:
     """Whether a chain of hypotheses that emit nothing ends here: too little is left of it."""
     total = 0.0
     for i in range(begin, end):
@@ -109,7 +131,7 @@ def decide(
     heavy or not), and whatever they weigh those of the trunk. position, parent, token, logw: of
     each; those of one position follow each other. kept, heavy: results.
     """
-    begin, least = 0, -math.inf
+    begin, least = np.int64(0), -math.inf
     while begin < len(position):
         here = position[begin]
         end, heaviest = begin, -math.inf
@@ -198,6 +220,7 @@ def note(
 ) -> None:
     """Note what kept hypotheses cost, what leaving out the specials did to them, where next symbols
     are asked for, and where the own tokens of a source have come to the end."""
+    ended = np.int64(ENDED)
     for i in range(len(position)):
         own, document = row[i], positions.document[position[i]]
         documents.rows[document] += 1
@@ -208,7 +231,7 @@ def note(
             kept.logw[kept_count[0]] = logw[i]
             kept_count[0] += 1
         if documents.has_canonical[document] and on_trunk(
-            documents, tokens, document, states[i], ENDED
+            documents, tokens, document, states[i], ended
         ):
             # The hypothesis covers the whole target where its next token is an end.
             count = rows.cover_count[own]

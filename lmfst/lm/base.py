@@ -91,7 +91,8 @@ class Session(ABC):
     def retain(  # noqa: B027 (forgetting is optional)
         self, root: int, live: States
     ) -> None:
-        """Forget what a document no longer needs: of its states only `live` will be asked again."""
+        """Forget what a document no longer needs: of its states `live` will be asked for again;
+        others only if the document is propagated once more, and may take longer then."""
 
     def close(self, root: int) -> None:  # noqa: B027 (as above)
         """Forget a document."""

@@ -17,7 +17,9 @@ from benchmark.rounds import Answer, Setting, summary
 from benchmark.texts import size
 from benchmark.workers import CACHE, Worker
 from lmfst.lm.default import DEFAULT_MODEL, default_model_dir
+from lmfst.lm.unpack import MANIFEST
 
+WEIGHTS = "model.safetensors"
 REFERENCE = {"beam": 64, "threshold": 1e-5}
 WARM_UP = 40
 """Characters of the first text that a setting reads before its clock starts."""
@@ -28,7 +30,7 @@ def model_folder(name: str) -> tuple[Path, str]:
     model or a folder."""
     if name == DEFAULT_MODEL:
         folder = default_model_dir(lambda note: None)
-        return folder, json.loads((folder / "manifest.json").read_text())["weights_sha256"]
+        return folder, json.loads((folder / MANIFEST).read_text())["files"][WEIGHTS]
     folder = Path(name)
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:

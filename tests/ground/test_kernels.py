@@ -205,3 +205,38 @@ def test_a_program_s_own_functions_are_not_announced(
     assert theirs(1) == 3 and said == []
     assert ours(1) == 2
     assert len(said) == 1 and said[0].startswith(f"{ANNOUNCED} (each time")
+
+
+@pytest.mark.parametrize("suffix", ["nbc", "nbi"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+def test_damaged_files_are_made_again(package: Package, suffix: str, damage: str) -> None:
+    package.run()
+    (folder,) = package.kept()
+    for path in folder.rglob(f"*.{suffix}"):
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 1
+        path.write_bytes({"empty": b"", "cut": bytes(content[:40]), "flipped": content}[damage])
+    assert package.run()[0] == ["5.0", "CPUDispatcher", "0"]
+    assert package.run()[0] == ["5.0", "CPUDispatcher", "1"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of files are POSIX")
+def test_a_full_disk_ends_nothing(package: Package) -> None:
+    import resource
+
+    package.run(LMFST_COMPILED="0")  # so that nothing but kernels has to be written
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, limit[1]))
+    try:
+        process = package.start(PYTHONDONTWRITEBYTECODE="1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert ended(process)[0] == ["5.0", "CPUDispatcher", "0"]
+
+
+def test_a_relative_folder_stays_where_it_was(package: Package, tmp_path: Path) -> None:
+    code = f"import os, numpy as np; from lmfst.ground import caller; os.chdir({str(tmp_path)!r}); "
+    env = os.environ | {"PYTHONPATH": str(package.place), "LMFST_CACHE": "rel"}
+    run = [sys.executable, "-c", code + "print(caller.total(np.arange(4.0)))"]
+    subprocess.run(run, env=env, cwd=package.place, check=True, capture_output=True)
+    assert files(package.place / "rel") and not (tmp_path / "rel").exists()

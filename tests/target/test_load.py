@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,15 @@ def test_small_fsts_leave_no_files(cache: Path) -> None:
 def test_digests_of_sets() -> None:
     assert digest_of([b"a", b"bc"]) == digest_of([b"bc", b"a", b"a"])
     assert digest_of([b"a", b"bc"]) != digest_of([b"ab", b"c"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of files are POSIX")
+def test_a_verdict_that_others_could_write_is_found_again(cache: Path) -> None:
+    folder = cache / "checks"
+    assert remembered("check", ["a"], lambda: 1) == 1
+    assert remembered("check", ["a"], lambda: 2) == 1
+    (kept,) = (path for path in folder.iterdir() if not path.name.startswith("."))
+    kept.chmod(0o666)
+    assert remembered("check", ["a"], lambda: 3) == 3
+    folder.chmod(0o777)
+    assert remembered("check", ["a"], lambda: 4) == 4
