@@ -50,8 +50,9 @@ class Normaliser:
         ModelError for rows that are no distributions.
         """
         lse, removed = self.unchecked(rows)
-        check(lse.cpu().numpy(), removed.cpu().numpy())
-        return lse, removed.cpu().numpy()
+        lost: Floats = removed.cpu().numpy()
+        check(lse.cpu().numpy(), lost)
+        return lse, lost
 
     def unchecked(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The same on the rows' device, which isn't waited for; the caller has to `check`."""

@@ -61,9 +61,10 @@ class Reduction:
             on_host = rows.device.type == "cpu" and compiled()
         if on_host:
             logs = lse.numpy()
-            check(logs, removed.numpy())
+            lost = removed.numpy()
+            check(logs, lost)
             sums, child_logp = self._by_kernel(rows, logs, plan)
-            return Reduced(sums, child_logp, removed.numpy())
+            return Reduced(sums, child_logp, lost)
         return self._by_torch(rows, lse, removed, plan)
 
     def _by_kernel(self, rows: torch.Tensor, lse: Floats, plan: Ints) -> tuple[Floats, Floats]:

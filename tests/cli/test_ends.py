@@ -17,7 +17,13 @@ from tests.support.paths import REPOSITORY
 
 COMMAND = [sys.executable, "-c", "from lmfst.cli import main; main()"]
 PATIENT = "import lmfst.cli, lmfst.cli.ends as ends; ends.GRACE = 100.0; lmfst.cli.main()"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(REPOSITORY),
+    "OMP_NUM_THREADS": "1",
+    # A compiler ignores an interrupt that comes in one of its callbacks.
+    "LMFST_COMPILED": "0",
+}
 ARPA = "\\data\\\nngram 1=3\n\n\\1-grams:\n-99 <s>\n-0.3 </s>\n-0.3 a\n\n\\end\\\n"
 
 
