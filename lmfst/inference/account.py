@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmfst.ground.arrays import Floats, Ints, ragged
-from lmfst.inference.frontier import longer, records
+from lmfst.inference.frontier import grown, records
 from lmfst.inference.record_types import KEPT
 from lmfst.inference.row_table import RowTable
 
@@ -23,11 +23,7 @@ class Account:
 
     def make_room(self, more: int) -> None:
         """Have places for so many more hypotheses."""
-        size = len(self.kept)
-        short = int(self.kept_count[0]) + more - size
-        if short > 0:
-            fresh = records(KEPT, max(short, size))
-            self.kept = longer(self.kept, fresh)
+        self.kept = grown(self.kept, int(self.kept_count[0]) + more)
 
     def take_splits(self, table: RowTable) -> None:
         """Read the next symbols of what was kept since the last time from its rows."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from lmfst.ground.arrays import Ints
 from lmfst.inference.advance import LACKING, LACKS, NO_ROOM, NOTED, WAITS, Run, ghost, go_on, link
-from lmfst.inference.frontier import NONE, Records, longer, records
+from lmfst.inference.frontier import NONE, Records, grown, records
 from lmfst.inference.query import Layout
 from lmfst.inference.row_records import RowRecords
 from lmfst.inference.rows import Rows
@@ -68,11 +68,7 @@ class Evaluated:
 
     def _make_room(self, more: int) -> None:
         """Have places for so many more hypotheses that lack rows."""
-        size = len(self._lacking)
-        short = int(self._count[0]) + more - size
-        if short > 0:
-            fresh = records(LACKING, max(short, size))
-            self._lacking = longer(self._lacking, fresh)
+        self._lacking = grown(self._lacking, int(self._count[0]) + more)
 
     def has_place(self, lexicon: int, position: int) -> bool:
         """Whether some row of a lexicon state at a position has been evaluated."""
@@ -100,17 +96,13 @@ class Evaluated:
         states: their LM states; sources: where they are in the sources of their documents, NONE
         for other texts; int64 both.
         """
-        layout, lacking = self._layout, self.lacking
-        lexicon, position = lacking["lexicon"], lacking["position"]
-        # Hypotheses of one plan side by side, and plans of one range of tokens.
-        order = np.lexsort((layout.shared[position], layout.symbol[position], lexicon))
-        begin = len(self.records.rows)
-        self._rows.read(states[order], lexicon[order], position[order])
-        self.records.update()
-        rows, records = np.empty(len(order), dtype=np.int64), self.records
-        rows[order] = np.arange(begin, begin + len(order))
-        records.rows["source"][begin:] = sources[order]
+        lacking, records = self.lacking, self.records
+        rows = len(records.rows) + np.arange(len(lacking))
+        # Copies, since a column of records isn't contiguous, as kernels take arrays.
+        self._rows.read(states, lacking["lexicon"].copy(), lacking["position"].copy())
+        records.update()
+        records.rows["source"][rows] = sources
         root = np.flatnonzero(lacking["token"] == NONE)
-        self._roots[layout.document[position[root]]] = rows[root]
+        self._roots[self._layout.document[lacking["position"][root]]] = rows[root]
         link(records.entries, records.rows, self._first_row, lacking, len(lacking), rows)
         self._count[:] = 0

@@ -56,6 +56,14 @@ def records(dtype: np.dtype[Any], count: int, **fields: Any) -> Records:
     return made
 
 
+def grown(store: Records, size: int) -> Records:
+    """A store with places for so many records, twice as many as before at least if it has to
+    grow."""
+    if size <= len(store):
+        return store
+    return longer(store, records(store.dtype, max(size - len(store), len(store))))
+
+
 def longer(store: Records, fresh: Records) -> Records:
     """Records, and fresh ones after them."""
     return _for_kernels(np.concatenate([store, fresh]))

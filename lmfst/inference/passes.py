@@ -58,7 +58,7 @@ class _Batch:
         self._roots = [session.open() for _ in queries]
         self._rows = Rows(self._layout, lexicons, session, normalise)
         self._propagation = Propagation(self._layout, lexicons, session, policy, self._roots)
-        self._source = ReadNow(self._rows, self._layout)
+        self._source = ReadNow(self._rows)
         self._prefetcher: Prefetcher | None = None
         if any(query.source is not None and query.lookahead for query in queries):
             propagation = self._propagation

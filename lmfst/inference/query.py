@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmfst.fst.pattern import Pattern, first_string
-from lmfst.fst.sequential import END
+from lmfst.fst.pattern import Pattern
 from lmfst.inference.canonical import CanonicalPath
 from lmfst.inference.guide import BackwardMass
 
@@ -56,10 +55,9 @@ class Layout:
     """Where a batch's queries lie.
 
     sizes, base, last: int64 [queries], symbols, first position and last offset with hypotheses.
-    document: int64 [positions], the query of each. symbol: int64 [positions], the symbol that comes
-    at each (of several, the first). shared: int64 [positions]; equal targets, such as those of
-    replicates, share plans: the positions of the first of them. ahead: int64 [positions]; the
-    position after each, itself at the end.
+    document: int64 [positions], the query of each. shared: int64 [positions]; equal targets, such
+    as those of replicates, share plans: the positions of the first of them. ahead: int64
+    [positions]; the position after each, itself at the end.
     """
 
     def __init__(self, queries: Sequence[Query]) -> None:
@@ -71,8 +69,6 @@ class Layout:
         self.document = np.repeat(np.arange(len(queries)), sizes)
         alike: dict[tuple[Pattern, frozenset[int]], int] = {}
         of_first = [alike.setdefault((q.target, q.wanted), d) for d, q in enumerate(queries)]
-        symbols = [s for q in queries for s in first_string((*q.target, END))]
-        self.symbol = np.array(symbols, dtype=np.int64)
         self.shared = np.arange(sizes.sum()) + (self.base[of_first] - self.base)[self.document]
         self.ahead = np.arange(1, sizes.sum() + 1)
         self.ahead[self.base + sizes - 1] -= 1

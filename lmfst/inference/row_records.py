@@ -5,23 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from lmfst.ground.arrays import Floats
-from lmfst.inference.frontier import NONE, Records, longer, records
+from lmfst.inference.frontier import NONE, Records, grown, records
 from lmfst.inference.record_types import ENTRIES, ROWS
 from lmfst.inference.row_table import RowTable
 
-_OF_ROWS = {
-    name: name
-    for name in (
-        "state",
-        "lexicon",
-        "removed",
-        "cover_first",
-        "cover_count",
-        "child_first",
-        "child_count",
-        "symbol_count",
-    )
-}
+_OF_ROWS = (
+    "state",
+    "lexicon",
+    "removed",
+    "cover_first",
+    "cover_count",
+    "child_first",
+    "child_count",
+    "symbol_count",
+)
 _OF_ENTRIES = {
     "token": "child_token",
     "lexicon": "child_next",
@@ -57,11 +54,11 @@ class RowRecords:
         """Take over the rows that have been added to the table."""
         table, begin, first = self._table, self._row_count, self._entry_count
         self._row_count, self._entry_count = len(table), len(table.child_token)
-        self._rows = _grown(self._rows, self._row_count)
-        self._entries = _grown(self._entries, self._entry_count)
+        self._rows = grown(self._rows, self._row_count)
+        self._entries = grown(self._entries, self._entry_count)
         rows, entries = self.rows[begin:], self.entries[first:]
-        for name, column in _OF_ROWS.items():
-            rows[name] = getattr(table, column)[begin:]
+        for name in _OF_ROWS:
+            rows[name] = getattr(table, name)[begin:]
         for name, column in _OF_ENTRIES.items():
             entries[name] = getattr(table, column)[first:]
         rows["age"], rows["next"], rows["source"] = 0, NONE, NONE
@@ -72,10 +69,3 @@ class RowRecords:
         """Take over the rows of a table that has been cleared."""
         self._row_count = self._entry_count = 0
         self.update()
-
-
-def _grown(store: Records, size: int) -> Records:
-    """A store with places for so many records."""
-    if size <= len(store):
-        return store
-    return longer(store, records(store.dtype, max(size - len(store), len(store))))

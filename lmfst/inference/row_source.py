@@ -6,7 +6,6 @@ import numpy as np
 
 from lmfst.ground.arrays import Ints
 from lmfst.inference.frontier import Hypotheses
-from lmfst.inference.query import Layout
 from lmfst.inference.row_records import RowRecords
 from lmfst.inference.row_table import RowTable
 from lmfst.inference.rows import Rows
@@ -16,8 +15,8 @@ class ReadNow:
     """Evaluates the rows that are asked for, and keeps them until the next ones are. records: they,
     for kernels."""
 
-    def __init__(self, rows: Rows, layout: Layout) -> None:
-        self._rows, self._shared = rows, layout.shared
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
         self.records = RowRecords(rows.table)
 
     @property
@@ -28,9 +27,6 @@ class ReadNow:
     def rows(self, chosen: Hypotheses, states: Ints) -> Ints:
         """The rows int64 [n] of hypotheses, in the table, with their LM states."""
         self.table.clear()
-        order = np.lexsort((chosen.lexicon, self._shared[chosen.position]))
-        self._rows.read(states[order], chosen.lexicon[order], chosen.position[order])
+        self._rows.read(states, chosen.lexicon, chosen.position)
         self.records.read_again()
-        rows = np.empty(len(order), dtype=np.int64)
-        rows[order] = np.arange(len(order))
-        return rows
+        return np.arange(len(states))
