@@ -30,7 +30,7 @@ def _is_kernel(node: ast.AST) -> bool:
     decorators = getattr(node, "decorator_list", [])
     names = {n.id for d in decorators for n in ast.walk(d) if isinstance(n, ast.Name)}
     names |= {n.attr for d in decorators for n in ast.walk(d) if isinstance(n, ast.Attribute)}
-    return bool(names & {"njit", "jit", "vectorize", "guvectorize", "kernel", "compiled"})
+    return bool(names & {"njit", "jit", "vectorize", "guvectorize", "kernel", "fused_kernel"})
 
 
 def too_long(path: Path) -> Iterator[str]:
@@ -191,3 +191,28 @@ def test_every_package_says_what_it_is() -> None:
         if (HOUSE.parent / Path(*name.split("."))).is_dir() and not ast.get_docstring(tree)
     ]
     assert not found
+
+
+def private_calls(text: str) -> list[int]:
+    """Lines where a private kernel is named outside of kernels: it has no entry from Python, and
+    calling it there ends the process."""
+    tree = ast.parse(text)
+    kernels = [node for node in ast.walk(tree) if _is_kernel(node)]
+    private = {k.name for k in kernels if isinstance(k, ast.FunctionDef) and k.name[0] == "_"}
+    inside = {id(node) for kernel in kernels for node in ast.walk(kernel)}
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id in private and id(node) not in inside
+    ]
+
+
+def test_private_kernels_are_called_by_kernels_alone() -> None:
+    found = {path.name: private_calls(path.read_text()) for path in FILES}
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
+def test_a_call_of_a_private_kernel_is_found() -> None:
+    text = "@kernel\ndef _f():\n    pass\n@kernel\ndef g():\n    _f()\n"
+    assert private_calls(text) == []
+    assert private_calls(text + "def h():\n    _f()\n") == [8]

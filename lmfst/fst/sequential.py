@@ -18,9 +18,11 @@ What this module does not do: decide whether an FST is functional (`lmfst.fst.fu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Protocol
 
 from lmfst.fst.core import Fst
+from lmfst.fst.pattern import Place, admits
 from lmfst.fst.pushing import common_prefix, first_symbols, pushed_arcs
 from lmfst.fst.shown import show_output
 from lmfst.fst.symbols import END, Output, Symbols
@@ -30,6 +32,11 @@ __all__ = ["END", "Determinised", "Output", "Sequential", "Step", "emit", "run"]
 
 Step = tuple[int, Output]
 """(next state, emitted symbols)"""
+
+LOST = -2
+"""Stands in a pending output for all that comes from there on, where it isn't of interest."""
+SHORT = 4
+"""Pending outputs of so many symbols at most aren't worth cutting."""
 
 DEFAULT_STATE_MEMORY = 512 * 1024 * 1024
 
@@ -135,7 +142,7 @@ class Determinised:
         if key in self._steps:
             return self._steps[key]
         moved = [
-            (target, pending + out)
+            (target, _longer(pending, out))
             for source, pending in self._states[state]
             for target, out in self._arcs[source].get(byte, ())
         ]
@@ -150,15 +157,32 @@ class Determinised:
 
     def final(self, state: int) -> Output | None:
         outputs = {pending for source, pending in self._states[state] if self._final[source]}
-        if len(outputs) > 1:
-            raise _not_functional(self.symbols, *sorted(outputs)[:2])
-        return outputs.pop() if outputs else None
+        for one, other in combinations(sorted(outputs), 2):
+            _shorter(self.symbols, one, other)
+        return min(outputs, key=len) if outputs else None
 
     def viable(self, state: int, symbol: int) -> bool:
         for source, pending in self._states[state]:
             if pending[0] == symbol if pending else symbol in self._first[source]:
                 return True
         return False
+
+    def is_pending(self, state: int) -> bool:
+        """Whether so much output is pending that it may be worth cutting."""
+        return any(len(pending) > SHORT for _, pending in self._states[state])
+
+    def cut(self, state: int, target: Sequence[Place], offset: int) -> int:
+        """The state that is like another one as far as a target can tell of which target[offset:]
+        is still to come: what is pending after a symbol that doesn't go on with it, or after its
+        end, is `LOST`.
+
+        Without this there are as many states as there are strings that leave the target while
+        output waits, such as the white space after a period, whose output depends on whether more
+        follows it.
+        """
+        return self._intern(
+            [(source, _cut(out, target, offset)) for source, out in self._states[state]]
+        )
 
     def pairs(self, state: int) -> list[tuple[int, Output]]:
         """The (FST state, pending output) pairs that a state is."""
@@ -179,11 +203,12 @@ class Determinised:
         while stack:
             source, pending = stack.pop()
             if source in found:
-                if found[source] != pending:
-                    raise _not_functional(self.symbols, found[source], pending)
-                continue
+                shorter = _shorter(self.symbols, found[source], pending)
+                if shorter == found[source]:
+                    continue
+                pending = shorter
             found[source] = pending
-            stack += [(target, pending + out) for target, out in self._epsilons[source]]
+            stack += [(target, _longer(pending, out)) for target, out in self._epsilons[source]]
         return [(q, out) for q, out in found.items() if self._arcs[q] or self._final[q]]
 
     def _intern(self, pairs: Iterable[tuple[int, Output]]) -> int:
@@ -203,8 +228,36 @@ class Determinised:
         return self._ids[key]
 
 
+def _longer(pending: Output, out: Output) -> Output:
+    """More output after what is pending."""
+    return pending if pending[-1:] == (LOST,) else pending + out
+
+
+def _cut(pending: Output, target: Sequence[Place], offset: int) -> Output:
+    """What a target can tell of what is pending at an offset."""
+    for at, symbol in enumerate(pending):
+        if symbol == LOST:
+            return pending
+        place = offset + at
+        if place == len(target) or not admits(target[place], symbol):
+            return (*pending[: at + 1], LOST)
+    return pending
+
+
+def _shorter(symbols: Symbols, one: Output, other: Output) -> Output:
+    """Of two outputs of one input, which must be equal as far as they aren't lost, the one of which
+    less is known."""
+    if one == other:
+        return one
+    less, more = (one, other) if len(one) <= len(other) else (other, one)
+    known = less[:-1]
+    if less[-1:] != (LOST,) or more[: len(known)] != known:
+        raise _not_functional(symbols, one, other)
+    return less
+
+
 def _not_functional(symbols: Symbols, one: Sequence[int], other: Sequence[int]) -> FstError:
-    shown = [show_output(out, symbols) for out in (one, other)]
+    shown = [show_output([s for s in out if s != LOST], symbols) for out in (one, other)]
     return FstError(
         f"the transducer is not functional: one input has two outputs, ending in {shown[0]} and "
         f"in {shown[1]}",

@@ -139,7 +139,7 @@ def release(waiting: Records, ends: Records, used: Ints, position: int) -> None:
 
 
 @kernel
-def _take(
+def take(
     waiting: Records, ends: Records, used: Ints, positions: Ints, found: Ints, where: Ints
 ) -> int:
     """Remove the hypotheses at some positions; `found` gets their places and `where` their
@@ -254,7 +254,7 @@ class Frontier:
     def take(self, positions: Ints) -> Hypotheses:
         """Remove the hypotheses at some positions."""
         found, where = np.empty((2, len(self)), dtype=np.int64)
-        count = _take(self.waiting, self.ends, self.used, positions, found, where)
+        count = take(self.waiting, self.ends, self.used, positions, found, where)
         # The places are free now, but hold what they held until the next addition.
         taken = self.waiting[found[:count]]
         return Hypotheses(

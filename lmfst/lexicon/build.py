@@ -158,8 +158,8 @@ class Builder:
         sizes = np.array([len(out) for out in outputs], dtype=np.int64)
         for position in range(int(sizes.max(initial=0))):
             symbols = np.array(
-                [out[position] if len(out) > position else 0 for out in outputs], dtype=np.uint64
-            )
+                [out[position] if len(out) > position else 0 for out in outputs], dtype=np.int64
+            ).astype(np.uint64)
             longer = np.flatnonzero(sizes[inverse] > position)
             hashes = hashes.copy() if position == 0 else hashes
             hashes[longer] = _child_rows(hashes[longer], symbols[inverse[longer]], nodes)

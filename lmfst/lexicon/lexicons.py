@@ -7,12 +7,15 @@ here.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfst.fst import Sequential
+from lmfst.fst import Determinised, Sequential
+from lmfst.fst.pattern import Place
 from lmfst.ground.announce import Announced
+from lmfst.ground.arrays import Bools, Ints
 from lmfst.lexicon.build import Builder
 from lmfst.lexicon.lexicon import Lexicon
 from lmfst.lexicon.store import open_store
@@ -45,6 +48,7 @@ class Lexicons:
         self.alphabet = self._builder.alphabet
         self._states: list[tuple[int, int]] = []
         self._ids: dict[tuple[int, int], int] = {}
+        self._pending = bytearray()
         self._readings: dict[tuple[int, int], tuple[tuple[int, ...], int] | None] = {}
         self._built: OrderedDict[int, Lexicon] = OrderedDict()
         self._bytes, self._max_bytes = 0, max_bytes
@@ -59,7 +63,22 @@ class Lexicons:
         if key not in self._ids:
             self._ids[key] = len(self._states)
             self._states.append(key)
+            machine = self.machine
+            waits = isinstance(machine, Determinised) and machine.is_pending(state)
+            self._pending.append(waits)
         return self._ids[key]
+
+    def are_pending(self, states: Ints) -> Bools:
+        """Of which lexicon states [n] much output is pending, so that `cut` may be worth it."""
+        return np.frombuffer(bytes(self._pending), dtype=np.bool_)[states]
+
+    def cut(self, state: int, target: Sequence[Place], offset: int) -> int:
+        """The lexicon state that is like another one as far as a target can tell of which
+        target[offset:] is still to come (`lmfst.fst.sequential.Determinised.cut`)."""
+        decoder, at = self._states[state]
+        if not self._pending[state] or not isinstance(self.machine, Determinised):
+            return state
+        return self.intern(decoder, self.machine.cut(at, target, offset))
 
     def pair(self, state: int) -> tuple[int, int]:
         """(decoder state, machine state) of a lexicon state."""

@@ -59,7 +59,7 @@ def _place(trees: Trees, parent: int, token: int) -> int:
 
 
 @kernel
-def _step(trees: Trees, parents: Ints, tokens: Ints) -> Ints:
+def step_down(trees: Trees, parents: Ints, tokens: Ints) -> Ints:
     """The nodes of tokens after parents, new ones where there are none. There is room for them."""
     found = np.empty(len(parents), np.int64)
     for i in range(len(parents)):
@@ -80,7 +80,7 @@ def _step(trees: Trees, parents: Ints, tokens: Ints) -> Ints:
 
 
 @kernel
-def _fill_table(trees: Trees) -> None:
+def fill_table(trees: Trees) -> None:
     """Enter the nodes into an empty table."""
     for node in range(trees.counts[NODES]):
         if trees.nodes[node, PARENT] >= 0:
@@ -117,7 +117,7 @@ class TokenTrees:
         if len(parents) != len(tokens):
             raise ValueError(f"{len(parents)} states and {len(tokens)} tokens")
         self._have_nodes(len(parents))
-        return _step(self.arrays, parents, tokens)
+        return step_down(self.arrays, parents, tokens)
 
     def have_slots(self, more: int) -> None:
         """Have room for so many more entries."""
@@ -136,7 +136,7 @@ class TokenTrees:
             nodes[len(old) :, SLOT:HELD] = -1
             table = np.full(1 << (2 * room - 1).bit_length(), -1)
             self.arrays = self.arrays._replace(nodes=nodes, table=table)
-            _fill_table(self.arrays)
+            fill_table(self.arrays)
 
 
 def _grown(rows: Ints, size: int) -> Ints:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lmfst.cli import app
-from lmfst.fst.sequential import END, emit
+from lmfst.fst.sequential import END, Determinised, emit
 from lmfst.ground.errors import ModelError, UsageError
 from lmfst.inference import guide as guides
 from lmfst.inference import sampled
@@ -84,7 +84,9 @@ def test_what_a_guide_excludes_can_still_be_kept(tmp_path: Path) -> None:
     lm = bigram(tmp_path / "g.arpa")
     model = TransducedLM(lm, load_target("amino"), Exact())
     backward = BackwardMass(Guide(lm, model.setting.lexicons), (*model.symbols("LL"), END))
-    elsewhere = model.setting.lexicons.intern(0, 10**6)
+    machine = model.setting.lexicons.machine
+    assert isinstance(machine, Determinised)
+    elsewhere = model.setting.lexicons.intern(0, machine.resume([(0, (1, 2, 3))]))
     found = backward.log_expected(
         np.array([model.setting.lexicons.start, elsewhere]), np.array([0, 0]), np.array([0, 0])
     )
