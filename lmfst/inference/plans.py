@@ -81,13 +81,24 @@ class Plans:
         self._ranges: dict[tuple[bytes, int, int], int] = {}
         self._layout = layout
         self._guided = any(query.backward is not None for query in layout.queries)
-        self._cuts: dict[tuple[int, int], int] = {}
         self._path = np.zeros(1024, dtype=np.int64)
         self._depths = np.zeros(1024, dtype=np.int64)
         self._store: dict[str, Any] = {
             name: np.zeros(1024, dtype=np.int32 if name == "tokens" else np.int64)
             for name in PlanTable._fields
         }
+
+    def cut(self, lexicon: Ints, position: Ints) -> Ints:
+        """Lexicon states [n] of hypotheses at some positions: where output waits, those that tell
+        only what their targets can."""
+        if self._guided:
+            return lexicon  # A guide knows the states of the machine itself.
+        found = lexicon.copy()
+        for i in np.flatnonzero(self._lexicons.are_pending(lexicon)).tolist():
+            query, offset = self._layout.place(int(position[i]))
+            target = self._layout.queries[query].target
+            found[i] = self._lexicons.cut(int(lexicon[i]), target, offset)
+        return found
 
     def make(self, lexicon: Ints, position: Ints) -> tuple[PlanTable, Ints]:
         """The plans of hypotheses [n] in some lexicon states at some positions, and which plan,
@@ -132,22 +143,6 @@ class Plans:
         self._find_out(trie, positions, sizes)
         out = Filled(*(store[n][here] if n in _PER_PLAN else store[n] for n in Filled._fields))
         fill(trie, places, positions, sizes, self._path, self._depths, self._known, out)
-        self._cut_children(positions, out)
-
-    def _cut_children(self, positions: Ints, out: Filled) -> None:
-        """Let children whose output waits be in states that tell only what their targets can."""
-        if self._guided:
-            return  # A guide knows the states of the machine itself.
-        for plan in np.flatnonzero(out.child_count).tolist():
-            here = slice(out.child_first[plan], out.child_first[plan] + out.child_count[plan])
-            states, depths = out.child_next[here], out.child_depth[here]
-            for child in np.flatnonzero(self._lexicons.are_pending(states)).tolist():
-                key = (int(states[child]), int(positions[plan] + depths[child]))
-                if key not in self._cuts:
-                    query, offset = self._layout.place(key[1])
-                    target = self._layout.queries[query].target
-                    self._cuts[key] = self._lexicons.cut(key[0], target, offset)
-                states[child] = self._cuts[key]
 
     def _add_ranges(
         self, lexicon: Lexicon, sizes: Sizes, ranges: int, ends: dict[str, int]

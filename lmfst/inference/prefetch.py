@@ -69,7 +69,7 @@ class Ahead:
             offset += len(out)
             if offset >= len(target) or not (here == out or fits(here, out)):
                 return
-            place, lexicon = on[1][0], lexicons.cut(lexicon, target, offset)
+            place = on[1][0]
             yield on[0], lexicon, offset, place
 
 
