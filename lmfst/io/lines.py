@@ -16,7 +16,7 @@ from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 
 _UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MEND = "tr '\\r' '\\n' < FILE > MENDED"
 """A command that makes lines of what CR separates."""
 
@@ -54,7 +54,7 @@ def numbered(stream: IO[bytes], name: str, warn: Warn, longest: int | None = Non
     most = -1 if longest is None else longest + 1
     while line := stream.readline(most):
         number += 1
-        if number == 1 and line.startswith(_UTF16_MARKS):
+        if number == 1 and line.startswith(UTF16_MARKS):
             raise InputError(
                 f"{name}: expected UTF-8 text, found the byte-order mark of UTF-16",
                 hint="convert it, for instance with: iconv -f UTF-16 -t UTF-8",

@@ -6,7 +6,7 @@ import codecs
 from typing import IO
 
 from lmfst.ground.document import Document
-from lmfst.io.lines import Lines, Overlong, likeness, numbered, suspect
+from lmfst.io.lines import UTF16_MARKS, Lines, Overlong, likeness, numbered, suspect
 from lmfst.io.reading import Found, Reading
 from lmfst.io.streams import peeked
 
@@ -70,7 +70,7 @@ def not_binary(stream: IO[bytes], reading: Reading) -> Found:
 
 
 def _is_binary(head: bytes, ends: bool) -> bool:
-    if b"\0" not in head:
+    if b"\0" not in head or head.startswith(UTF16_MARKS):
         return False
     try:
         # A character may go on after the block.

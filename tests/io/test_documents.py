@@ -117,9 +117,7 @@ def test_a_file_is_a_document(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfone\r\n\ntwo\xff\n")
     documents, warnings = read(file, "file")
     whole = b"one\r\n\ntwo\xff\n"
-    assert documents == [
-        Document(str(file), whole, str(file), form="file", file=str(file), line=1)
-    ]
+    assert documents == [Document(str(file), whole, str(file), form="file", file=str(file), line=1)]
     assert len(warnings) == 1
 
 
