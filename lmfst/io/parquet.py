@@ -2,7 +2,7 @@
 
 Text is a column of strings or bytes. Other columns are passed on as what JSON has: numbers,
 strings, truth values, null, lists and objects; decimals keep their digits, dates and times are
-strings of ISO 8601, bytes are text with those that are no UTF-8 as `\\xNN`.
+strings of ISO 8601, maps are lists of pairs, and bytes text with those that are no UTF-8 as `\\xNN`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def parquet(stream: IO[bytes], reading: Reading) -> Found:
         _check(file.schema_arrow, text, key, name, library)
         number = reading.skip
         for batch in _batches(file, reading.skip):
-            for row in _rows(batch, text, key, library):
+            for row in _rows(batch, text, library):
                 number += 1
                 yield _record(row, text, key, number, reading)
 
@@ -138,7 +138,7 @@ def _batches(file: Any, skip: int) -> Iterator[Any]:
             yield taken
 
 
-def _rows(batch: Any, text: str, key: str | None, library: Any) -> Iterator[dict[str, object]]:
+def _rows(batch: Any, text: str, library: Any) -> Iterator[dict[str, object]]:
     """The rows of a batch; text is bytes."""
     names = batch.schema.names
     values = [

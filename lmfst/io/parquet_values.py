@@ -33,7 +33,7 @@ def jsonable(column: Any, library: Any) -> list[object]:
             None if value is None else value.replace(" ", "T") + fraction
             for value in naive.cast(library.string()).to_pylist()
         ]
-    return [_plain(value) for value in column.to_pylist(maps_as_pydicts=None)]
+    return [_plain(value) for value in column.to_pylist()]
 
 
 def _binary(column: Any, library: Any) -> list[bytes | None]:
