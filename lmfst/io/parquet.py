@@ -2,7 +2,8 @@
 
 Text is a column of strings or bytes. Other columns are passed on as what JSON has: numbers,
 strings, truth values, null, lists and objects; decimals keep their digits, dates and times are
-strings of ISO 8601, maps are lists of pairs, and bytes text with those that are no UTF-8 as `\\xNN`.
+strings of ISO 8601, maps are lists of pairs, and bytes text with those that are no UTF-8 as
+`\\xNN`.
 """
 
 from __future__ import annotations

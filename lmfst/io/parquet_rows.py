@@ -51,7 +51,7 @@ class ParquetWriter(RowWriter):
         self._passed: dict[str, _Column] = {}
         self._rows = self._written = self._first = self._size = 0
         self._target = _Target(self._sink)
-        self._schema: Any = None
+        self._names: list[str] = []
         self._file: Any = None
 
     def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
@@ -81,37 +81,39 @@ class ParquetWriter(RowWriter):
 
     def _write_group(self) -> None:
         """Write the rows that are held; the first ones decide on columns and their types."""
-        names = self._renamed(list(self._passed)) if self._file is None else {}
-        columns = [
-            *zip(self._columns, self._own, strict=True),
-            *((names.get(name, name), column) for name, column in self._passed.items()),
-        ]
-        found = {
-            name: column.taken(f"{self._name}: column {name!r}", self._written)
-            for name, column in columns
-        }
         if self._file is None:
             self._first = self._rows
-            types = {
-                "text": self._arrow.string(),
-                "json": self._arrow.string(),
-                "int64": self._arrow.int64(),
-                "float64": self._arrow.float64(),
-                "bool": self._arrow.bool_(),
-            }
-            self._schema = self._arrow.schema(
-                [(name, types[column.kind or "text"]) for name, column in columns]
-            )
-            target = self._arrow.PythonFile(self._target, mode="w")
-            self._file = self._parquet.ParquetWriter(target, self._schema, compression="zstd")
+            self._names = [*self._columns, *self._renamed(list(self._passed)).values()]
+        columns = [*self._own, *self._passed.values()]
+        values = [
+            column.taken(f"{self._name}: column {name!r}", self._written)
+            for name, column in zip(self._names, columns, strict=True)
+        ]
+        if self._file is None:
+            self._file = self._begun([column.kind or "text" for column in columns])
         arrays = [
-            self._arrow.array(values, field.type)
-            for values, field in zip(found.values(), self._schema, strict=True)
+            self._arrow.array(some, field.type)
+            for some, field in zip(values, self._file.schema, strict=True)
         ]
         if self._rows:
-            self._file.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+            table = self._arrow.Table.from_arrays(arrays, schema=self._file.schema)
+            self._file.write_table(table)
         self._written += self._rows
         self._rows = self._size = 0
+
+    def _begun(self, kinds: Sequence[Kind]) -> Any:
+        """pyarrow's writer, once columns and types are known."""
+        types = {
+            "text": self._arrow.string(),
+            "json": self._arrow.string(),
+            "int64": self._arrow.int64(),
+            "float64": self._arrow.float64(),
+            "bool": self._arrow.bool_(),
+        }
+        fields = [(name, types[kind]) for name, kind in zip(self._names, kinds, strict=True)]
+        target = self._arrow.PythonFile(self._target, mode="w")
+        schema = self._arrow.schema(fields)
+        return self._parquet.ParquetWriter(target, schema, compression="zstd")
 
     def _end(self) -> None:
         if self._target.ended:

@@ -141,6 +141,8 @@ def test_what_pandas_and_duckdb_write(tmp_path: Path) -> None:
     assert [(d.text, d.extra) for d in read(target)] == [(b"x%d" % i, {"i": i}) for i in range(5)]
 
 
+NO_ID = pa.array([None], pa.string())
+
 # --- what is wrong ---------------------------------------------------------------------------
 
 
@@ -155,7 +157,7 @@ def test_what_pandas_and_duckdb_write(tmp_path: Path) -> None:
         ({"text": [["x"]]}, {}, "expected text in the column 'text', its type is list"),
         ({"text": ["x"], "id": [1.5]}, {}, r"in the column 'id', its type is double\n.*--id"),
         ({"text": ["x", None]}, {}, "x.parquet:2: expected text in the column 'text', found null"),
-        ({"text": ["x"], "id": pa.array([None], pa.string())}, {}, "x.parquet:1: .*'id', found null"),
+        ({"text": ["x"], "id": NO_ID}, {}, "x.parquet:1: .*id', found null"),
         (pa.table([["x"], ["y"]], ["text", "text"]), {}, "two columns are both called 'text'"),
     ],
 )  # fmt: skip
