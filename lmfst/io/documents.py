@@ -28,8 +28,12 @@ from lmfst.io.reading import Found, Header, Reader, Reading
 from lmfst.io.streams import STDIN, is_regular, opened, shown_name
 from lmfst.io.tables import table
 
+__all__ = ["MAX_BYTES", "NOT_TWICE", "Header", "read_corpus", "read_documents"]
+
 MAX_BYTES = 16 * 2**20
 """Bytes that a record of a corpus may have: its line, row of a table, sequence, text or file."""
+
+NOT_TWICE = "-: the standard input can't be read twice, as a corpus must be"
 
 _READERS: dict[str, Reader] = {
     "line": line_documents,
@@ -113,9 +117,6 @@ def read_corpus(
     doc = _form(path, doc, text_column, id_column)
     reading = Reading(path, warn, text_column, id_column, longest=max_bytes, skip=skip, waits=False)
     return _read(path, doc, reading)
-
-
-NOT_TWICE = "-: the standard input can't be read twice, as a corpus must be"
 
 
 def _form(path: str, doc: DocMode, text_column: str | None, id_column: str | None) -> DocMode:
