@@ -46,7 +46,10 @@ _READERS: dict[str, Reader] = {
 }
 """Of Parquet, the one thing that isn't read as a stream, the reader opens the file again."""
 _WITH_COLUMNS = ("jsonl", "csv", "tsv", "parquet")
-_WITH_HEADER = ("csv", "tsv")
+_NONE = {
+    **dict.fromkeys(("csv", "tsv"), "there are no rows after the header"),
+    "parquet": "there are no rows",
+}
 
 
 def _default_warn(message: str) -> None:
@@ -152,8 +155,7 @@ def _read(path: str, doc: DocMode, reading: Reading) -> Found:
             found = True
             yield record
     if not found and not skip:
-        rows = "there are no rows after the header"
-        what = rows if doc in _WITH_HEADER else "the file is empty"
+        what = _NONE.get(doc, "the file is empty")
         reading.warn(f"{reading.name}: {what}; there are no documents in it")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lmfst.ground.types import Warn
-from lmfst.io.json_text import dumps
+from lmfst.io.json_text import dumps, dumps_plain
 from lmfst.io.row_files import Sink
 from lmfst.io.row_values import ESCAPES, exact, field, passed_field, plain
 from lmfst.io.row_writer import RowWriter
@@ -72,8 +72,11 @@ class JsonWriter(RowWriter):
         if passed.keys() != self._passed.keys():
             self._passed = self._renamed(list(passed))
         record = {name: plain(v) for name, v in zip(self._columns, values, strict=True)}
-        beside = {self._passed[name]: exact(value) for name, value in passed.items()}
-        self._sink.write(_bytes(dumps(record | beside)))
+        line = dumps_plain(record)
+        if passed:
+            beside = dumps({self._passed[name]: exact(value) for name, value in passed.items()})
+            line = f"{line[:-1]}, {beside[1:]}" if record else beside
+        self._sink.write(_bytes(line))
 
     def _end(self) -> None:
         """Nothing."""

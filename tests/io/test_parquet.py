@@ -212,6 +212,12 @@ def test_parquet_read_as_lines_is_noticed(tmp_path: Path) -> None:
     assert isinstance(found, Rejected) and found.reason == "binary"
 
 
+def test_a_file_without_rows(tmp_path: Path) -> None:
+    path = made(tmp_path, {"text": pa.array([], pa.string())})
+    with pytest.warns(UserWarning, match="x.parquet: there are no rows; there are no documents"):
+        assert read(path) == []
+
+
 # --- corpora ---------------------------------------------------------------------------------
 
 

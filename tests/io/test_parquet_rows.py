@@ -17,6 +17,8 @@ import numpy as np
 import pandas
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.io import open_rows, parquet_rows, read_documents
@@ -209,6 +211,31 @@ def test_undecodable_names_are_shown(tmp_path: Path) -> None:
     name = os.fsdecode(b"a\xff")
     path = write(tmp_path / "x.parquet", ["id"], ({"id": name}, {"v": name}))
     assert pq.read_table(path).to_pylist() == [{"id": "a\\udcff", "v": "a\\udcff"}]
+
+
+SCALARS = st.one_of(
+    st.lists(st.none() | st.text(max_size=5).filter(lambda t: t.isprintable())),
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)),
+    st.lists(st.none() | st.floats(allow_nan=False)),
+    st.lists(st.none() | st.booleans()),
+)
+
+
+@given(SCALARS, st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_values_come_back(
+    tmp_path_factory: pytest.TempPathFactory, values: list[object], group: int
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "x.parquet"
+    # The first group decides on the type.
+    first = next((value for value in values if value is not None), None)
+    values = [first, *values]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet_rows, "GROUP_ROWS", group)
+        write(path, ["index"], *(({"index": n}, {"v": v}) for n, v in enumerate(values)))
+    assert pq.read_table(path)["v"].to_pylist() == values
+    query = f"SELECT v FROM '{path}' ORDER BY index"
+    assert duckdb.sql(query).fetchall() == [(value,) for value in values]
 
 
 def test_what_was_read_is_written_again(tmp_path: Path) -> None:

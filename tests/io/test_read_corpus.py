@@ -137,6 +137,12 @@ def test_bad_fasta_records(tmp_path: Path) -> None:
     ]
 
 
+def test_names_may_repeat_in_a_corpus(tmp_path: Path) -> None:
+    path = made(tmp_path, ">a\nAC\n>a\nGT\n", "x.fa")
+    found, warnings = read(path)
+    assert [record.id for record in found] == ["a", "a"] and warnings == []
+
+
 @pytest.mark.parametrize(
     ("name", "data", "expected"),
     [
