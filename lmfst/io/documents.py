@@ -42,9 +42,9 @@ _READERS: dict[str, Reader] = {
     "csv": partial(table, kind="csv"),
     "tsv": partial(table, kind="tsv"),
     "fasta": fasta,
+    # It isn't read as a stream: its reader opens the file again.
     "parquet": parquet,
 }
-"""Of Parquet, the one thing that isn't read as a stream, the reader opens the file again."""
 _WITH_COLUMNS = ("jsonl", "csv", "tsv", "parquet")
 _NONE = {
     **dict.fromkeys(("csv", "tsv"), "there are no rows after the header"),

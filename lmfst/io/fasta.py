@@ -104,6 +104,12 @@ def _checked(stream: IO[bytes], reading: Reading, headers: deque[_Header]) -> It
                 last.size += line.size
                 continue
             letters = "".join(line.decode(*_ENCODING).split())
+            if letters.startswith(">"):
+                raise InputError(
+                    f"{name}:{number}: white space stands before >: expected a header to begin "
+                    "its line",
+                    hint="remove it, for instance with: sed 's/^[[:space:]]*>/>/' FILE > MENDED",
+                )
             last.size += len(letters)
             if longest is None or last.size <= longest:
                 yield letters + "\n"

@@ -71,7 +71,7 @@ class _DamagedError(Exception):
 class _Arriving(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
-    def read1(self, size: int = -1, /) -> bytes:
+    def read1(self, size: int, /) -> bytes:
         """What has arrived, at most `size` bytes; none only at the end."""
         ...
 
@@ -144,7 +144,7 @@ class _Eager(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
-    def read1(self, size: int = -1) -> bytes:
+    def read1(self, size: int) -> bytes:
         """The bytes that have arrived."""
         taken, self._head = self._head[:size], self._head[size:]
         return taken or self._raw.read1(size)

@@ -291,6 +291,7 @@ def test_binary_files_are_rejected_once(tmp_path: Path, data: bytes, binary: boo
         ("x.fa", b"ACG\n", "x.fa:1: expected a FASTA header"),
         ("x.fa", b"A" * 2000 + b"\n", "x.fa:1: expected a FASTA header"),
         ("x.fa", b">a\nA\n>b\rA\n", "x.fa:3: a header has a carriage return"),
+        ("x.fa", b">a\nA\n >b\nA\n", r"x.fa:3: white space stands before >.*\n.*sed"),
     ],
 )
 def test_what_is_wrong_with_the_whole_file(
@@ -367,6 +368,56 @@ def test_any_bytes_are_read_or_refused(
     assert all(isinstance(record, Rejected) or len(record.text) <= 20 for record in found)
     for skip in (1, 3):
         assert read(path, doc=doc, max_bytes=20, skip=skip)[0] == found[skip:]
+
+
+PIECES = [
+    b"a",
+    b",",
+    b'"',
+    b"\n",
+    b"\r\n",
+    b"\t",
+    b">",
+    b"\\",
+    b'{"text": "x"}\n',
+    b"\xff",
+    b"{}\n",
+]
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join),
+    st.sampled_from(["line", "jsonl", "csv", "tsv", "file", "fasta"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_documents_are_those_before_the_first_bad_record(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, doc: Any
+) -> None:
+    path = tmp_path_factory.mktemp("same") / "x"
+    path.write_bytes(
+        {"csv": b"text,b\n", "tsv": b"text\tb\n", "fasta": b">a\n"}.get(doc, b"") + data
+    )
+    documents: list[Document] = []
+    error = ""
+    try:
+        for document in read_documents(str(path), doc=doc, warn=lambda message: None):
+            documents.append(document)
+    except InputError as raised:
+        error = str(raised)
+    try:
+        found, _ = read(path, doc=doc)
+    except InputError:
+        assert error
+        return
+    bad = next((at for at, record in enumerate(found) if isinstance(record, Rejected)), len(found))
+    assert documents == found[:bad]
+    if bad < len(found):
+        first = found[bad]
+        assert isinstance(first, Rejected) and error == str(
+            InputError(first.message, hint=first.hint)
+        )
+    else:
+        assert not error
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:
