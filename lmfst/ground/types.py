@@ -18,7 +18,7 @@ PrefixSpace = Literal["auto", "yes", "no"]
 """Whether a space at the very start is the model's own (`lmfst.vocab.prefix`)."""
 InputMode = Literal["auto", "byte", "utf8"]
 """What labels without a symbol table are."""
-DocMode = Literal["auto", "line", "file", "jsonl", "csv", "tsv", "fasta"]
+DocMode = Literal["auto", "line", "file", "jsonl", "csv", "tsv", "fasta", "parquet"]
 """What a document is."""
 Given = Literal["source", "target"]
 """Whether texts are read by the function, or are its outputs."""
@@ -30,7 +30,7 @@ PolicyName = Literal["auto", "beam", "exact", "sample"]
 """Names of policies on the command line."""
 Level = Literal["unit", "replicate", "text", "summary"]
 """What a row is."""
-RowFormat = Literal["tsv", "jsonl"]
+RowFormat = Literal["tsv", "jsonl", "parquet"]
 DType = Literal["float32", "bfloat16", "float16"]
 """Number formats of models."""
 

@@ -1,4 +1,4 @@
-"""Documents in, rows out: text, JSONL, tables and FASTA, plain or gzip, files or pipes.
+"""Documents in, rows out: text, JSONL, tables, FASTA and Parquet, plain or packed.
 
 Not here: what the columns of rows mean (`lmfst.scored`), FST files (`lmfst.fst`), and models' files
 (`lmfst.lm`).
@@ -6,18 +6,23 @@ Not here: what the columns of rows mean (`lmfst.scored`), FST files (`lmfst.fst`
 
 from __future__ import annotations
 
-from lmfst.ground.document import Document
-from lmfst.io.documents import read_documents
+from lmfst.ground.document import Document, Rejected
+from lmfst.io.corpus_files import corpus_files
+from lmfst.io.documents import MAX_BYTES, read_corpus, read_documents
 from lmfst.io.outputs import Output, OutputWriter
 from lmfst.io.rows import RowWriter, open_rows
 from lmfst.io.stdout import Stdout
 
 __all__ = [
+    "MAX_BYTES",
     "Document",
     "Output",
     "OutputWriter",
+    "Rejected",
     "RowWriter",
     "Stdout",
+    "corpus_files",
     "open_rows",
+    "read_corpus",
     "read_documents",
 ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+"""Made once: `json.dumps` makes one in every call."""
+
 
 class Number(float):
     """A number with the digits that it was read with, which may be more than a float has."""
@@ -52,4 +55,9 @@ def dumps(value: object) -> str:
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(dumps, value)) + "]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _STRICT.encode(value)
+
+
+def dumps_plain(value: object) -> str:
+    """The same, for values without such numbers, and with strings as keys."""
+    return _STRICT.encode(value)

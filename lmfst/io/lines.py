@@ -10,13 +10,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, NamedTuple
 
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 
 _UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MEND = "tr '\\r' '\\n' < FILE > MENDED"
 """A command that makes lines of what CR separates."""
 
@@ -27,37 +27,68 @@ _USUAL = {"id", "text"}
 _MARKS = (("\t", "tsv"), (",", "csv"), (";", "csv"), ("|", "csv"))
 
 
-def numbered(stream: IO[bytes], name: str, warn: Warn) -> Iterator[tuple[int, bytes]]:
+class Overlong(NamedTuple):
+    """What is known of a line that was passed over: its first `HEAD` bytes, how many it has, and
+    how many double quotes are among them."""
+
+    head: bytes
+    size: int
+    quotes: int
+
+
+Line = bytes | Overlong
+Lines = Iterator[tuple[int, Line]]
+"""Lines with their numbers."""
+HEAD = 80
+_PIECE = 1 << 16
+"""Bytes of a line too long that are held at a time, once its length is known to be too large."""
+
+
+def numbered(stream: IO[bytes], name: str, warn: Warn, longest: int | None = None) -> Lines:
     """The lines with their 1-based numbers; the first one without its byte-order mark.
 
-    InputError for UTF-16. The lines are as they are: CR is no end here.
+    longest: lines of more bytes, LF not counted, are passed over piece by piece. InputError for
+    UTF-16. The lines are as they are: CR is no end here.
     """
     number = 0
-    while line := stream.readline():
+    most = -1 if longest is None else longest + 1
+    while line := stream.readline(most):
         number += 1
-        if number == 1:
-            if line.startswith(_UTF16_MARKS):
-                raise InputError(
-                    f"{name}: expected UTF-8 text, found the byte-order mark of UTF-16",
-                    hint="convert it, for instance with: iconv -f UTF-16 -t UTF-8",
-                )
-            if line.startswith(_UTF8_MARK):
-                warn(f"{name}: begins with a UTF-8 byte-order mark; it is not taken as text")
-                line = line.removeprefix(_UTF8_MARK)
+        if number == 1 and line.startswith(UTF16_MARKS):
+            raise InputError(
+                f"{name}: expected UTF-8 text, found the byte-order mark of UTF-16",
+                hint="convert it, for instance with: iconv -f UTF-16 -t UTF-8",
+            )
+        if len(line) == most and not line.endswith(b"\n"):
+            yield number, _passed_over(stream, line)
+            continue
+        if number == 1 and line.startswith(_UTF8_MARK):
+            warn(f"{name}: begins with a UTF-8 byte-order mark; it is not taken as text")
+            line = line.removeprefix(_UTF8_MARK)
         if line:
             yield number, line
 
 
-def ended(
-    lines: Iterator[tuple[int, bytes]], name: str, warn: Warn, *, is_text: bool
-) -> Iterator[tuple[int, bytes]]:
+def _passed_over(stream: IO[bytes], begun: bytes) -> Overlong:
+    """What is left of a line is read, and forgotten."""
+    head, size, quotes = begun[:HEAD], len(begun), begun.count(b'"')
+    while piece := stream.readline(_PIECE):
+        size += len(piece)
+        quotes += piece.count(b'"')
+        if piece.endswith(b"\n"):
+            size -= 1
+            break
+    return Overlong(head, size, quotes)
+
+
+def ended(lines: Lines, name: str, warn: Warn, *, is_text: bool) -> Lines:
     """The lines of a file; those of a file without any LF end with CR, and get LF.
 
     is_text: whether a CR may be meant as text. Two are needed then, and a warning says what becomes
     of a single one, or of those in a first line that LF ends.
     """
     for number, line in lines:
-        if number > 1:
+        if number > 1 or isinstance(line, Overlong):
             yield number, line
             continue
         returns = line.removesuffix(b"\n").removesuffix(b"\r").count(b"\r")
@@ -88,6 +119,8 @@ def suspect(first: bytes) -> bool:
 
 def likeness(first: bytes, second: bytes) -> str:
     """What the first two lines of a file look like that isn't text: how to read it; or nothing."""
+    if first.startswith(b"PAR1"):
+        return "a Parquet file; if it is one, use --doc parquet"
     if first.startswith(b"{") and b'"' in first and first.rstrip().endswith(b"}"):
         return "an object of JSON lines; if it is one, use --doc jsonl"
     if first[:1] == b">" and first[1:2].strip() and _RESIDUES.fullmatch(second):

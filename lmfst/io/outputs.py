@@ -1,9 +1,9 @@
 """What `lmfst apply` writes: outputs in the form of the file that their inputs are from.
 
 Lines give lines, tables the same table with a column `output`, JSON lines the same objects with
-that key, FASTA records with the same headers. With all outputs (`every`) there is a row or object
-for each, and lines, as FASTA, give lines `id TAB output`, both with the escapes of TSV; where
-weights are known they follow.
+that key, FASTA records with the same headers; rows of Parquet give JSON lines. With all outputs
+(`every`) there is a row or object for each, and lines, as FASTA, give lines `id TAB output`, both
+with the escapes of TSV; where weights are known they follow.
 
 A document without a result (`reject`) gives an empty line, an empty field or null, so that what
 stands beside it keeps its place; in FASTA, and with all outputs, it gives nothing.
@@ -20,7 +20,8 @@ from lmfst.ground.document import Document, Form
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Warn
 from lmfst.io.json_text import dumps
-from lmfst.io.rows import ESCAPES, exact, names_beside
+from lmfst.io.row_values import ESCAPES, exact
+from lmfst.io.row_writer import names_beside
 from lmfst.io.stdout import Stdout
 from lmfst.io.tables import shown
 
@@ -99,7 +100,7 @@ class OutputWriter:
     def _write(self, document: Document, output: Output | None) -> None:
         if document.form in ("csv", "tsv"):
             self._row([*map(str, document.row.values()), *self._fields(output)])
-        elif document.form == "jsonl":
+        elif document.form in ("jsonl", "parquet"):
             self._object(document.row, output)
         elif self._every and output is not None:
             line = "\t".join(

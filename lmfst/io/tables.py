@@ -12,14 +12,15 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import islice
+from typing import IO, Literal, Self
 
+from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import InputError
-from lmfst.ground.types import Warn
-from lmfst.io.lines import MEND
-from lmfst.io.rows import ESCAPED
+from lmfst.io.lines import MEND, Line, Lines, Overlong
+from lmfst.io.reading import Found, Reading
+from lmfst.io.row_values import ESCAPED
 
-Lines = Iterator[tuple[int, bytes]]
 Kind = Literal["csv", "tsv"]
 
 TEXT, ID = "text", "id"
@@ -44,28 +45,55 @@ class Row:
     fields: dict[str, str]
 
 
-def rows(lines: Lines, name: str, kind: Kind, warn: Warn) -> tuple[list[str], Iterator[Row]]:
-    """The columns of a table and its rows.
+def table(stream: IO[bytes], reading: Reading, kind: Kind) -> Found:
+    """The rows of a table as documents. Errors: see `rows` and `chosen`."""
+    names, found = rows(reading.lines(stream), reading, kind)
+    text, key = chosen(names, reading.text, reading.id, reading.name)
+    if reading.header is not None:
+        reading.header(kind, names)
+    others = [column for column in names if column not in (text, key)]
+    for row in islice(found, reading.skip, None):
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        fields = row.fields
+        yield Document(
+            str(row.number) if key is None else shown(fields[key]),
+            fields[text].encode(*_ENCODING),
+            f"{reading.name}:{row.line}",
+            form=kind,
+            row=fields,
+            extra={column: shown(fields[column]) for column in others},
+            file=reading.name,
+            line=row.line,
+        )
 
-    lines: numbered from 1. name: the file's, for messages. Raises InputError, with the line, for a
-    missing or bad header, a column that comes twice, and while iterating for rows that have more or
-    fewer fields, and for quotes that are not closed or close amid a field.
+
+def rows(lines: Lines, reading: Reading, kind: Kind) -> tuple[list[str], Iterator[Row | Rejected]]:
+    """The columns of a table and its rows; in place of one, what is wrong with it: more or fewer
+    fields, quotes that are not closed or close amid a field, too many bytes.
+
+    lines: numbered from 1. Raises InputError, with the line, for a missing or bad header and a
+    column that comes twice.
     """
-    decoded = _Decoded(lines, name, warn)
-    found = (_csv if kind == "csv" else _tsv)(decoded, name, warn)
+    name = reading.name
+    decoded = _Decoded(lines, reading)
+    found = (_csv if kind == "csv" else _tsv)(decoded, reading)
     _, columns = next(found, (0, None))
     if columns is None:
         raise InputError(
             f"{name}: expected a header line with the names of columns, the file is empty",
             hint="the first line of a table names its columns, such as text",
         )
+    if isinstance(columns, Rejected):
+        raise InputError(columns.message, hint=columns.hint)
     if columns in ([], [""]):
         raise InputError(
             f"{name}:1: expected a header line with the names of columns, found an empty line",
             hint="the header must be the first line",
         )
     _check_columns(columns, name, kind)
-    return columns, _rows(found, columns, name, kind, warn)
+    return columns, _rows(found, columns, reading, kind)
 
 
 def chosen(
@@ -98,96 +126,151 @@ def shown(text: str) -> str:
     return re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
 
 
-class _Decoded:
-    """Lines as text. number: that of the last one handed out."""
+class _TooLongError(Exception):
+    """A row is too long. size: its bytes."""
 
-    def __init__(self, lines: Lines, name: str, warn: Warn) -> None:
-        self._lines, self._name, self._warn = lines, name, warn
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class _Decoded:
+    """Lines as text, those of one row after those of another. number: that of the last one."""
+
+    def __init__(self, lines: Lines, reading: Reading) -> None:
+        self._lines, self._reading = lines, reading
         self._warned = False
+        self._size = self._quotes = 0
         self.number = 0
 
-    def __iter__(self) -> Iterator[str]:
-        for number, line in self._lines:
-            self.number = number
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                text = self._damaged(line, error)
-            yield text
+    def begin(self) -> int:
+        """A row begins with the next line; its number."""
+        self._size = self._quotes = 0
+        return self.number + 1
 
-    def _damaged(self, line: bytes, error: UnicodeDecodeError) -> str:
-        found = f"{self._name}:{self.number}: the byte 0x{line[error.start]:02x} is no UTF-8"
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._next()
+        longest = self._reading.longest
+        if isinstance(line, bytes) and (longest is None or self._size <= longest):
+            return self._text(line)
+        # A line end amid quotes ends no row.
+        while self._quotes % 2:
+            try:
+                self._next()
+            except StopIteration:
+                break
+        raise _TooLongError(self._size)
+
+    def _next(self) -> Line:
+        self.number, line = next(self._lines)
+        if isinstance(line, Overlong):
+            self._size += line.size
+            self._quotes += line.quotes
+        elif self._reading.longest is not None:
+            self._size += len(line.rstrip(b"\r\n"))
+            self._quotes += line.count(b'"')
+        return line
+
+    def _text(self, line: bytes) -> str:
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            found = (
+                f"{self._reading.name}:{self.number}: the byte 0x{line[error.start]:02x} is no "
+                "UTF-8"
+            )
         mend = "convert the file, for instance with: iconv -f WINDOWS-1252 -t UTF-8"
         if self.number == 1:
             raise InputError(f"{found}: expected a header in UTF-8", hint=mend)
         if not self._warned:
             self._warned = True
-            self._warn(f"{found}: such bytes are taken as they are; {mend}")
+            self._reading.warn(f"{found}: such bytes are taken as they are; {mend}")
         return line.decode(*_ENCODING)
 
 
-def _csv(lines: _Decoded, name: str, warn: Warn) -> Iterator[tuple[int, list[str]]]:
+Fields = Iterator[tuple[int, list[str] | Rejected]]
+
+
+def _csv(lines: _Decoded, reading: Reading) -> Fields:
     """(number of its first line, fields) of each row, the header first."""
-    reader = csv.reader(iter(lines), strict=True)
+    reader = csv.reader(lines, strict=True)
     while True:
-        first = lines.number + 1
+        first = lines.begin()
         # The limit is the module's, so it is put back for others at once.
         limit = csv.field_size_limit(LONGEST_FIELD)
+        fields: list[str] | Rejected
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise _bad_csv(str(error), name, first, lines.number) from None
+            fields = replace(_bad_csv(str(error), reading, first, lines.number), line=first)
+        except _TooLongError as error:
+            fields = reading.too_long(first, "a row", error.size)
         finally:
             csv.field_size_limit(limit)
         yield first, fields
 
 
-def _bad_csv(reason: str, name: str, first: int, last: int) -> InputError:
+def _bad_csv(reason: str, reading: Reading, first: int, last: int) -> Rejected:
     if "unexpected end" in reason:
-        return InputError(
-            f"{name}:{first}: a quote that opens a field in this row is not closed by the end of "
-            "the file",
-            hint='close it; a quote inside a field in quotes is written twice (""), and a field '
+        return reading.rejected(
+            first,
+            "quotes",
+            "a quote that opens a field in this row is not closed by the end of the file",
+            'close it; a quote inside a field in quotes is written twice (""), and a field '
             "that isn't in quotes must not begin with one",
         )
     if "new-line character" in reason:
-        return InputError(
-            f"{name}:{last}: a carriage return (CR) without a line feed stands in a field without "
+        return reading.rejected(
+            last,
             "quotes",
-            hint=f"if CR ends lines, use: {MEND}; else put the field in quotes",
+            "a carriage return (CR) without a line feed stands in a field without quotes",
+            f"if CR ends lines, use: {MEND}; else put the field in quotes",
         )
-    return InputError(
-        f"{name}:{last}: expected CSV: {reason}",
-        hint='a field in quotes ends with its quote; a quote inside is written twice ("")',
+    return reading.rejected(
+        last,
+        "quotes",
+        f"expected CSV: {reason}",
+        'a field in quotes ends with its quote; a quote inside is written twice ("")',
     )
 
 
-def _tsv(lines: _Decoded, name: str, warn: Warn) -> Iterator[tuple[int, list[str]]]:
+def _tsv(lines: _Decoded, reading: Reading) -> Fields:
     """As `_csv`."""
     quotes = escapes = False
-    for line in lines:
+    while True:
+        first = lines.begin()
+        try:
+            line = next(lines)
+        except StopIteration:
+            return
+        except _TooLongError as error:
+            yield first, reading.too_long(first, "a row", error.size)
+            continue
         text = line.removesuffix("\n")
         if text != line:
             text = text.removesuffix("\r")
         fields = text.split("\t")
         if not quotes and any(len(f) > 1 and f[0] == f[-1] == '"' for f in fields):
             quotes = True
-            warn(
-                f"{name}:{lines.number}: a field is in quotes, which are text in TSV; if a "
+            reading.warn(
+                f"{reading.name}:{first}: a field is in quotes, which are text in TSV; if a "
                 "program put them there, save the table as CSV and read it with --doc csv"
             )
         if "\\" in text:
             plain = [_ESCAPE.sub(lambda found: ESCAPED[found[0]], field) for field in fields]
             if not escapes and plain != fields:
                 escapes = True
-                warn(
-                    f"{name}:{lines.number}: \\t, \\n, \\r and \\\\ in a field are read as tab, "
+                reading.warn(
+                    f"{reading.name}:{first}: \\t, \\n, \\r and \\\\ in a field are read as tab, "
                     "line ends and backslash, as lmfst writes them"
                 )
             fields = plain
-        yield lines.number, fields
+        yield first, fields
 
 
 def _check_columns(columns: list[str], name: str, kind: Kind) -> None:
@@ -215,28 +298,33 @@ def _check_columns(columns: list[str], name: str, kind: Kind) -> None:
 
 
 def _rows(
-    found: Iterator[tuple[int, list[str]]], columns: list[str], name: str, kind: Kind, warn: Warn
-) -> Iterator[Row]:
-    row = Row(0, 0, {})
+    found: Fields, columns: list[str], reading: Reading, kind: Kind
+) -> Iterator[Row | Rejected]:
+    number = 0
     blank = False
     for line, fields in found:
         if fields in ([], [""]):
             if len(columns) > 1:
                 if not blank:
                     blank = True
-                    warn(f"{name}:{line}: an empty line is no row of the table; it is left out")
+                    reading.warn(
+                        f"{reading.name}:{line}: an empty line is no row of the table; it is left "
+                        "out"
+                    )
                 continue
             fields = [""]
-        if len(fields) != len(columns):
+        number += 1
+        if isinstance(fields, Rejected):
+            yield fields
+        elif len(fields) == len(columns):
+            yield Row(number, line, dict(zip(columns, fields, strict=True)))
+        else:
             hint = "a comma or a line end inside a field needs quotes around the field"
             if kind == "tsv":
                 hint = "a tab inside a field is written \\t, a line end \\n; quotes don't hold them"
-            raise InputError(
-                f"{name}:{line}: expected {len(columns)} fields, as in the header, found "
-                f"{len(fields)}",
-                hint=hint,
+            yield reading.rejected(
+                line,
+                "fields",
+                f"expected {len(columns)} fields, as in the header, found {len(fields)}",
+                hint,
             )
-        row = replace(
-            row, number=row.number + 1, line=line, fields=dict(zip(columns, fields, strict=True))
-        )
-        yield row

@@ -48,10 +48,10 @@ def test_lines_are_documents(file: Path) -> None:
     file.write_bytes(b"one\n\nthree \x00\xff\xc3\n\tno newline at the end")
     documents, warnings = read(file)
     assert documents == [
-        Document("1", b"one", f"{file}:1"),
-        Document("2", b"", f"{file}:2"),
-        Document("3", b"three \x00\xff\xc3", f"{file}:3"),
-        Document("4", b"\tno newline at the end", f"{file}:4"),
+        Document("1", b"one", f"{file}:1", file=str(file), line=1),
+        Document("2", b"", f"{file}:2", file=str(file), line=2),
+        Document("3", b"three \x00\xff\xc3", f"{file}:3", file=str(file), line=3),
+        Document("4", b"\tno newline at the end", f"{file}:4", file=str(file), line=4),
     ]
     assert warnings == []
 
@@ -116,7 +116,8 @@ def test_a_long_line(file: Path) -> None:
 def test_a_file_is_a_document(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfone\r\n\ntwo\xff\n")
     documents, warnings = read(file, "file")
-    assert documents == [Document(str(file), b"one\r\n\ntwo\xff\n", str(file), form="file")]
+    whole = b"one\r\n\ntwo\xff\n"
+    assert documents == [Document(str(file), whole, str(file), form="file", file=str(file), line=1)]
     assert len(warnings) == 1
 
 
@@ -337,7 +338,7 @@ def test_undecodable_file_names_are_shown(tmp_path: Path) -> None:
 
 
 def test_rows_and_formats_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="tsv or jsonl"):
+    with pytest.raises(UsageError, match="tsv, jsonl or parquet"):
         open_rows(None, cast(Any, "csv"), COLUMNS)
     with pytest.raises(UsageError, match=r"found \['surprise'\]"):
         write(tmp_path / "a", "tsv", {"surprise": 1})

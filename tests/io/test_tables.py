@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.io import Document, open_rows, read_documents
 from lmfst.io.lines import likeness
-from lmfst.io.rows import names_beside
+from lmfst.io.row_writer import names_beside
 
 
 def read(path: Path, **options: Any) -> tuple[list[Document], list[str]]:

@@ -1,0 +1,82 @@
+"""Rows as lines of text: TSV and JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lmfst.ground.types import Warn
+from lmfst.io.json_text import dumps, dumps_plain
+from lmfst.io.row_files import Sink
+from lmfst.io.row_values import ESCAPES, exact, field, passed_field, plain
+from lmfst.io.row_writer import RowWriter
+
+
+def _bytes(line: str) -> bytes:
+    # Lone surrogates stand for undecodable bytes of file names; they must not end a run.
+    return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+class TsvWriter(RowWriter):
+    """A header line, which comes with the first row, and a line a row.
+
+    escaped: columns whose text is one line with escapes of its own already.
+    """
+
+    def __init__(
+        self, sink: Sink, columns: Sequence[str], warn: Warn, escaped: Sequence[str] = ()
+    ) -> None:
+        super().__init__(sink, columns, warn)
+        self._escaped = frozenset(escaped)
+        self._begun = False
+        self._passed: dict[str, str] = {}
+
+    def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
+        self._begin(passed)
+        beside = [passed_field(passed.get(name)) for name in self._passed]
+        own = map(self._text, self._columns, values)
+        self._sink.write(_bytes("\t".join([*own, *beside])))
+
+    def _begin(self, passed: Mapping[str, object]) -> None:
+        """The header, before the first row or at the end of none."""
+        if not self._begun:
+            self._begun = True
+            self._passed = self._renamed(list(passed))
+            names = [*self._columns, *self._passed.values()]
+            self._sink.write(_bytes("\t".join(name.translate(ESCAPES) for name in names)))
+        elif passed.keys() != self._passed.keys():
+            for name in passed.keys() - self._passed.keys():
+                why = "the first row, which decides on the columns of TSV, has none of that name"
+                self._leave_out(name, why)
+
+    def _text(self, column: str, value: object) -> str:
+        if column in self._escaped and isinstance(value, str):
+            return value
+        return field(value)
+
+    def _end(self) -> None:
+        self._begin({})
+
+    def discard(self) -> None:
+        self._begun = True
+        super().discard()
+
+
+class JsonWriter(RowWriter):
+    """An object a row."""
+
+    def __init__(self, sink: Sink, columns: Sequence[str], warn: Warn) -> None:
+        super().__init__(sink, columns, warn)
+        self._passed: dict[str, str] = {}
+
+    def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
+        if passed.keys() != self._passed.keys():
+            self._passed = self._renamed(list(passed))
+        record = {name: plain(v) for name, v in zip(self._columns, values, strict=True)}
+        line = dumps_plain(record)
+        if passed:
+            beside = dumps({self._passed[name]: exact(value) for name, value in passed.items()})
+            line = f"{line[:-1]}, {beside[1:]}" if record else beside
+        self._sink.write(_bytes(line))
+
+    def _end(self) -> None:
+        """Nothing."""
