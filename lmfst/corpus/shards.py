@@ -76,7 +76,11 @@ Items = list[Document | Rejected]
 
 @dataclass
 class _Sizes:
-    """How many bytes of the corpus have been read, by estimate."""
+    """How many bytes of the corpus have been read, by estimate.
+
+    sizes: of its files. file: the one that is being read. within: bytes of it; at first, of the
+    corpus. before: bytes before each file.
+    """
 
     corpus: Corpus
     sizes: Sequence[int]
@@ -88,7 +92,7 @@ class _Sizes:
         self.before = [0]
         for size in self.sizes:
             self.before.append(self.before[-1] + size)
-        self.within -= self.before[self.file]
+        self.within = max(0, self.within - self.before[self.file])
 
     def add(self, file: int, text: int) -> int:
         if file != self.file:
@@ -114,6 +118,7 @@ def cut(
     for file, offset, item in corpus.records(start.file, start.offset):
         size = len(item.text) if isinstance(item, Document) else 0
         if items and (len(items) == limits.records or text + size > limits.bytes):
+            reached = reached if offset else reach.before[file]
             shard = _shard(start, len(items), documents, file, offset, reached)
             yield shard, items
             start, items, text, documents = shard.next, [], 0, 0

@@ -1,4 +1,4 @@
-"""A job without a model: lines as documents, rows made of their letters, scorers that fail in every way.
+"""A job without a model: lines as documents, rows made of letters, scorers that fail in every way.
 
 Scorers and writers are found by their names in the workers.
 """
@@ -79,7 +79,7 @@ def slow(warn: Warn, seconds: float) -> Fake:
 
 
 def deadly(warn: Warn, word: bytes, marks: str, times: int) -> Fake:
-    """Dies at a document with a word in it, the first `times` times; marks: a folder that counts."""
+    """Dies at a document with a word in it, so many times. marks: a folder to count them in."""
 
     def act(document: Document, batch_tokens: int) -> None:
         if word in document.text and len(os.listdir(marks)) < times:
