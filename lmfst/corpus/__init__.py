@@ -9,7 +9,7 @@ from __future__ import annotations
 from lmfst.corpus.job import Job, Outcome, run_job
 from lmfst.corpus.pool import visible_gpus
 from lmfst.corpus.progress import JsonLog, Progress, Watch
-from lmfst.corpus.records import Corpus, Rejected, Result, RowSink, Scorer
+from lmfst.corpus.records import Corpus, Result, RowSink, Scorer
 
 __all__ = [
     "Corpus",
@@ -17,7 +17,6 @@ __all__ = [
     "JsonLog",
     "Outcome",
     "Progress",
-    "Rejected",
     "Result",
     "RowSink",
     "Scorer",

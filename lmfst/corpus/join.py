@@ -16,6 +16,7 @@ from lmfst.ground.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Join = Callable[[Sequence[Path], IO[bytes], MakeWriter], None]
 
@@ -55,8 +56,9 @@ def join_tables(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -
 def join_parquet(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
     """Parquet: the rows of whole row groups, put together to groups of `ROWS` or more.
 
-    A column that is null throughout a shard gets the type that it has elsewhere. InputError where
-    shards have different columns or types.
+    A column that a shard lacks is null there. One that is null throughout a shard gets the type
+    that it has elsewhere, and whole numbers become numbers where others aren't whole. InputError
+    where types don't go together.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -65,13 +67,13 @@ def join_parquet(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) 
     if not paths:
         return
     schema = _schema(paths)
-    with pq.ParquetWriter(to, schema) as writer:
+    with pq.ParquetWriter(to, schema, compression="zstd") as writer:
         held: list[pa.Table] = []
         count = 0
         for path in paths:
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
-                    held.append(file.read_row_group(group).cast(schema))
+                    held.append(_as(file.read_row_group(group), schema))
                     count += held[-1].num_rows
                     if count >= ROWS:
                         writer.write_table(pa.concat_tables(held), row_group_size=count)
@@ -85,34 +87,63 @@ def _schema(paths: Sequence[Path]) -> pa.Schema:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found: pa.Schema | None = None
+    said: dict[str, pa.DataType] = {}
+    found: dict[str, pa.DataType] = {}
     for path in paths:
-        schema = pq.read_schema(path).remove_metadata()
-        if found is None or found.equals(schema):
-            found = schema
-            continue
-        if found.names != schema.names:
-            raise InputError(
-                "the rows of the corpus have different columns, and can't be one table: "
-                f"{', '.join(schema.names)} after {', '.join(found.names)}",
-                hint="JSON lines can hold them: name an output that ends in .jsonl",
-            )
-        try:
-            found = pa.unify_schemas([found, schema])
-        except pa.ArrowException as error:
-            clash = ", ".join(
-                f"{a.name} is {b.type} after {a.type}"
-                for a, b in zip(found, schema, strict=True)
-                if a.type != b.type
-                and not pa.types.is_null(a.type)
-                and not pa.types.is_null(b.type)
-            )
-            raise InputError(
-                "the rows of the corpus have columns of different types, and can't be one table: "
-                f"{clash or error}",
-                hint="JSON lines can hold them: name an output that ends in .jsonl",
-            ) from None
-    return found
+        with pq.ParquetFile(path) as file:
+            empty = _empty(file.metadata)
+            for field in file.schema_arrow:
+                kind = pa.null() if field.name in empty else field.type
+                said.setdefault(field.name, field.type)
+                found[field.name] = _unified(field.name, found.get(field.name, pa.null()), kind)
+    # What is null everywhere is what its writers have said it is.
+    fields = [
+        (name, said[name] if pa.types.is_null(kind) else kind) for name, kind in found.items()
+    ]
+    return pa.schema(fields)
+
+
+def _empty(metadata: pq.FileMetaData) -> set[str]:
+    """The columns without any value."""
+    values: dict[str, bool] = {}
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group)
+        for number in range(rows.num_columns):
+            column = rows.column(number)
+            there = column.statistics
+            none = there is not None and there.has_null_count and there.null_count == rows.num_rows
+            name = column.path_in_schema
+            values[name] = values.get(name, False) or not none
+    return {name for name, there in values.items() if not there}
+
+
+def _unified(name: str, one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_null(one) or pa.types.is_null(other):
+        return other if pa.types.is_null(one) else one
+    if one == other:
+        return one
+    if {one, other} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    raise InputError(
+        "the rows of the corpus have columns of different types, and can't be one table: "
+        f"{name} is {other} after {one}",
+        hint="JSON lines can hold them: name an output that ends in .jsonl",
+    )
+
+
+def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the columns of a schema."""
+    import pyarrow as pa
+
+    columns = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 JOINS: dict[str, Join] = {".jsonl": join_lines, ".tsv": join_tables, ".parquet": join_parquet}
@@ -132,7 +163,7 @@ def join_for(path: str) -> Join:
 
 def _begin(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
     if not paths:
-        make_writer(to).close()
+        make_writer(to, lambda message: None).close()
 
 
 def _columns(header: bytes) -> str:

@@ -160,18 +160,20 @@ def claimed(work: Path, out: Path, warn: Warn) -> Iterator[None]:
 
 def _locked(work: Path, out: Path, warn: Warn) -> int:
     while True:
-        if work.is_dir() and os.listdir(work) and not (work / LOCK).exists():
-            raise InputError(
-                f"{work}: expected the work of a job on {out}, or nothing, found other files",
-                hint="move that folder away, or name another output",
-            )
         work.mkdir(exist_ok=True)
         try:
+            there = os.listdir(work)
+            if there and LOCK not in there:
+                raise InputError(
+                    f"{work}: expected the work of a job on {out}, or nothing, found other files",
+                    hint="move that folder away, or name another output",
+                )
             handle = os.open(work / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # the run that held it has just removed the folder
             continue
         try:
-            if _lock(handle, out, warn) and _is_there(handle, work / LOCK):
+            _lock(handle, out, warn)
+            if _is_there(handle, work / LOCK):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
                 return handle
@@ -181,9 +183,9 @@ def _locked(work: Path, out: Path, warn: Warn) -> int:
         os.close(handle)
 
 
-def _lock(handle: int, out: Path, warn: Warn) -> bool:
+def _lock(handle: int, out: Path, warn: Warn) -> None:
     if fcntl is None:
-        return True
+        return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -194,7 +196,6 @@ def _lock(handle: int, out: Path, warn: Warn) -> bool:
         ) from None
     except OSError:
         warn(f"{out}: the file system has no locks; a second run with this output isn't noticed")
-    return True
 
 
 def _is_there(handle: int, path: Path) -> bool:

@@ -9,6 +9,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmfst.corpus.ledger import Ledger, Scored
+from lmfst.corpus.shards import Shard
+from lmfst.corpus.worker import Counted
 from lmfst.ground.announce import warn_default
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
@@ -22,9 +25,9 @@ _MATTERS = 1e-9
 class Progress:
     """How far a job is, what earlier runs did of it included.
 
-    documents: done or rejected. rejected: records. symbols: of the target. rate: symbols a second
-    in this run. share: of the corpus' bytes, done. seconds_left: None as long as it can't be told.
-    missing: nats, by estimate. step: "scoring" or "joining".
+    documents: records that are done or rejected. rejected: the latter. symbols: of the target.
+    rate: symbols a second in this run. share: of the corpus' bytes, done. seconds_left: None as
+    long as it can't be told. missing: nats, by estimate.
     """
 
     documents: int
@@ -34,7 +37,6 @@ class Progress:
     share: float
     seconds_left: float | None
     missing: float
-    step: str = "scoring"
 
 
 def _nothing(progress: Progress) -> None:
@@ -54,22 +56,6 @@ class Watch:
     event: Callable[[str, Mapping[str, Any]], None] = _nobody
 
 
-@dataclass
-class Counts:
-    """What has been done; a shard's counts so far are taken back where it is begun again."""
-
-    records: int = 0
-    rejected: int = 0
-    symbols: int = 0
-    missing: float = 0.0
-
-    def add(self, records: int, rejected: int, symbols: int, missing: float) -> None:
-        self.records += records
-        self.rejected += rejected
-        self.symbols += symbols
-        self.missing += missing
-
-
 class Clock:
     """Rates and the time left, from what was there when the run began."""
 
@@ -87,6 +73,56 @@ class Clock:
         if done <= _MATTERS:
             return None
         return (time.monotonic() - self._began) * max(0.0, 1.0 - share) / done
+
+
+class Tally:
+    """What is done of a job, shard by shard.
+
+    size: bytes of the corpus. ledger: what earlier runs have done.
+    """
+
+    def __init__(self, size: int, ledger: Ledger) -> None:
+        self._size, self._bytes = size, 0
+        self._documents = self._rejected = self._symbols = 0
+        self._missing = 0.0
+        self._partial: dict[int, Counted] = {}
+        for scored in ledger.done.values():
+            self.add(ledger.plan[scored.number].shard, scored)
+        self._clock = Clock(self._symbols, self._share())
+
+    def add(self, shard: Shard, scored: Scored) -> None:
+        """A shard is done."""
+        self.forget(shard.number)
+        self._documents += shard.records
+        self._rejected += scored.rejects
+        self._symbols += scored.symbols
+        self._missing += scored.missing
+        self._bytes += shard.size
+
+    def see(self, counted: Counted) -> None:
+        """So much of a shard is done."""
+        self._partial[counted.number] = counted
+
+    def forget(self, number: int) -> None:
+        """What was done of a shard doesn't count: it is begun again."""
+        self._partial.pop(number, None)
+
+    def _share(self) -> float:
+        return min(1.0, self._bytes / max(1, self._size))
+
+    def progress(self) -> Progress:
+        parts = self._partial.values()
+        symbols = self._symbols + sum(part.symbols for part in parts)
+        share = self._share()
+        return Progress(
+            documents=self._documents + sum(part.documents for part in parts),
+            rejected=self._rejected + sum(part.rejected for part in parts),
+            symbols=symbols,
+            rate=self._clock.rate(symbols),
+            share=share,
+            seconds_left=self._clock.left(share),
+            missing=self._missing + sum(part.missing for part in parts),
+        )
 
 
 class JsonLog:

@@ -6,27 +6,15 @@ are called in other processes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
-from lmfst.ground.document import Document
+from lmfst.ground.document import Document, Rejected
 from lmfst.ground.types import Warn
 
-KILLED = "killed workers"
+KILLED = "killed_workers"
 """Why the documents of a shard are rejected that is left out under keep_going."""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A record that has no rows: where it is (`line`: None where there are none), its id as far as
-    it is known, and why."""
-
-    file: str
-    line: int | None
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,8 @@ class Scorer(Protocol):
 
 
 class RowSink(Protocol):
-    """Writes rows to the stream that it was made for, which it leaves open."""
+    """Writes rows to the stream that it was made for, which it leaves open. The same rows give the
+    same bytes."""
 
     def write(self, row: Any, /) -> object: ...
 
@@ -68,19 +57,16 @@ class RowSink(Protocol):
 
 
 MakeScorer = Callable[[Warn], Scorer]
-MakeWriter = Callable[[IO[bytes]], RowSink]
+MakeWriter = Callable[[IO[bytes], Warn], RowSink]
 Read = Callable[[str, int], Iterator[Document | Rejected]]
 """Reads a file from the record of a number (from 0 on) to its end."""
 
-_PLACE = re.compile(r"(.*?):(\d+)(?:: record .*)?", re.DOTALL)
 
-
-def rejected(document: Document, reason: str) -> Rejected:
-    """A document as one that has no rows."""
-    found = _PLACE.fullmatch(document.origin)
-    if found is None:
-        return Rejected(document.origin, None, document.id, reason)
-    return Rejected(found[1], int(found[2]), document.id, reason)
+def rejected(document: Document, reason: str, message: str) -> Rejected:
+    """A document as a record without rows. message: without the place."""
+    return Rejected(
+        document.file, document.line, document.id, reason, f"{document.origin}: {message}"
+    )
 
 
 @dataclass(frozen=True)

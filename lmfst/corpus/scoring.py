@@ -12,10 +12,10 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lmfst.corpus.disk import Place, settle, writing
-from lmfst.corpus.ledger import End, Ledger, Scored
+from lmfst.corpus.disk import Place, sync_folder, writing
+from lmfst.corpus.ledger import End, Ledger
 from lmfst.corpus.pool import Died, Pool, Starved, share_of_threads
-from lmfst.corpus.progress import Clock, Counts, Progress, Watch
+from lmfst.corpus.progress import Tally, Watch
 from lmfst.corpus.records import KILLED, Corpus
 from lmfst.corpus.shards import Items, Limits, Shard, cut, total
 from lmfst.corpus.worker import (
@@ -34,6 +34,8 @@ KILLS = 3
 """Workers that a shard may end before it is left out, or ends the job."""
 LOOK = 0.25
 """Seconds from one word of progress to the next."""
+WARNINGS = 10_000
+"""Different messages of workers that are passed on."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,9 @@ class Scoring:
         self._sizes = total(corpus)
         self._again: deque[Task] = deque()
         self._kills: Counter[int] = Counter()
-        self._partial: dict[int, Counted] = {}
-        self._counts, self._bytes = Counts(), 0
-        for scored in ledger.done.values():
-            self._add(scored)
-        self._clock = Clock(self._counts.symbols, self._share())
+        self._tally = Tally(sum(self._sizes), ledger)
         self._told = 0.0
+        self._warned: set[str] = set()
 
     def run(self, crew: Crew) -> None:
         """Do them. Passes on errors of reading, writing and scoring; what is done is noted."""
@@ -134,11 +133,11 @@ class Scoring:
 
     def _take(self, message: Message | Died | Starved) -> None:
         if isinstance(message, Counted):
-            self._partial[message.number] = message
+            self._tally.see(message)
         elif isinstance(message, Finished):
             self._finish(message)
         elif isinstance(message, Warned):
-            self._watch.warn(message.message)
+            self._warn_once(message.message)
         elif isinstance(message, Starved):
             self._shrink(message)
         elif isinstance(message, Died):
@@ -166,16 +165,17 @@ class Scoring:
                 if temporary is None:
                     path.unlink(missing_ok=True)
                 else:
-                    settle(temporary, path)
+                    os.replace(temporary, path)
+            sync_folder(self._place.work)
         self._ledger.finished(scored)
-        self._partial.pop(number, None)
-        self._add(scored)
+        self._tally.add(self._ledger.plan[number].shard, scored)
         self._watch.event("shard", scored._asdict())
 
-    def _add(self, scored: Scored) -> None:
-        shard = self._ledger.plan[scored.number].shard
-        self._counts.add(shard.records, scored.rejects, scored.symbols, scored.missing)
-        self._bytes += shard.size
+    def _warn_once(self, message: str) -> None:
+        """What several workers, or shards, say is told once."""
+        if message not in self._warned and len(self._warned) < WARNINGS:
+            self._warned.add(message)
+            self._watch.warn(message)
 
     def _shrink(self, starved: Starved) -> None:
         """Begin a shard again with half the batch tokens, which later ones have, too."""
@@ -192,7 +192,7 @@ class Scoring:
             f"again with {tokens}, and so are those after it"
         )
         self._ledger.planned(self._ledger.plan[task.number].shard, tokens)
-        self._partial.pop(task.number, None)
+        self._tally.forget(task.number)
         self._again.append(task._replace(batch_tokens=tokens))
 
     def _bury(self, died: Died) -> None:
@@ -202,7 +202,7 @@ class Scoring:
         if task is None:
             self._watch.warn(f"a worker (pid {died.pid}) has ended by {died.how}; it is replaced")
             return
-        self._partial.pop(task.number, None)
+        self._tally.forget(task.number)
         self._kills[task.number] += 1
         if self._kills[task.number] < KILLS:
             self._watch.warn(
@@ -221,7 +221,7 @@ class Scoring:
         self._watch.warn(
             f"{what}: it is left out, and its documents are among the rejected records"
         )
-        self._finish(leave_out(task, self._setup.make_writer, KILLED))
+        self._finish(leave_out(task, self._setup.make_writer, KILLED, what))
 
     def _where(self, task: Task) -> str:
         """A shard, for messages."""
@@ -230,24 +230,7 @@ class Scoring:
         first = shard.start.offset + 1
         return f"shard {task.number} ({shard.records} records from record {first} of {file} on)"
 
-    def _share(self) -> float:
-        return min(1.0, self._bytes / max(1, sum(self._sizes)))
-
     def _tell(self, *, now: bool = False) -> None:
-        if not now and time.monotonic() - self._told < LOOK:
-            return
-        self._told = time.monotonic()
-        counts, parts = self._counts, self._partial.values()
-        symbols = counts.symbols + sum(part.symbols for part in parts)
-        share = self._share()
-        self._watch.progress(
-            Progress(
-                documents=counts.records + sum(part.documents for part in parts),
-                rejected=counts.rejected + sum(part.rejected for part in parts),
-                symbols=symbols,
-                rate=self._clock.rate(symbols),
-                share=share,
-                seconds_left=self._clock.left(share),
-                missing=counts.missing + sum(part.missing for part in parts),
-            )
-        )
+        if now or time.monotonic() - self._told >= LOOK:
+            self._told = time.monotonic()
+            self._watch.progress(self._tally.progress())

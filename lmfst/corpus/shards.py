@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from lmfst.corpus.records import Corpus, Rejected
-from lmfst.ground.document import Document
+from lmfst.corpus.records import Corpus
+from lmfst.ground.document import Document, Rejected
 
 RECORDS = 256
 BYTES = 1 << 16

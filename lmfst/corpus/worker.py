@@ -22,9 +22,10 @@ from typing import IO, Any, NamedTuple, Self
 
 from lmfst.corpus.disk import checksum, temporary, writing
 from lmfst.corpus.ledger import Scored
-from lmfst.corpus.records import MakeScorer, MakeWriter, Rejected, Result, Scorer, rejected
-from lmfst.ground.document import Document
+from lmfst.corpus.records import MakeScorer, MakeWriter, Result, Scorer, rejected
+from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import LmfstError
+from lmfst.ground.types import Warn
 from lmfst.io.json_text import dumps
 
 EVERY = 0.2
@@ -134,12 +135,16 @@ def _fail(connection: Connection, error: BaseException) -> None:
 
 def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
     setup: Setup = tasks.get()
-    scorer = setup.make_scorer(lambda message: connection.send(Warned(message)))
+
+    def warn(message: str) -> None:
+        connection.send(Warned(message))
+
+    scorer = setup.make_scorer(warn)
     connection.send(Ready())
     while True:
         task: Task = tasks.get()
         try:
-            connection.send(_Shard(connection, task, setup.make_writer).score(scorer))
+            connection.send(_Shard(connection, task, setup.make_writer, warn).score(scorer))
         except Exception as error:
             if not _is_memory(error):
                 raise
@@ -153,15 +158,18 @@ def _is_memory(error: BaseException) -> bool:
 class _Shard:
     """A shard while it is being scored."""
 
-    def __init__(self, connection: Connection, task: Task, make_writer: MakeWriter) -> None:
-        self._connection, self._task, self._make_writer = connection, task, make_writer
+    def __init__(
+        self, connection: Connection, task: Task, make_writer: MakeWriter, warn: Warn
+    ) -> None:
+        self._connection, self._task = connection, task
+        self._make_writer, self._warn = make_writer, warn
         self._documents = self._rejected = self._symbols = 0
         self._missing = 0.0
         self._told = time.monotonic()
 
     def score(self, scorer: Scorer) -> Finished:
         """Score it. Passes on the scorer's errors; InputError if its files can't be written."""
-        with ShardFiles(self._task, self._make_writer) as files:
+        with ShardFiles(self._task, self._make_writer, self._warn) as files:
             for item in self._results(scorer):
                 self._documents += 1
                 if isinstance(item, Result):
@@ -203,8 +211,8 @@ class _Shard:
 class ShardFiles:
     """The files of a shard, under temporary names; none is left after an exception."""
 
-    def __init__(self, task: Task, make_writer: MakeWriter) -> None:
-        self._task, self._make_writer = task, make_writer
+    def __init__(self, task: Task, make_writer: MakeWriter, warn: Warn) -> None:
+        self._task, self._make_writer, self._warn = task, make_writer, warn
         self._paths = temporary(task.rows), temporary(task.rejects)
         self._rows = self._rejects = 0
 
@@ -212,7 +220,7 @@ class ShardFiles:
         with self._named():
             self._to_rows = self._paths[0].open("wb")
             self._to_rejects = self._paths[1].open("wb")
-            self._sink = self._make_writer(self._to_rows)
+            self._sink = self._make_writer(self._to_rows, self._warn)
         return self
 
     def __exit__(
@@ -276,14 +284,16 @@ class ShardFiles:
 
 def reject_line(item: Rejected) -> bytes:
     """What is said of a rejected record: a line of JSON."""
+    facts = {name: getattr(item, name) for name in ("file", "line", "id", "reason", "message")}
     # Lone surrogates stand for undecodable bytes of file names.
-    facts = {"file": item.file, "line": item.line, "id": item.id, "reason": item.reason}
     return dumps(facts).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def leave_out(task: Task, make_writer: MakeWriter, reason: str) -> Finished:
+def leave_out(task: Task, make_writer: MakeWriter, reason: str, message: str) -> Finished:
     """A shard without rows, all of whose documents are rejected."""
-    with ShardFiles(task, make_writer) as files:
+    with ShardFiles(task, make_writer, lambda message: None) as files:
         for item in task.items:
-            files.reject(rejected(item, reason) if isinstance(item, Document) else item)
+            if isinstance(item, Document):
+                item = rejected(item, reason, message)
+            files.reject(item)
         return files.finish(0, 0.0, lost=True)

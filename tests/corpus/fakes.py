@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from lmfst.corpus import Corpus, Job, JsonLog, Progress, Rejected, Result, Watch
+from lmfst.corpus import Corpus, Job, Progress, Result, Watch
+from lmfst.corpus.records import rejected
 from lmfst.corpus.shards import Limits
-from lmfst.ground.document import Document
+from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 
@@ -32,9 +33,10 @@ def read_lines(path: str, skip: int) -> Iterator[Document | Rejected]:
                 continue
             text = line.rstrip(b"\n")
             if text.startswith(b"!"):
-                yield Rejected(path, number, str(number), "it begins with !")
+                yield Rejected(path, number, None, "mark", f"{path}:{number}: it begins with !")
             else:
-                yield Document(str(number), text, f"{path}:{number}")
+                place = f"{path}:{number}"
+                yield Document(str(number), text, place, file=path, line=number)
 
 
 class Fake:
@@ -59,9 +61,8 @@ class Fake:
                 time.sleep(self._seconds)
             if self._act:
                 self._act(document, batch_tokens)
-            file, _, line = document.origin.rpartition(":")
             if b"?" in document.text:
-                yield Rejected(file, int(line), document.id, "there is a ? in it")
+                yield rejected(document, "question", "there is a ? in it")
                 continue
             rows = [
                 {"id": document.id, "number": number, "unit": chr(letter), "logp": -letter / 7}
@@ -164,7 +165,7 @@ def imported(warn: Warn) -> Fake:
 class Lines:
     """Rows as JSON lines."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], warn: Warn) -> None:
         self._stream = stream
 
     def write(self, row: Any) -> None:
@@ -177,12 +178,12 @@ class Lines:
 class Table:
     """Rows as TSV with a header."""
 
-    def __init__(self, stream: IO[bytes], columns: Sequence[str] = COLUMNS) -> None:
-        self._stream, self._columns = stream, columns
-        stream.write("\t".join(columns).encode() + b"\n")
+    def __init__(self, stream: IO[bytes], warn: Warn) -> None:
+        self._stream = stream
+        stream.write("\t".join(COLUMNS).encode() + b"\n")
 
     def write(self, row: Any) -> None:
-        fields = (str(row.get(name, "")) for name in self._columns)
+        fields = (str(row.get(name, "")) for name in COLUMNS)
         self._stream.write("\t".join(fields).encode() + b"\n")
 
     def close(self) -> None:
@@ -192,7 +193,7 @@ class Table:
 class Parquet:
     """Rows as Parquet; a column that is null throughout has no type."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], warn: Warn) -> None:
         self._stream, self._rows = stream, list[Any]()
 
     def write(self, row: Any) -> None:
@@ -210,8 +211,8 @@ class Parquet:
 class Full(Lines):
     """A disk that is full as soon as a row with a given letter comes."""
 
-    def __init__(self, stream: IO[bytes], letter: str) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: IO[bytes], warn: Warn, letter: str) -> None:
+        super().__init__(stream, warn)
         self._letter = letter
 
     def write(self, row: Any) -> None:
@@ -269,10 +270,6 @@ def lines(count: int, seed: int = 0) -> bytes:
             {0: "!" + text, 1: text + "?", 2: "", 3: text * 9}.get(kind, f"{number} {text}")
         )
     return "".join(line + "\n" for line in found).encode()
-
-
-def logged(path: str, warn: Warn) -> JsonLog:
-    return JsonLog(path, warn)
 
 
 slowly = partial(slow, seconds=0.002)

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from lmfst.corpus import Corpus, Progress, Rejected, Watch, run_job
-from lmfst.ground.document import Document
+from lmfst.corpus import Corpus, Progress, Watch, run_job
+from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import BudgetError, InputError, LmfstError, UsageError
 from tests.corpus import fakes
 from tests.corpus.fakes import Full, Watched, deadly, failing, hungry, job, lines, read_lines, slow
@@ -69,7 +69,7 @@ def test_rows_and_rejected_records_are_in_order(corpus: Path, tmp_path: Path, wo
     assert rows(out) == expected_rows(corpus)
     texts = corpus.read_bytes().split(b"\n")[:-1]
     bad = [
-        (number, "it begins with !" if text.startswith(b"!") else "there is a ? in it")
+        (number, "mark" if text.startswith(b"!") else "question")
         for number, text in enumerate(texts, start=1)
         if text.startswith(b"!") or b"?" in text
     ]
@@ -412,7 +412,7 @@ def test_a_shard_that_kills_three_workers(corpus: Path, tmp_path: Path, marks: P
     outcome = run_job(job([corpus], out, make_scorer=make, keep_going=True), watched.watch())
     assert len(outcome.done.lost) == 1
     assert "it is left out" in watched.warnings[-1]
-    lost = [found for found in rejects(out) if found["reason"] == "killed workers"]
+    lost = [found for found in rejects(out) if found["reason"] == "killed_workers"]
     assert 10 in [found["line"] for found in lost] and len(lost) <= 4
     assert [found["line"] for found in rejects(out)] == sorted(f["line"] for f in rejects(out))
     gone = {found["id"] for found in lost}

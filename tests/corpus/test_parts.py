@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lmfst.corpus import Corpus, JsonLog, Progress, Rejected, run_job, visible_gpus
+from lmfst.corpus import Corpus, JsonLog, Progress, run_job, visible_gpus
 from lmfst.corpus import inputs as digests
 from lmfst.corpus.disk import Place, clear, is_ours
 from lmfst.corpus.inputs import Input, differences, look
@@ -23,7 +23,6 @@ from lmfst.corpus.ledger import End, Ledger, Scored
 from lmfst.corpus.manifest import Manifest, claimed, read_manifest
 from lmfst.corpus.pool import share_of_threads
 from lmfst.corpus.progress import Clock
-from lmfst.corpus.records import rejected
 from lmfst.corpus.shards import BYTES, MOST, RECORDS, Items, Limits, Shard, Start, cut, total
 from lmfst.ground.document import Document
 from lmfst.ground.errors import InputError, UsageError
@@ -83,16 +82,6 @@ def test_readers_may_say_where_they_are(tmp_path: Path) -> None:
     corpus = Corpus([str(path)], read_lines, position=lambda: 7)
     plan = planned(corpus, Start(), Limits(4, 999))
     assert [shard.next.reached for shard, _ in plan] == [7, 40]
-
-
-def test_places_of_rejected_documents() -> None:
-    for origin, file, line in (
-        ("a:b.txt:12", "a:b.txt", 12),
-        ("x.fa:3: record 'chr 1:2'", "x.fa", 3),
-        ("whole.txt", "whole.txt", None),
-    ):
-        found = rejected(Document("id", b"", origin), "why")
-        assert found == Rejected(file, line, "id", "why")
 
 
 # --- the manifest and the lock -----------------------------------------------------------------
@@ -336,7 +325,7 @@ def test_lines_and_tables_are_joined(tmp_path: Path) -> None:
 
 def parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     to = io.BytesIO()
-    writer = Parquet(to)
+    writer = Parquet(to, print)
     for row in rows:
         writer.write(row)
     writer.close()
@@ -350,15 +339,35 @@ def test_parquet_is_joined(tmp_path: Path) -> None:
     shards: list[list[dict[str, Any]]] = [
         [{"id": "a", "logp": None, "n": 1}],
         [{"id": None, "logp": -1.5, "n": None}, {"id": None, "logp": None, "n": None}],
-        [{"id": "b", "logp": float("inf"), "n": 3}],
+        [{"id": "b", "logp": float("inf"), "n": 3, "more": True}],
+        [{"id": "b", "logp": 7, "n": 3, "more": None}],
     ]
     out = tmp_path / "out.parquet"
     with out.open("wb") as to:
         join_parquet(pieces(tmp_path, [parquet(rows) for rows in shards]), to, Parquet)
     found = pq.read_table(out)
-    assert found.to_pylist() == [row for rows in shards for row in rows]
-    assert [str(kind) for kind in found.schema.types] == ["string", "double", "int64"]
+    assert found.to_pylist() == [{"more": None, **row} for rows in shards for row in rows]
+    assert [str(kind) for kind in found.schema.types] == ["string", "double", "int64", "bool"]
     assert pq.ParquetFile(out).num_row_groups == 1
+
+
+def test_columns_without_values_take_the_type_that_others_have(tmp_path: Path) -> None:
+    """Whatever their writer has said, which had to say something."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = []
+    for kind, values in ((pa.string(), [None]), (pa.int64(), [3]), (pa.string(), [None, None])):
+        to = io.BytesIO()
+        nothing = pa.array([None] * len(values), pa.string())
+        pq.write_table(pa.table({"n": pa.array(values, kind), "none": nothing}), to)
+        texts.append(to.getvalue())
+    out = tmp_path / "out.parquet"
+    with out.open("wb") as stream:
+        join_parquet(pieces(tmp_path, texts), stream, Parquet)
+    found = pq.read_table(out)
+    assert [str(kind) for kind in found.schema.types] == ["int64", "string"]
+    assert found.column("n").to_pylist() == [None, 3, None, None]
 
 
 def test_row_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,8 +388,8 @@ def test_row_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ({"id": "b", "n": "two"}, "different types, .*: n is string after int64"),
-        ({"id": "b", "m": 2}, "different columns, .*: id, m after id, n"),
+        ({"id": "b", "n": "two"}, r"different types, .*: n is string after int64"),
+        ({"id": 2, "n": 1}, r"different types, .*: id is int64 after string"),
     ],
 )
 def test_parquet_that_cannot_be_one_table(
