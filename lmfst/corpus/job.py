@@ -92,10 +92,10 @@ class Outcome:
 def run_job(job: Job, watch: Watch = Watch()) -> Outcome:  # noqa: B008 (it never changes)
     """Do a job, or go on with it.
 
-    UsageError for a number of workers or an output that can't
-    be. InputError if the output is another job's or no job's, if another run writes it, or if
-    something can't be read or written; LmfstError if a shard has ended three workers. What the
-    scorer raises is passed on. Whatever the error, what is done is kept.
+    UsageError for a number of workers or an output that can't be. InputError if the output is
+    another job's or no job's, if another run writes it, or if something can't be read or written;
+    LmfstError if a shard has ended three workers. What the scorer raises is passed on. Whatever the
+    error, what is done is kept.
     """
     if job.workers < 1:
         raise UsageError(f"expected at least one worker, found {job.workers}")

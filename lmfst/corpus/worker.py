@@ -186,7 +186,9 @@ class _Shard:
         """One for each record: what reading has rejected stands in its place."""
         task = self._task
         documents = [item for item in task.items if isinstance(item, Document)]
-        results = iter(scorer.score(documents, task.first, task.batch_tokens))
+        results: Iterator[Result | Rejected] = iter(())
+        if documents:
+            results = iter(scorer.score(documents, task.first, task.batch_tokens))
         for item in task.items:
             if not isinstance(item, Document):
                 yield item

@@ -131,6 +131,19 @@ def forgetful(warn: Warn) -> Fake:
     return Forgetful()
 
 
+class Picky(Fake):
+    """Wants documents."""
+
+    def score(
+        self, documents: Sequence[Document], first: int, batch_tokens: int
+    ) -> Iterator[Result | Rejected]:
+        yield from super().score([*documents[:1], *documents[1:]] or [documents[0]], first, 1)
+
+
+def picky(warn: Warn) -> Fake:
+    return Picky()
+
+
 def environment(warn: Warn, names: Sequence[str]) -> Fake:
     """Rows that say what a worker's environment has."""
 

@@ -118,10 +118,20 @@ def test_a_corpus_without_rows(tmp_path: Path, suffix: str) -> None:
     assert not Path(f"{out}.rejects.jsonl").exists(), "left from an earlier job"
 
 
+def test_scorers_get_no_empty_lists(tmp_path: Path) -> None:
+    """Shards may have rejected records alone."""
+    corpus, out = tmp_path / "corpus", tmp_path / "out.jsonl"
+    corpus.write_bytes(b"!\n" * 4 + b"good\n")
+    run_job(job([corpus], out, make_scorer=fakes.picky))
+    assert "".join(row["unit"] for row in rows(out)) == "good"
+    assert [found["id"] for found in rejects(out)] == [None] * 4
+
+
 def test_scorers_may_warn(corpus: Path, tmp_path: Path) -> None:
     watched = Watched()
-    run_job(job([corpus], tmp_path / "out.jsonl", make_scorer=fakes.talking), watched.watch())
-    assert watched.warnings == ["a word of the scorer"]
+    given = job([corpus], tmp_path / "out.jsonl", make_scorer=fakes.talking, workers=2)
+    run_job(given, watched.watch())
+    assert watched.warnings == ["a word of the scorer"], "once, however many workers say it"
 
 
 # --- going on ----------------------------------------------------------------------------------
@@ -157,6 +167,33 @@ def test_a_finished_job_says_so(corpus: Path, tmp_path: Path) -> None:
     out.unlink()
     assert not run_job(job([corpus], out)).already
     assert out.read_bytes() == content
+
+
+def test_an_interrupted_restart_goes_on_without_one(corpus: Path, tmp_path: Path) -> None:
+    """The old output stays until the new one is there, and isn't taken for it."""
+    out = tmp_path / "out.jsonl"
+    run_job(job([corpus], out))
+    old = out.read_bytes()
+    corpus.write_bytes(lines(40, seed=9))
+    interrupted(corpus, out, 2, restart=True)
+    assert out.read_bytes() == old
+    watched = Watched()
+    assert not run_job(job([corpus], out), watched.watch()).already
+    assert watched.events[0][1]["shards_done"] == 2
+    assert rows(out) == expected_rows(corpus)
+    assert run_job(job([corpus], out)).already
+
+
+def test_a_link_stays_and_permissions_too(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    out, target = tmp_path / "out.jsonl", tmp_path / "far" / "rows.jsonl"
+    out.symlink_to(target)
+    run_job(job([corpus], out))
+    assert out.is_symlink() and rows(target) == expected_rows(corpus)
+    target.chmod(0o640)
+    run_job(job([corpus], out, restart=True))
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert run_job(job([corpus], target)).already
 
 
 def test_what_another_job_has_begun_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from lmfst.corpus import run_job
 from tests.corpus.fakes import job, lines
 from tests.support.pages import REPOSITORY
 
-KILLS = 20
+KILLS = 16
 """At random times."""
-EARLY, LAST = 5, 15
+EARLY, LAST = 4, 15
 """At random changes to the disk, and at the last ones."""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
@@ -83,7 +83,7 @@ def test_killed_at_random_times(corpus: Path, tmp_path: Path) -> None:
         outputs += 1
         while not out.with_name(out.name + ".manifest.json").exists():
             process = started(out, corpus)
-            time.sleep(random_.uniform(0.05, 0.45))
+            time.sleep(random_.uniform(0.05, 0.4))
             mine = psutil.Process(process.pid).children() if process.poll() is None else []
             if mine and random_.random() < 0.5:
                 random_.choice(mine).kill()
