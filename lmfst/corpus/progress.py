@@ -155,6 +155,23 @@ class JsonLog:
             self._broken = True
             self._warn(f"{self._path}: can't be written any more: {error.strerror or error}")
 
+    def beside(self, watch: Watch) -> Watch:
+        """A watch that tells `watch` and this log."""
+
+        def progress(found: Progress) -> None:
+            watch.progress(found)
+            self.progress(found)
+
+        def warn(message: str) -> None:
+            watch.warn(message)
+            self.event("warning", {"message": message})
+
+        def event(event: str, facts: Mapping[str, Any]) -> None:
+            watch.event(event, facts)
+            self.event(event, facts)
+
+        return Watch(progress, warn, event)
+
     def progress(self, progress: Progress) -> None:
         """Add a line, if the last one is old enough."""
         now = time.monotonic()

@@ -137,7 +137,9 @@ class Picky(Fake):
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
     ) -> Iterator[Result | Rejected]:
-        yield from super().score([*documents[:1], *documents[1:]] or [documents[0]], first, 1)
+        if not documents:
+            raise ValueError("expected documents")
+        yield from super().score(documents, first, batch_tokens)
 
 
 def picky(warn: Warn) -> Fake:

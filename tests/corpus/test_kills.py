@@ -25,7 +25,9 @@ EARLY, LAST = 4, 15
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
-def started(out: Path, corpus: Path, step: int = 0) -> subprocess.Popen[str]:
+def started(
+    out: Path, corpus: Path, step: int = 0, *, start_new_session: bool = False
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.corpus.driver", str(out), str(corpus), str(step)],
         cwd=REPOSITORY,
@@ -33,6 +35,7 @@ def started(out: Path, corpus: Path, step: int = 0) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=start_new_session,
     )
 
 
@@ -116,3 +119,21 @@ def test_killed_at_changes_to_the_disk(corpus: Path, tmp_path: Path) -> None:
         words, errors = started(out, corpus).communicate()
         assert words.split()[0] in ("done", "already"), errors
         require_same(out, expected)
+
+
+def test_an_interrupt_from_the_keyboard(corpus: Path, tmp_path: Path) -> None:
+    """It goes to workers, too, who say nothing."""
+    expected = wanted(corpus, tmp_path, ".jsonl")
+    out = tmp_path / "out.jsonl"
+    process = started(out, corpus, start_new_session=True)
+    until = time.monotonic() + 20
+    while not list(tmp_path.glob("out.jsonl.work/*.rows")) and time.monotonic() < until:
+        time.sleep(0.005)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert time.monotonic() - began < 5
+    assert process.returncode == -signal.SIGINT
+    assert said.count("KeyboardInterrupt") == 1
+    assert started(out, corpus).communicate()[0].startswith("done")
+    require_same(out, expected)

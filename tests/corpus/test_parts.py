@@ -26,7 +26,7 @@ from lmfst.corpus.progress import Clock
 from lmfst.corpus.shards import BYTES, MOST, RECORDS, Items, Limits, Shard, Start, cut, total
 from lmfst.ground.document import Document
 from lmfst.ground.errors import InputError, UsageError
-from tests.corpus.fakes import Lines, Parquet, Table, Watched, job, lines, read_lines
+from tests.corpus.fakes import Lines, Parquet, Table, Watched, job, lines, read_lines, talking
 from tests.corpus.test_job import interrupted
 
 # --- the plan ----------------------------------------------------------------------------------
@@ -452,3 +452,19 @@ def test_logs_grow_and_never_end_a_job(tmp_path: Path) -> None:
     full.event("end", {})
     assert len(watched.warnings) == 1 and "can't be written any more" in watched.warnings[0]
     full.close()
+
+
+def test_a_log_beside_a_watch(tmp_path: Path) -> None:
+    corpus, path, watched = tmp_path / "corpus", tmp_path / "log", Watched()
+    corpus.write_bytes(lines(20))
+    log = JsonLog(str(path), watched.warnings.append)
+    given = job([corpus], tmp_path / "out.jsonl", make_scorer=talking)
+    run_job(given, log.beside(watched.watch()))
+    log.close()
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    names = [line["event"] for line in found]
+    assert names[0] == "begin" and names[-2:] == ["join", "end"]
+    assert {"progress", "warning", "shard"} < set(names)
+    assert names.count("shard") == watched.count("shard") == found[-2]["shards"]
+    assert watched.warnings == [line["message"] for line in found if line["event"] == "warning"]
+    assert watched.progress
