@@ -109,7 +109,8 @@ def run_job(job: Job, watch: Watch = Watch()) -> Outcome:  # noqa: B008 (it neve
             _leave(place)
             raise
         if found is not None:
-            remove(place.work)
+            with writing(place.work):
+                remove(place.work)
             return Outcome(found, already=True)
         return Outcome(_Run(job, join, place, manifest, watch).done(), already=False)
 
@@ -223,6 +224,14 @@ def _is_whole(out: Path, manifest: Manifest) -> bool:
     )
 
 
+def _is_intact(path: Path, digest: str) -> bool:
+    """Whether a file can be read and is what it was."""
+    try:
+        return checksum(path) == digest
+    except OSError:
+        return False
+
+
 class _Run:
     """The work of a job that has the lock."""
 
@@ -288,7 +297,7 @@ class _Run:
         before = len(ledger.done)
         for number, scored in sorted(ledger.done.items()):
             for path, _, digest in self._files(scored):
-                if digest and (not path.exists() or checksum(path) != digest):
+                if digest and not _is_intact(path, digest):
                     self._drop(ledger, number, path)
                     break
         return len(ledger.done) < before
