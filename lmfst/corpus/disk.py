@@ -141,6 +141,14 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_intact(path: Path, digest: str) -> bool:
+    """Whether a file can be read and is what it was."""
+    try:
+        return checksum(path) == digest
+    except OSError:
+        return False
+
+
 @contextmanager
 def writing(path: str | Path, kept: Path | None = None) -> Iterator[None]:
     """Errors of the system in the block say which file they are about, and how to go on.

@@ -31,13 +31,14 @@ from lmfst.corpus.disk import (
     Place,
     checksum,
     clear,
+    is_intact,
     remove,
     settle,
     sync_folder,
     writing,
 )
 from lmfst.corpus.inputs import look, require_unchanged
-from lmfst.corpus.join import Join, join_for, join_lines
+from lmfst.corpus.join import Join, JoinLines, MakeJoin, join_for
 from lmfst.corpus.ledger import Ledger, Scored
 from lmfst.corpus.manifest import Done, Facts, Manifest, claimed, read_manifest
 from lmfst.corpus.progress import Watch
@@ -77,7 +78,7 @@ class Job:
     gpus: tuple[str, ...] = ()
     keep_going: bool = False
     restart: bool = False
-    join: Join | None = None
+    join: MakeJoin | None = None
     limits: Limits | None = None
 
 
@@ -99,7 +100,7 @@ def run_job(job: Job, watch: Watch = Watch()) -> Outcome:  # noqa: B008 (it neve
     """
     if job.workers < 1:
         raise UsageError(f"expected at least one worker, found {job.workers}")
-    join = job.join or join_for(job.out)
+    join = (job.join or join_for(job.out))()
     place = Place.of(job.out)
     _require_apart(job, place)
     with claimed(place.work, place.out, watch.warn):
@@ -224,14 +225,6 @@ def _is_whole(out: Path, manifest: Manifest) -> bool:
     )
 
 
-def _is_intact(path: Path, digest: str) -> bool:
-    """Whether a file can be read and is what it was."""
-    try:
-        return checksum(path) == digest
-    except OSError:
-        return False
-
-
 class _Run:
     """The work of a job that has the lock."""
 
@@ -276,6 +269,7 @@ class _Run:
             job.corpus,
             manifest.limits,
             Setup(job.make_scorer, job.make_writer),
+            self._join,
             self._place,
             ledger,
             self._watch,
@@ -297,7 +291,7 @@ class _Run:
         before = len(ledger.done)
         for number, scored in sorted(ledger.done.items()):
             for path, _, digest in self._files(scored):
-                if digest and not _is_intact(path, digest):
+                if digest and not is_intact(path, digest):
                     self._drop(ledger, number, path)
                     break
         return len(ledger.done) < before
@@ -322,11 +316,13 @@ class _Run:
         joined = place.work / "joined.tmp"
         rejected = place.work / "rejected.tmp"
         with writing(place.out, place.work):
-            self._write(joined, lambda to: self._join(rows, to, self._job.make_writer))
+            self._write(joined, lambda to: self._join.join(rows, to, self._job.make_writer))
             if place.out.exists():
                 joined.chmod(place.out.stat().st_mode & 0o777)
             if rejects:
-                self._write(rejected, lambda to: join_lines(rejects, to, self._job.make_writer))
+                self._write(
+                    rejected, lambda to: JoinLines().join(rejects, to, self._job.make_writer)
+                )
                 settle(rejected, place.rejects)
             else:
                 place.rejects.unlink(missing_ok=True)

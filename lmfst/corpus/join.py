@@ -1,7 +1,7 @@
 """Shards joined in their order, by kind of file.
 
-A joiner takes the shards' files that have rows, the stream of the whole, and what makes a writer:
-if no shard has rows, the writer makes the file, so that a table has its header.
+A join looks at the rows of each shard as soon as they are there, so that what can't be one table
+ends a job when it is found, not when all is scored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from lmfst.corpus.records import MakeWriter
 from lmfst.ground.errors import InputError, UsageError
@@ -18,89 +18,132 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-Join = Callable[[Sequence[Path], IO[bytes], MakeWriter], None]
-
 BLOCK = 1 << 20
 ROWS = 1 << 17
-"""Rows of a row group, at least but for the last one: readers of Parquet are slow with small
-ones."""
+"""Rows of a row group, at least but for the last one: readers of Parquet are slow with small ones.
+"""
+_MEND = "JSON lines can hold them: name an output that ends in .jsonl"
 
 
-def join_lines(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+class Join(Protocol):
+    """Makes one file of the shards' files that have rows."""
+
+    def see(self, path: Path) -> None:
+        """Look at a shard's file. InputError if it doesn't go with those that were seen before."""
+        ...
+
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+        """Write them to `to`, in the order of `paths`. If there are none, the writer makes the
+        file, so that a table has its header. InputError if they don't go together."""
+        ...
+
+
+MakeJoin = Callable[[], Join]
+
+
+class JoinLines:
     """JSON lines: one after the other."""
-    _begin(paths, to, make_writer)
-    for path in paths:
+
+    def see(self, path: Path) -> None:
+        """They always go together."""
+
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+        _begin(paths, to, make_writer)
+        for path in paths:
+            with path.open("rb") as stream:
+                shutil.copyfileobj(stream, to, BLOCK)
+
+
+class JoinTables:
+    """TSV: the header, which must be the same everywhere, once."""
+
+    def __init__(self) -> None:
+        self._header = b""
+
+    def see(self, path: Path) -> None:
         with path.open("rb") as stream:
-            shutil.copyfileobj(stream, to, BLOCK)
+            self._check(stream.readline())
+
+    def _check(self, header: bytes) -> None:
+        self._header = self._header or header
+        if header != self._header:
+            raise InputError(
+                "the rows of the corpus have different columns, and can't be one table: "
+                f"{_columns(header)} after {_columns(self._header)}",
+                hint=_MEND,
+            )
+
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+        _begin(paths, to, make_writer)
+        for number, path in enumerate(paths):
+            with path.open("rb") as stream:
+                header = stream.readline()
+                self._check(header)
+                if number == 0:
+                    to.write(header)
+                shutil.copyfileobj(stream, to, BLOCK)
 
 
-def join_tables(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
-    """TSV: the header once. InputError where shards have different ones."""
-    _begin(paths, to, make_writer)
-    header = b""
-    for path in paths:
-        with path.open("rb") as stream:
-            first = stream.readline()
-            if not header:
-                header = first
-                to.write(header)
-            elif first != header:
-                raise InputError(
-                    "the rows of the corpus have different columns, and can't be one table: "
-                    f"{_columns(first)} after {_columns(header)}",
-                    hint="JSON lines can hold them: name an output that ends in .jsonl",
-                )
-            shutil.copyfileobj(stream, to, BLOCK)
-
-
-def join_parquet(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+class JoinParquet:
     """Parquet: the rows of whole row groups, put together to groups of `ROWS` or more.
 
     A column that a shard lacks is null there. One that is null throughout a shard gets the type
-    that it has elsewhere, and whole numbers become numbers where others aren't whole. InputError
-    where types don't go together.
+    that it has elsewhere, and whole numbers become numbers where others aren't whole. Other types
+    must be the same everywhere.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    _begin(paths, to, make_writer)
-    if not paths:
-        return
-    schema = _schema(paths)
-    with pq.ParquetWriter(to, schema, compression="zstd") as writer:
-        held: list[pa.Table] = []
-        count = 0
-        for path in paths:
-            with pq.ParquetFile(path) as file:
-                for group in range(file.num_row_groups):
-                    held.append(_as(file.read_row_group(group), schema))
-                    count += held[-1].num_rows
-                    if count >= ROWS:
-                        writer.write_table(pa.concat_tables(held), row_group_size=count)
-                        held, count = [], 0
-        if held:
-            writer.write_table(pa.concat_tables(held), row_group_size=count)
+    def __init__(self) -> None:
+        self._said: dict[str, pa.DataType] = {}
+        self._found: dict[str, pa.DataType] = {}
 
+    def see(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-def _schema(paths: Sequence[Path]) -> pa.Schema:
-    """The schema of all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    said: dict[str, pa.DataType] = {}
-    found: dict[str, pa.DataType] = {}
-    for path in paths:
         with pq.ParquetFile(path) as file:
             empty = _empty(file.metadata)
             for field in file.schema_arrow:
                 kind = pa.null() if field.name in empty else field.type
-                said.setdefault(field.name, field.type)
-                found[field.name] = _unified(field.name, found.get(field.name, pa.null()), kind)
-    # What is null everywhere is what its writers have said it is.
-    fields = [
-        (name, said[name] if pa.types.is_null(kind) else kind) for name, kind in found.items()
-    ]
-    return pa.schema(fields)
+                self._said.setdefault(field.name, field.type)
+                before = self._found.get(field.name, pa.null())
+                self._found[field.name] = _unified(field.name, before, kind)
+
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        _begin(paths, to, make_writer)
+        if not paths:
+            return
+        schema = self._schema(paths)
+        with pq.ParquetWriter(to, schema, compression="zstd") as writer:
+            held: list[pa.Table] = []
+            count = 0
+            for path in paths:
+                with pq.ParquetFile(path) as file:
+                    for group in range(file.num_row_groups):
+                        held.append(_as(file.read_row_group(group), schema))
+                        count += held[-1].num_rows
+                        if count >= ROWS:
+                            writer.write_table(pa.concat_tables(held), row_group_size=count)
+                            held, count = [], 0
+            if held:
+                writer.write_table(pa.concat_tables(held), row_group_size=count)
+
+    def _schema(self, paths: Sequence[Path]) -> pa.Schema:
+        """The schema of all, its columns in the order of the shards, whichever was seen first."""
+        import pyarrow as pa
+
+        self._said, self._found = {}, {}
+        for path in paths:
+            self.see(path)
+        # What is null everywhere is what its writers have said it is.
+        return pa.schema(
+            [
+                (name, self._said[name] if pa.types.is_null(kind) else kind)
+                for name, kind in self._found.items()
+            ]
+        )
 
 
 def _empty(metadata: pq.FileMetaData) -> set[str]:
@@ -129,7 +172,7 @@ def _unified(name: str, one: pa.DataType, other: pa.DataType) -> pa.DataType:
     raise InputError(
         "the rows of the corpus have columns of different types, and can't be one table: "
         f"{name} is {other} after {one}",
-        hint="JSON lines can hold them: name an output that ends in .jsonl",
+        hint=_MEND,
     )
 
 
@@ -146,12 +189,12 @@ def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-JOINS: dict[str, Join] = {".jsonl": join_lines, ".tsv": join_tables, ".parquet": join_parquet}
+JOINS: dict[str, MakeJoin] = {".jsonl": JoinLines, ".tsv": JoinTables, ".parquet": JoinParquet}
 """By the suffix of the output."""
 
 
-def join_for(path: str) -> Join:
-    """The joiner for an output. UsageError for another suffix."""
+def join_for(path: str) -> MakeJoin:
+    """The join for an output. UsageError for another suffix."""
     suffix = Path(path).suffix
     if suffix not in JOINS:
         raise UsageError(

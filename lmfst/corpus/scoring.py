@@ -12,7 +12,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lmfst.corpus.disk import Place, sync_folder, writing
+from lmfst.corpus.disk import Place, is_intact, sync_folder, writing
+from lmfst.corpus.join import Join
 from lmfst.corpus.ledger import End, Ledger
 from lmfst.corpus.pool import Died, Pool, Starved, share_of_threads
 from lmfst.corpus.progress import Tally, Watch
@@ -34,6 +35,8 @@ KILLS = 3
 """Workers that a shard may end before it is left out, or ends the job."""
 LOOK = 0.25
 """Seconds from one word of progress to the next."""
+SEEN = 20
+"""Shards of earlier runs that new ones are compared with at once; all are when they are joined."""
 WARNINGS = 10_000
 """Different messages of workers that are passed on."""
 
@@ -54,7 +57,8 @@ class Crew:
 class Scoring:
     """The shards of a job that aren't done yet.
 
-    corpus, limits: what is cut, and how. setup: what workers are told. keep_going: whether a shard
+    corpus, limits: what is cut, and how. setup: what workers are told. join: sees what they write.
+    keep_going: whether a shard
     that ends workers is left out.
     """
 
@@ -63,6 +67,7 @@ class Scoring:
         corpus: Corpus,
         limits: Limits,
         setup: Setup,
+        join: Join,
         place: Place,
         ledger: Ledger,
         watch: Watch,
@@ -70,7 +75,7 @@ class Scoring:
         keep_going: bool,
     ) -> None:
         self._corpus, self._limits, self._setup = corpus, limits, setup
-        self._place, self._ledger, self._watch = place, ledger, watch
+        self._join, self._place, self._ledger, self._watch = join, place, ledger, watch
         self._keep_going = keep_going
         self._sizes = total(corpus)
         self._again: deque[Task] = deque()
@@ -78,6 +83,15 @@ class Scoring:
         self._tally = Tally(sum(self._sizes), ledger)
         self._told = 0.0
         self._warned: set[str] = set()
+        self._see_earlier()
+
+    def _see_earlier(self) -> None:
+        for scored in sorted(scored for scored in self._ledger.done.values() if scored.rows)[:SEEN]:
+            path = self._place.rows(scored.number)
+            if is_intact(
+                path, scored.rows_sum
+            ):  # what is damaged is done again before it is joined
+                self._join.see(path)
 
     def run(self, crew: Crew) -> None:
         """Do them. Passes on errors of reading, writing and scoring; what is done is noted."""
@@ -156,6 +170,8 @@ class Scoring:
     def _finish(self, finished: Finished) -> None:
         """Give a shard's files their names, and note it."""
         scored, number = finished.scored, finished.scored.number
+        if finished.rows is not None:
+            self._join.see(finished.rows)
         files = (
             (finished.rows, self._place.rows(number)),
             (finished.rejects, self._place.rejected(number)),

@@ -236,6 +236,22 @@ class Full(Lines):
         super().write(row)
 
 
+class Odd:
+    """A table that has other columns where a given letter is in it."""
+
+    def __init__(self, stream: IO[bytes], warn: Warn, letter: str) -> None:
+        self._stream, self._letter, self._rows = stream, letter, list[Any]()
+
+    def write(self, row: Any) -> None:
+        self._rows.append(row)
+
+    def close(self) -> None:
+        odd = any(row["unit"] == self._letter for row in self._rows)
+        names = ("id", "more") if odd else COLUMNS
+        table = [names, *([str(row.get(name, "")) for name in names] for row in self._rows)]
+        self._stream.write("".join("\t".join(row) + "\n" for row in table).encode())
+
+
 WRITERS = {".jsonl": Lines, ".tsv": Table, ".parquet": Parquet}
 
 

@@ -21,7 +21,18 @@ from lmfst.corpus import Corpus, Progress, Watch, run_job
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import BudgetError, InputError, LmfstError, UsageError
 from tests.corpus import fakes
-from tests.corpus.fakes import Full, Watched, deadly, failing, hungry, job, lines, read_lines, slow
+from tests.corpus.fakes import (
+    Full,
+    Odd,
+    Watched,
+    deadly,
+    failing,
+    hungry,
+    job,
+    lines,
+    read_lines,
+    slow,
+)
 from tests.support.pages import REPOSITORY
 
 
@@ -274,6 +285,19 @@ def test_a_damaged_shard_is_done_again(corpus: Path, tmp_path: Path) -> None:
             left.unlink()
 
 
+@pytest.mark.parametrize("suffix", [".tsv", ".parquet"])
+def test_a_damaged_shard_decides_on_no_columns(corpus: Path, tmp_path: Path, suffix: str) -> None:
+    out, whole = tmp_path / f"out{suffix}", tmp_path / f"whole{suffix}"
+    run_job(job([corpus], whole))
+    interrupted(corpus, out, 3)
+    path = min(Path(f"{out}.work").glob("*.rows"))
+    path.write_bytes(b"?" * path.stat().st_size)
+    watched = Watched()
+    run_job(job([corpus], out), watched.watch())
+    assert len(watched.warnings) == 1 and "is damaged" in watched.warnings[0]
+    assert out.read_bytes() == whole.read_bytes()
+
+
 def test_batch_tokens_and_threads_stay(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     interrupted(corpus, out, 1, machine={"device": "cpu"})
@@ -363,6 +387,18 @@ def test_a_full_disk_keeps_the_work(corpus: Path, tmp_path: Path) -> None:
     run_job(job([corpus], out), watched.watch())
     assert watched.count("shard") < 6
     assert rows(out) == expected_rows(corpus)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_rows_that_are_no_table_end_a_job_early(tmp_path: Path, resumed: bool) -> None:
+    corpus, out = tmp_path / "corpus", tmp_path / "out.tsv"
+    corpus.write_bytes(b"abc\n" * 8 + b"abz\n" + b"abc\n" * 300)
+    if resumed:
+        interrupted(corpus, out, 1)
+    watched = Watched()
+    with pytest.raises(InputError, match="can't be one table: id, more after id, number"):
+        run_job(job([corpus], out, make_writer=partial(Odd, letter="z")), watched.watch())
+    assert watched.count("shard") < 9, "long before all are scored"
 
 
 def test_a_limit_on_files_keeps_the_work(corpus: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from lmfst.corpus import Corpus, JsonLog, Progress, run_job, visible_gpus
 from lmfst.corpus import inputs as digests
 from lmfst.corpus.disk import Place, clear, is_ours
 from lmfst.corpus.inputs import Input, differences, look
-from lmfst.corpus.join import ROWS, join_for, join_lines, join_parquet, join_tables
+from lmfst.corpus.join import ROWS, JoinLines, JoinParquet, JoinTables, join_for
 from lmfst.corpus.ledger import End, Ledger, Scored
 from lmfst.corpus.manifest import Manifest, claimed, read_manifest
 from lmfst.corpus.pool import share_of_threads
@@ -313,14 +313,20 @@ def pieces(folder: Path, texts: Sequence[bytes]) -> list[Path]:
 
 def test_lines_and_tables_are_joined(tmp_path: Path) -> None:
     to = io.BytesIO()
-    join_lines(pieces(tmp_path, [b"1\n", b"2\n3\n"]), to, Lines)
+    JoinLines().join(pieces(tmp_path, [b"1\n", b"2\n3\n"]), to, Lines)
     assert to.getvalue() == b"1\n2\n3\n"
     to = io.BytesIO()
-    join_tables(pieces(tmp_path, [b"a\tb\n1\t2\n", b"a\tb\n3\t4\n"]), to, Table)
+    JoinTables().join(pieces(tmp_path, [b"a\tb\n1\t2\n", b"a\tb\n3\t4\n"]), to, Table)
     assert to.getvalue() == b"a\tb\n1\t2\n3\t4\n"
     with pytest.raises(InputError, match=r"different columns, .*: a, c after a, b") as caught:
-        join_tables(pieces(tmp_path, [b"a\tb\n1\t2\n", b"a\tc\n3\t4\n"]), io.BytesIO(), Table)
+        JoinTables().join(pieces(tmp_path, [b"a\tb\n1\t2\n", b"a\tc\n3\t4\n"]), io.BytesIO(), Table)
     assert ".jsonl" in caught.value.hint
+    join = JoinTables()
+    first, second = pieces(tmp_path, [b"a\tb\n1\t2\n", b"a\tc\n3\t4\n"])
+    join.see(first)
+    join.see(first)
+    with pytest.raises(InputError, match="different columns"):
+        join.see(second)
 
 
 def parquet(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -344,7 +350,7 @@ def test_parquet_is_joined(tmp_path: Path) -> None:
     ]
     out = tmp_path / "out.parquet"
     with out.open("wb") as to:
-        join_parquet(pieces(tmp_path, [parquet(rows) for rows in shards]), to, Parquet)
+        JoinParquet().join(pieces(tmp_path, [parquet(rows) for rows in shards]), to, Parquet)
     found = pq.read_table(out)
     assert found.to_pylist() == [{"more": None, **row} for rows in shards for row in rows]
     assert [str(kind) for kind in found.schema.types] == ["string", "double", "int64", "bool"]
@@ -364,7 +370,7 @@ def test_columns_without_values_take_the_type_that_others_have(tmp_path: Path) -
         texts.append(to.getvalue())
     out = tmp_path / "out.parquet"
     with out.open("wb") as stream:
-        join_parquet(pieces(tmp_path, texts), stream, Parquet)
+        JoinParquet().join(pieces(tmp_path, texts), stream, Parquet)
     found = pq.read_table(out)
     assert [str(kind) for kind in found.schema.types] == ["int64", "string"]
     assert found.column("n").to_pylist() == [None, 3, None, None]
@@ -378,7 +384,7 @@ def test_row_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     texts = [parquet([{"n": number * 3 + at} for at in range(3)]) for number in range(5)]
     out = tmp_path / "out.parquet"
     with out.open("wb") as to:
-        join_parquet(pieces(tmp_path, texts), to, Parquet)
+        JoinParquet().join(pieces(tmp_path, texts), to, Parquet)
     file = pq.ParquetFile(out)
     counts = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
     assert counts == [6, 6, 3]
@@ -397,11 +403,11 @@ def test_parquet_that_cannot_be_one_table(
 ) -> None:
     paths = pieces(tmp_path, [parquet([{"id": "a", "n": 1}]), parquet([second])])
     with pytest.raises(InputError, match=said):
-        join_parquet(paths, io.BytesIO(), Parquet)
+        JoinParquet().join(paths, io.BytesIO(), Parquet)
 
 
 def test_outputs_have_known_suffixes() -> None:
-    assert join_for("a/b.jsonl") is join_lines
+    assert join_for("a/b.jsonl") is JoinLines
     with pytest.raises(UsageError, match=r"ends in .jsonl, .tsv, .parquet, found no suffix"):
         join_for("a.b/c")
 
