@@ -1,0 +1,26 @@
+"""Jobs: corpora scored in shards by several processes, which go on where they were interrupted.
+
+Not here: how a file is read and a row written (`lmfst.io`), how a document is scored
+(`lmfst.model`), and what the user sees of it (`lmfst.cli`). Jobs get these as functions.
+"""
+
+from __future__ import annotations
+
+from lmfst.corpus.job import Job, Outcome, run_job
+from lmfst.corpus.pool import visible_gpus
+from lmfst.corpus.progress import JsonLog, Progress, Watch
+from lmfst.corpus.records import Corpus, Result, RowSink, Scorer
+
+__all__ = [
+    "Corpus",
+    "Job",
+    "JsonLog",
+    "Outcome",
+    "Progress",
+    "Result",
+    "RowSink",
+    "Scorer",
+    "Watch",
+    "run_job",
+    "visible_gpus",
+]

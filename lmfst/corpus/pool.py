@@ -1,0 +1,248 @@
+"""Workers: processes that score shards, each with its share of threads and of GPUs.
+
+Shards are scored in such processes, also where there is one worker only. So a crash (of the model's
+library, or for want of memory) ends no job; reading, in the parent, goes on while a worker scores
+and writes; the parent stays small, since it loads no model; and one worker or eight is the same
+code. It costs the start of a Python (a tenth of a second) beside that of a model.
+
+The processes are started anew, not forked: torch has threads. They aren't multiprocessing's, which
+would run the program's main module once more, and set the threads' number in the parent's own
+environment. Ctrl-C doesn't reach them; they end when their parent closes the socket, or is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from lmfst.corpus.worker import Finished, Message, OutOfMemory, Ready, Setup, Task
+from lmfst.ground.errors import LmfstError
+
+AHEAD = 2
+"""Shards that a worker has: one that it scores, and one that waits for it."""
+STARTS = 3
+"""Workers in a row that may end before they are ready."""
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""What libraries read when they are loaded."""
+_GPUS = Path("/proc/driver/nvidia/gpus")
+_BEGIN = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from lmfst.corpus.worker import main; main(int(sys.argv[1]))"
+)
+
+
+class Died(NamedTuple):
+    """A worker has ended. task: the shard that it was at; None if it was at none."""
+
+    pid: int
+    how: str
+    task: Task | None
+
+
+class Starved(NamedTuple):
+    """A worker had no memory for a shard."""
+
+    task: Task
+    message: str
+
+
+def share_of_threads(workers: int, environment: Mapping[str, str]) -> int:
+    """Threads for each worker: what the user has said in OMP_NUM_THREADS, or a share of the
+    processors that this process may use."""
+    said = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if said.isascii() and said.isdigit() and int(said) > 0:
+        return int(said)
+    there = getattr(os, "sched_getaffinity", None)
+    return max(1, (len(there(0)) if there else os.cpu_count() or 1) // workers)
+
+
+def visible_gpus(environment: Mapping[str, str], folder: Path = _GPUS) -> list[str]:
+    """The names of NVIDIA's GPUs that a worker may be given; found without loading torch."""
+    said = environment.get("CUDA_VISIBLE_DEVICES")
+    if said is not None:
+        names = [name.strip() for name in said.split(",")]
+        # CUDA passes over everything from the first invalid one on.
+        return names[: next((at for at, name in enumerate(names) if name in ("", "-1")), None)]
+    with suppress(OSError):
+        return [str(number) for number in range(len(os.listdir(folder)))]
+    return []
+
+
+@dataclass
+class _Worker:
+    """A process, the socket to it, and what it has been given and hasn't done yet."""
+
+    place: int
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    ready: bool = False
+    tasks: deque[Task] = field(default_factory=deque)
+
+
+class Pool:
+    """Up to `count` workers, started as there is work; a context manager that ends them all.
+
+    setup: what they are told first. threads: of each. gpus: of which each gets one, if there are
+    several.
+    """
+
+    def __init__(self, setup: Setup, count: int, threads: int, gpus: Sequence[str]) -> None:
+        self._setup, self._count, self._threads = setup, count, threads
+        self._gpus = list(gpus)
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+
+    def has_room(self) -> bool:
+        """Whether a shard would be taken now."""
+        return len(self._workers) < self._count or any(
+            len(worker.tasks) < AHEAD for worker in self._workers
+        )
+
+    def is_busy(self) -> bool:
+        return any(worker.tasks for worker in self._workers)
+
+    def pids(self) -> list[int]:
+        return [worker.process.pid for worker in self._workers]
+
+    def give(self, task: Task) -> None:
+        """Hand out a shard, to the one with the least work, or to a new one if all have some.
+
+        LmfstError if no process can be started.
+        """
+        worker = min(self._workers, key=lambda worker: len(worker.tasks), default=None)
+        if worker is None or (worker.tasks and len(self._workers) < self._count):
+            worker = self._start()
+        worker.tasks.append(task)
+        self._send(worker, task)
+
+    def wait(self, seconds: float) -> Iterator[Message | Died | Starved]:
+        """What workers say within some seconds; in the case of `Died`, what else it was given is
+        handed out again."""
+        connections = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(connections), seconds):
+            worker = connections[connection]  # type: ignore[index]
+            try:
+                message: Message = worker.connection.recv()
+            except (EOFError, OSError):
+                yield self._buried(worker)
+                continue
+            if isinstance(message, Ready):
+                worker.ready, self._failed_starts = True, 0
+            elif isinstance(message, Finished):
+                worker.tasks.popleft()
+            elif isinstance(message, OutOfMemory):
+                yield Starved(worker.tasks.popleft(), message.message)
+                continue
+            yield message
+
+    def _buried(self, worker: _Worker) -> Died:
+        self._workers.remove(worker)
+        _end(worker)
+        code = worker.process.returncode
+        how = f"exit code {code}" if code >= 0 else f"signal {_name(-code)}"
+        at = worker.tasks.popleft() if worker.ready and worker.tasks else None
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts == STARTS:
+                raise LmfstError(
+                    f"{STARTS} workers have ended before they were ready, the last one by {how}",
+                    hint="is there memory enough for a model in each? Try --workers 1",
+                )
+        for task in worker.tasks:
+            self.give(task)
+        return Died(worker.process.pid, how, at)
+
+    def _start(self) -> _Worker:
+        taken = {worker.place for worker in self._workers}
+        place = next(number for number in range(self._count) if number not in taken)
+        ours, its = socket.socketpair()
+        with ours, its:
+            there = json.dumps(list(map(str, sys.path)))
+            command = [sys.executable, "-P", "-c", _BEGIN, str(its.fileno()), there]
+            try:
+                with _without_interrupts():
+                    process = subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        env=self._environment(place),
+                        pass_fds=[its.fileno()],
+                    )
+            except OSError as error:
+                raise LmfstError(
+                    f"no worker can be started: {error.strerror or error}", hint="try --workers 1"
+                ) from error
+            worker = _Worker(place, process, Connection(ours.detach()))
+        self._workers.append(worker)
+        self._send(worker, self._setup)
+        return worker
+
+    def _environment(self, place: int) -> dict[str, str]:
+        found = dict(os.environ) | dict.fromkeys(THREADS, str(self._threads))
+        if len(self._gpus) > 1:
+            found["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
+        return found
+
+    def _send(self, worker: _Worker, message: Setup | Task) -> None:
+        # One that has ended is noticed when it is waited for.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.connection.send(message)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            _end(worker)
+        self._workers.clear()
+
+
+def _end(worker: _Worker) -> None:
+    """Have a worker's process gone. It keeps nothing that would be lost."""
+    worker.connection.close()
+    worker.process.kill()
+    worker.process.wait()
+
+
+def _name(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return str(number)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that is started in the block never sees Ctrl-C; this one sees it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -1,0 +1,252 @@
+"""The middle of a job: shards are read, handed to workers, and noted when they are done.
+
+At any time there are at most `lmfst.corpus.pool.AHEAD` shards for each worker in memory, and the
+one that is being read.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lmfst.corpus.disk import Place, is_intact, sync_folder, writing
+from lmfst.corpus.join import Join
+from lmfst.corpus.ledger import End, Ledger
+from lmfst.corpus.pool import Died, Pool, Starved, share_of_threads
+from lmfst.corpus.progress import Tally, Watch
+from lmfst.corpus.records import KILLED, Corpus
+from lmfst.corpus.shards import Items, Limits, Shard, cut, total
+from lmfst.corpus.worker import (
+    Counted,
+    Failed,
+    Finished,
+    Message,
+    Setup,
+    Task,
+    Warned,
+    leave_out,
+)
+from lmfst.ground.errors import BudgetError, InputError, LmfstError
+
+KILLS = 3
+"""Workers that a shard may end before it is left out, or ends the job."""
+LOOK = 0.25
+"""Seconds from one word of progress to the next."""
+SEEN = 20
+"""Shards of earlier runs that new ones are compared with at once; all are when they are joined."""
+WARNINGS = 10_000
+"""Different messages of workers that are passed on."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many workers there are, how many threads each has, and the GPUs that they share."""
+
+    workers: int
+    threads: int
+    gpus: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, workers: int, threads: int | None, gpus: Sequence[str]) -> Crew:
+        return cls(workers, threads or share_of_threads(workers, os.environ), gpus)
+
+
+class Scoring:
+    """The shards of a job that aren't done yet.
+
+    corpus, limits: what is cut, and how. setup: what workers are told. join: sees what they write.
+    keep_going: whether a shard
+    that ends workers is left out.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        limits: Limits,
+        setup: Setup,
+        join: Join,
+        place: Place,
+        ledger: Ledger,
+        watch: Watch,
+        *,
+        keep_going: bool,
+    ) -> None:
+        self._corpus, self._limits, self._setup = corpus, limits, setup
+        self._join, self._place, self._ledger, self._watch = join, place, ledger, watch
+        self._keep_going = keep_going
+        self._sizes = total(corpus)
+        self._again: deque[Task] = deque()
+        self._kills: Counter[int] = Counter()
+        self._tally = Tally(sum(self._sizes), ledger)
+        self._told = 0.0
+        self._warned: set[str] = set()
+        self._see_earlier()
+
+    def _see_earlier(self) -> None:
+        for scored in sorted(scored for scored in self._ledger.done.values() if scored.rows)[:SEEN]:
+            path = self._place.rows(scored.number)
+            if is_intact(
+                path, scored.rows_sum
+            ):  # what is damaged is done again before it is joined
+                self._join.see(path)
+
+    def run(self, crew: Crew) -> None:
+        """Do them. Passes on errors of reading, writing and scoring; what is done is noted."""
+        tasks = self._tasks()
+        reading = True
+        with Pool(self._setup, crew.workers, crew.threads, crew.gpus) as pool:
+            while True:
+                while pool.has_room():
+                    task = self._again.popleft() if self._again else next(tasks, None)
+                    if task is None:
+                        reading = False
+                        break
+                    pool.give(task)
+                    self._tell()
+                if not reading and not self._again and not pool.is_busy():
+                    break
+                for message in pool.wait(LOOK):
+                    self._take(message)
+                self._tell()
+        self._tell(now=True)
+
+    def _tasks(self) -> Iterator[Task]:
+        """The shards that aren't done, as they are read and planned. InputError if the corpus is
+        cut in another way than it was."""
+        ledger = self._ledger
+        if ledger.is_complete():
+            return
+        last = None if ledger.end is None else ledger.last_open(ledger.end)
+        for shard, items in cut(
+            self._corpus, self._sizes, ledger.start(ledger.first_open()), self._limits
+        ):
+            known = ledger.plan.get(shard.number)
+            if known is not None and known.shard[:3] != shard[:3]:
+                raise self._another(
+                    f"shard {shard.number} has {shard.records} records with {shard.documents} "
+                    f"documents, and had {known.shard.records} with {known.shard.documents}"
+                )
+            if shard.number not in ledger.done:
+                tokens = ledger.batch_tokens if known is None else known.batch_tokens
+                yield self._planned(shard, items, tokens)
+            if shard.number == last:
+                return
+        if last is not None:
+            raise self._another(f"it ends before shard {last}")
+        after = ledger.start(len(ledger.plan))
+        ledger.ended(End(after.number, after.record, after.document))
+
+    def _planned(self, shard: Shard, items: Items, batch_tokens: int) -> Task:
+        number = shard.number
+        self._ledger.planned(shard, batch_tokens)
+        rows, rejects = self._place.rows(number), self._place.rejected(number)
+        return Task(number, shard.start.document, items, batch_tokens, rows, rejects)
+
+    def _take(self, message: Message | Died | Starved) -> None:
+        if isinstance(message, Counted):
+            self._tally.see(message)
+        elif isinstance(message, Finished):
+            self._finish(message)
+        elif isinstance(message, Warned):
+            self._warn_once(message.message)
+        elif isinstance(message, Starved):
+            self._shrink(message)
+        elif isinstance(message, Died):
+            self._bury(message)
+        elif isinstance(message, Failed):
+            if message.trace:
+                message.error.add_note(f"In a worker:\n{message.trace}")
+            raise message.error
+
+    def _another(self, what: str) -> InputError:
+        return InputError(
+            f"{self._place.out}: the corpus isn't what it was: {what}",
+            hint="--restart begins again and gives up what is done",
+        )
+
+    def _finish(self, finished: Finished) -> None:
+        """Give a shard's files their names, and note it."""
+        scored, number = finished.scored, finished.scored.number
+        if finished.rows is not None:
+            self._join.see(finished.rows)
+        files = (
+            (finished.rows, self._place.rows(number)),
+            (finished.rejects, self._place.rejected(number)),
+        )
+        with writing(self._place.work, self._place.work):
+            for temporary, path in files:
+                if temporary is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    os.replace(temporary, path)
+            sync_folder(self._place.work)
+        self._ledger.finished(scored)
+        self._tally.add(self._ledger.plan[number].shard, scored)
+        self._watch.event("shard", scored._asdict())
+
+    def _warn_once(self, message: str) -> None:
+        """What several workers, or shards, say is told once."""
+        if message not in self._warned and len(self._warned) < WARNINGS:
+            self._warned.add(message)
+            self._watch.warn(message)
+
+    def _shrink(self, starved: Starved) -> None:
+        """Begin a shard again with half the batch tokens, which later ones have, too."""
+        task = starved.task
+        if task.batch_tokens == 1:
+            raise BudgetError(
+                f"there is no memory for {self._where(task)}, one batch token at a time: "
+                f"{starved.message}",
+                hint="leave out very long documents, or take a smaller model",
+            )
+        tokens = task.batch_tokens // 2
+        self._watch.warn(
+            f"no memory for {self._where(task)} with {task.batch_tokens} batch tokens; it is begun "
+            f"again with {tokens}, and so are those after it"
+        )
+        self._ledger.planned(self._ledger.plan[task.number].shard, tokens)
+        self._tally.forget(task.number)
+        self._again.append(task._replace(batch_tokens=tokens))
+
+    def _bury(self, died: Died) -> None:
+        """Do the shard again that a worker was at when it ended."""
+        self._watch.event("worker", {"pid": died.pid, "ended": died.how})
+        task = died.task
+        if task is None:
+            self._watch.warn(f"a worker (pid {died.pid}) has ended by {died.how}; it is replaced")
+            return
+        self._tally.forget(task.number)
+        self._kills[task.number] += 1
+        if self._kills[task.number] < KILLS:
+            self._watch.warn(
+                f"a worker (pid {died.pid}) has ended by {died.how} at {self._where(task)}, which "
+                "is done again"
+            )
+            self._again.append(task)
+            return
+        what = f"{self._where(task)} has ended {KILLS} workers, the last one by {died.how}"
+        if not self._keep_going:
+            raise LmfstError(
+                what,
+                hint="--keep-going leaves it out; if it is memory that lacks, take fewer --workers "
+                "or a smaller --batch",
+            )
+        self._watch.warn(
+            f"{what}: it is left out, and its documents are among the rejected records"
+        )
+        self._finish(leave_out(task, self._setup.make_writer, KILLED, what))
+
+    def _where(self, task: Task) -> str:
+        """A shard, for messages."""
+        shard = self._ledger.plan[task.number].shard
+        file = self._corpus.files[shard.start.file]
+        first = shard.start.offset + 1
+        return f"shard {task.number} ({shard.records} records from record {first} of {file} on)"
+
+    def _tell(self, *, now: bool = False) -> None:
+        if now or time.monotonic() - self._told >= LOOK:
+            self._told = time.monotonic()
+            self._watch.progress(self._tally.progress())

@@ -1,0 +1,301 @@
+"""A worker: a process that scores shards and writes their files.
+
+It is told what to do over a socket, in messages that are pickled by its parent and by nobody else.
+A thread takes them in, so that the next shard is here when one is done; when the other end of the
+socket closes, however the parent has ended, the process ends at once. The files of a shard are
+written under temporary names, and are on the disk when it is reported: the parent names them.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+from lmfst.corpus.disk import checksum, temporary, writing
+from lmfst.corpus.ledger import Scored
+from lmfst.corpus.records import MakeScorer, MakeWriter, Result, Scorer, rejected
+from lmfst.ground.document import Document, Rejected
+from lmfst.ground.errors import LmfstError
+from lmfst.ground.types import Warn
+from lmfst.io.json_text import dumps
+
+EVERY = 0.2
+"""Seconds from one word of progress to the next."""
+
+
+class Setup(NamedTuple):
+    """What a worker is told first. rows, rejects: see `Task`."""
+
+    make_scorer: MakeScorer
+    make_writer: MakeWriter
+
+
+class Task(NamedTuple):
+    """A shard to be scored: its records, the number of its first document, where its files go
+    (`rows`, `rejects`: their final names) and the batch tokens."""
+
+    number: int
+    first: int
+    items: Sequence[Document | Rejected]
+    batch_tokens: int
+    rows: Path
+    rejects: Path
+
+
+class Ready(NamedTuple):
+    """The scorer is there."""
+
+
+class Warned(NamedTuple):
+    message: str
+
+
+class Counted(NamedTuple):
+    """How far the shard is that is being scored."""
+
+    number: int
+    documents: int
+    rejected: int
+    symbols: int
+    missing: float
+
+
+class Finished(NamedTuple):
+    """A shard is done. rows, rejects: its files, under temporary names; None where there is
+    nothing."""
+
+    scored: Scored
+    rows: Path | None
+    rejects: Path | None
+
+
+class OutOfMemory(NamedTuple):
+    """A shard has to be begun again with less."""
+
+    number: int
+    message: str
+
+
+class Failed(NamedTuple):
+    """The job can't go on. trace: for errors that weren't foreseen."""
+
+    error: BaseException
+    trace: str
+
+
+Message = Ready | Warned | Counted | Finished | OutOfMemory | Failed
+
+
+def main(handle: int) -> None:
+    """The whole life of a worker, which talks over the socket `handle`."""
+    connection = Connection(handle)
+    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
+    try:
+        _work(connection, tasks)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(1)
+    except BaseException as error:
+        with suppress(OSError):
+            _fail(connection, error)
+        # The parent ends it: what it has reported isn't lost then.
+        threading.Event().wait()
+
+
+def _receive(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
+    """Take in messages until the parent is gone; then nobody waits for this process."""
+    try:
+        while True:
+            tasks.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(1)
+    except BaseException as error:
+        with suppress(OSError):
+            _fail(connection, error)
+
+
+def _fail(connection: Connection, error: BaseException) -> None:
+    trace = "" if isinstance(error, LmfstError) else traceback.format_exc()
+    try:
+        connection.send(Failed(error, trace))
+    except OSError:
+        raise
+    except Exception:  # an error that can't be pickled
+        connection.send(Failed(RuntimeError(f"{type(error).__name__}: {error}"), trace))
+
+
+def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
+    setup: Setup = tasks.get()
+
+    def warn(message: str) -> None:
+        connection.send(Warned(message))
+
+    scorer = setup.make_scorer(warn)
+    connection.send(Ready())
+    while True:
+        task: Task = tasks.get()
+        try:
+            connection.send(_Shard(connection, task, setup.make_writer, warn).score(scorer))
+        except Exception as error:
+            if not _is_memory(error):
+                raise
+            connection.send(OutOfMemory(task.number, str(error)))
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+class _Shard:
+    """A shard while it is being scored."""
+
+    def __init__(
+        self, connection: Connection, task: Task, make_writer: MakeWriter, warn: Warn
+    ) -> None:
+        self._connection, self._task = connection, task
+        self._make_writer, self._warn = make_writer, warn
+        self._documents = self._rejected = self._symbols = 0
+        self._missing = 0.0
+        self._told = time.monotonic()
+
+    def score(self, scorer: Scorer) -> Finished:
+        """Score it. Passes on the scorer's errors; InputError if its files can't be written."""
+        with ShardFiles(self._task, self._make_writer, self._warn) as files:
+            for item in self._results(scorer):
+                self._documents += 1
+                if isinstance(item, Result):
+                    files.write(item.rows)
+                    self._symbols += item.symbols
+                    self._missing += item.missing
+                else:
+                    files.reject(item)
+                    self._rejected += 1
+                self._tell()
+            return files.finish(self._symbols, self._missing)
+
+    def _results(self, scorer: Scorer) -> Iterator[Result | Rejected]:
+        """One for each record: what reading has rejected stands in its place."""
+        task = self._task
+        documents = [item for item in task.items if isinstance(item, Document)]
+        results: Iterator[Result | Rejected] = iter(())
+        if documents:
+            results = iter(scorer.score(documents, task.first, task.batch_tokens))
+        for item in task.items:
+            if not isinstance(item, Document):
+                yield item
+                continue
+            result = next(results, None)
+            if result is None:
+                raise RuntimeError(f"the scorer gave fewer results than {len(documents)} documents")
+            yield result
+        if next(results, None) is not None:
+            raise RuntimeError(f"the scorer gave more results than {len(documents)} documents")
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told >= EVERY:
+            self._told = now
+            counted = Counted(
+                self._task.number, self._documents, self._rejected, self._symbols, self._missing
+            )
+            self._connection.send(counted)
+
+
+class ShardFiles:
+    """The files of a shard, under temporary names; none is left after an exception."""
+
+    def __init__(self, task: Task, make_writer: MakeWriter, warn: Warn) -> None:
+        self._task, self._make_writer, self._warn = task, make_writer, warn
+        self._paths = temporary(task.rows), temporary(task.rejects)
+        self._rows = self._rejects = 0
+
+    def __enter__(self) -> Self:
+        with self._named():
+            self._to_rows = self._paths[0].open("wb")
+            self._to_rejects = self._paths[1].open("wb")
+            self._sink = self._make_writer(self._to_rows, self._warn)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for stream, path in zip((self._to_rows, self._to_rejects), self._paths, strict=True):
+            with suppress(OSError):
+                stream.close()
+            if kind is not None:
+                with suppress(OSError):
+                    path.unlink()
+
+    def write(self, rows: Sequence[Any]) -> None:
+        with self._named():
+            for row in rows:
+                self._sink.write(row)
+        self._rows += len(rows)
+
+    def reject(self, item: Rejected) -> None:
+        with self._named():
+            self._to_rejects.write(reject_line(item))
+        self._rejects += 1
+
+    def finish(self, symbols: int, missing: float, *, lost: bool = False) -> Finished:
+        """Have them on the disk."""
+        with self._named():
+            self._sink.close()
+            rows, rejects = (
+                self._complete(stream, path, count)
+                for stream, path, count in (
+                    (self._to_rows, self._paths[0], self._rows),
+                    (self._to_rejects, self._paths[1], self._rejects),
+                )
+            )
+        scored = Scored(
+            self._task.number, self._rows, *rows, self._rejects, *rejects, symbols, missing, lost
+        )
+        return Finished(
+            scored,
+            self._paths[0] if self._rows else None,
+            self._paths[1] if self._rejects else None,
+        )
+
+    def _complete(self, stream: IO[bytes], path: Path, count: int) -> tuple[int, str]:
+        """Size and checksum of a file; nothing is kept of one without rows."""
+        if not count:
+            stream.close()
+            path.unlink()
+            return 0, ""
+        stream.flush()
+        os.fsync(stream.fileno())
+        stream.close()
+        return path.stat().st_size, checksum(path)
+
+    def _named(self) -> AbstractContextManager[None]:
+        return writing(self._task.rows, self._task.rows.parent)
+
+
+def reject_line(item: Rejected) -> bytes:
+    """What is said of a rejected record: a line of JSON."""
+    facts = {name: getattr(item, name) for name in ("file", "line", "id", "reason", "message")}
+    # Lone surrogates stand for undecodable bytes of file names.
+    return dumps(facts).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def leave_out(task: Task, make_writer: MakeWriter, reason: str, message: str) -> Finished:
+    """A shard without rows, all of whose documents are rejected."""
+    with ShardFiles(task, make_writer, lambda message: None) as files:
+        for item in task.items:
+            if isinstance(item, Document):
+                item = rejected(item, reason, message)
+            files.reject(item)
+        return files.finish(0, 0.0, lost=True)
