@@ -27,43 +27,10 @@ CAUTION = 0.7
 """How much more than the least weight a hypothesis has to weigh to be followed; see
 `_is_trusted`."""
 
-FINISHED, NO_ROOM = 0, 1
-"""What a run ends with: nothing is left to do without further rows; arrays have to grow first."""
-WAITS, LACKS, NOTED = 0, 1, 2
-"""Places of `Run.needs`: of how many more hypotheses that wait, lack a row, are noted."""
-
-LACKING = np.dtype(
-    [
-        ("parent", np.int64),
-        ("token", np.int64),
-        ("lexicon", np.int64),
-        ("position", np.int64),
-        ("entry", np.int64),
-        ("donor", np.int64),
-        ("level", np.int64),
-        ("age", np.int64),
-        ("chain", np.int64),
-    ]
-)
-"""A hypothesis without a row.
-
-parent, token, lexicon, position, entry: see `lmfst.inference.frontier.WAITING`. donor: the row that
-stands in for its own, or NONE. level: how many of its parents in turn lack a row. age, chain: see
-`_is_trusted`.
-"""
-
-
-class Run(NamedTuple):
-    """What a run works on.
-
-    documents, positions, tokens (of the trunks): see `lmfst.inference.wave`; waiting, ends, used:
-    see `lmfst.inference.frontier.Frontier`. rows, covers (float64, log masses), entries: the table.
-    roots: int64 [documents], the rows of roots, or by `ghost` their numbers among the lacking.
-    first_row: int64 [positions], the newest row at each, from which those there are chained.
-    lacking: in the order in which they were met, so parents first; lacking_count: int64 [2], how
-    many there are, and how many that aren't sure to be kept. kept, kept_count: what is noted, and
-    how much. needs: int64 [3], see `WAITS`: for how many more there must be room.
-    """
+SILENT_CAUTION = 4.0
+"""How many times the caution where the one before emitted nothing, and lacks a row, too: chains of
+white space go on for long, and look alike. (Measured, words: of 7 documents 4,699 rows in 16 calls;
+5,202 in 19 without, 4,387 in 41 if such ones are never followed.)"""
 
     documents: Records
     positions: Records
@@ -146,7 +113,9 @@ def _is_trusted(run: Run, document: int, at: int, least: float) -> tuple[bool, b
     sure = chain == 0 or on_trunk(
         run.documents, run.tokens, document, parent, run.waiting.token[at]
     )
-    trusted = sure or (age > 0 and over >= CAUTION * (1 + math.log(chain)) / age)
+    silent = parent < NONE and run.lacking.position[ghost(parent)] == run.waiting.position[at]
+    caution = CAUTION * (1 + math.log(chain)) / age if age > 0 else math.inf
+    trusted = sure or over >= (SILENT_CAUTION * caution if silent else caution)
     return trusted, sure, age, chain + 1
 
 

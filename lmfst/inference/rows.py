@@ -30,8 +30,8 @@ class Rows:
         table, in this order. The session is asked for those with a range of tokens in common one
         after the other."""
         self.asked += len(states)
-        lexicon = self._plans.cut(lexicon, position)
-        plans, plan = self._plans.make(lexicon, self._shared[position])
+        cut = self._plans.cut(lexicon, position)
+        plans, plan = self._plans.make(cut, self._shared[position])
         order = np.lexsort((plan, plans.range[plan]))
         sorted_plan = plan[order]
         reduce = Reduction(plans, self._normalise)
