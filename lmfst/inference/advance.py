@@ -32,6 +32,44 @@ SILENT_CAUTION = 4.0
 white space go on for long, and look alike. (Measured, words: of 7 documents 4,699 rows in 16 calls;
 5,202 in 19 without, 4,387 in 41 if such ones are never followed.)"""
 
+FINISHED, NO_ROOM = 0, 1
+"""What a run ends with: nothing is left to do without further rows; arrays have to grow first."""
+WAITS, LACKS, NOTED = 0, 1, 2
+"""Places of `Run.needs`: of how many more hypotheses that wait, lack a row, are noted."""
+
+LACKING = np.dtype(
+    [
+        ("parent", np.int64),
+        ("token", np.int64),
+        ("lexicon", np.int64),
+        ("position", np.int64),
+        ("entry", np.int64),
+        ("donor", np.int64),
+        ("level", np.int64),
+        ("age", np.int64),
+        ("chain", np.int64),
+    ]
+)
+"""A hypothesis without a row.
+
+parent, token, lexicon, position, entry: see `lmfst.inference.frontier.WAITING`. donor: the row that
+stands in for its own, or NONE. level: how many of its parents in turn lack a row. age, chain: see
+`_is_trusted`.
+"""
+
+
+class Run(NamedTuple):
+    """What a run works on.
+
+    documents, positions, tokens (of the trunks): see `lmfst.inference.wave`; waiting, ends, used:
+    see `lmfst.inference.frontier.Frontier`. rows, covers (float64, log masses), entries: the table.
+    roots: int64 [documents], the rows of roots, or by `ghost` their numbers among the lacking.
+    first_row: int64 [positions], the newest row at each, from which those there are chained.
+    lacking: in the order in which they were met, so parents first; lacking_count: int64 [2], how
+    many there are, and how many that aren't sure to be kept. kept, kept_count: what is noted, and
+    how much. needs: int64 [3], see `WAITS`: for how many more there must be room.
+    """
+
     documents: Records
     positions: Records
     tokens: Ints
