@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -262,6 +262,25 @@ class TransducedLM:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
         tally = Tally() if tally is None else tally
         yield from self._scorer.run(documents, given, batch, unknown, tally)
+
+    def score_each(
+        self,
+        documents: Sequence[Document],
+        *,
+        first: int = 0,
+        given: Given = "source",
+        batch: int = defaults.BATCH_DOCUMENTS,
+        unknown: Unknown = "auto",
+        max_symbols: int | None = None,
+    ) -> list[Scored | InputError]:
+        """Score some documents of a corpus: a record for each, in their order, or the error that
+        says why there is none. Those of similar length share LM calls.
+
+        first: the number of the first one in the corpus, which random numbers depend on.
+        max_symbols: longer documents are errors. batch, given, unknown: as of `score_documents`;
+        what is to be skipped is an error here.
+        """
+        return self._scorer.each(documents, first, given, batch, unknown, max_symbols)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""

@@ -7,12 +7,13 @@ Data go to stdout only; warnings, progress and errors to stderr. Exit codes: 0, 
 quietly.
 """
 
-from lmfst.cli import apply, compile, convert, draw, info, next, print
+from lmfst.cli import apply, compile, convert, draw, info, next, print, score
 from lmfst.cli.group import app, main
 
 __all__ = ["app", "main"]
 
 app.command("convert")(convert.convert)
+app.command("score")(score.score)
 app.command("next")(next.next_)
 app.command("apply")(apply.apply)
 app.command("compile")(compile.compile_)

@@ -10,11 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from lmfst.cli.terminal import Terminal
 from lmfst.io import Document
+
+if TYPE_CHECKING:
+    from lmfst import corpus
 
 AFTER = 5.0
 """Seconds before anything is shown on a terminal."""
@@ -100,3 +104,31 @@ class Progress:
             redirect_stderr=False,
         ):
             self._ended.wait()
+
+
+class JobProgress(Progress):
+    """Shows how far a job is."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal, to_stdout=False)
+        self._found: corpus.Progress | None = None
+
+    def see(self, found: corpus.Progress) -> None:
+        """So far it is."""
+        self._found = found
+
+    def text(self) -> str:
+        """What there is to say."""
+        found = self._found
+        if found is None:
+            return "reading"
+        text = (
+            f"{found.documents:,} documents ({found.share:.0%}), {found.rate:,.0f} symbols a second"
+        )
+        if found.seconds_left is not None:
+            text += f", {timedelta(seconds=round(found.seconds_left))} left"
+        if found.missing:
+            text += f", missing {found.missing:.3g} nats"
+        if found.rejected:
+            text += f", {found.rejected:,} rejected"
+        return text

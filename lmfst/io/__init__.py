@@ -10,7 +10,7 @@ from lmfst.ground.document import Document, Rejected
 from lmfst.io.corpus_files import corpus_files
 from lmfst.io.documents import MAX_BYTES, read_corpus, read_documents
 from lmfst.io.outputs import Output, OutputWriter
-from lmfst.io.rows import RowWriter, open_rows
+from lmfst.io.rows import RowWriter, open_rows, rows_to
 from lmfst.io.stdout import Stdout
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "open_rows",
     "read_corpus",
     "read_documents",
+    "rows_to",
 ]

@@ -17,7 +17,7 @@ from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 from lmfst.io.extras import extra
 from lmfst.io.json_text import dumps
-from lmfst.io.row_files import Sink, sink
+from lmfst.io.row_files import Sink
 from lmfst.io.row_values import exact, plain
 from lmfst.io.row_writer import RowWriter
 
@@ -41,11 +41,12 @@ class ParquetWriter(RowWriter):
     """A Parquet file. InputError if pyarrow isn't installed, and for values that don't fit their
     column."""
 
-    def __init__(self, path: str | None, columns: Sequence[str], warn: Warn) -> None:
-        self._name = "<stdout>" if path is None or path == "-" else path
+    def __init__(self, sink: Sink, columns: Sequence[str], warn: Warn, name: str) -> None:
+        """name: of the file, for messages."""
+        self._name = name
         self._arrow = extra("pyarrow", "parquet", f"{self._name}: Parquet")
         self._parquet = extra("pyarrow.parquet", "parquet", f"{self._name}: Parquet")
-        super().__init__(sink(path, may_pack=False), columns, warn)
+        super().__init__(sink, columns, warn)
         kinds = [_OF_TYPE.get(COLUMN_TYPES.get(name, object)) for name in columns]
         self._own = [_Column(kind) for kind in kinds]
         self._passed: dict[str, _Column] = {}

@@ -43,6 +43,25 @@ def sink(path: str | None, *, may_pack: bool = True) -> Sink:
     return _place(path, may_pack and path.endswith(".gz"))
 
 
+class StreamSink:
+    """A stream that somebody else has opened, and will close."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, line: bytes) -> None:
+        self._stream.write(line)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing: whoever has opened the stream completes it."""
+
+    def discard(self) -> None:
+        """Nothing, too."""
+
+
 class _File:
     """Rows in a file, perhaps compressed, that appears when it is complete."""
 

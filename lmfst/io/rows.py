@@ -17,17 +17,17 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import IO, get_args
 
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import RowFormat
 from lmfst.io.parquet_rows import ParquetWriter
-from lmfst.io.row_files import sink
+from lmfst.io.row_files import StreamSink, sink
 from lmfst.io.row_values import ESCAPED
 from lmfst.io.row_writer import RowWriter
 from lmfst.io.text_rows import JsonWriter, TsvWriter
 
-__all__ = ["ESCAPED", "RowWriter", "open_rows"]
+__all__ = ["ESCAPED", "RowWriter", "open_rows", "rows_to"]
 
 
 def open_rows(
@@ -64,4 +64,22 @@ def open_rows(
             f"{path}: Parquet is packed inside, and readers expect it so",
             hint="name the file without .gz",
         )
-    return ParquetWriter(path, columns, warn)
+    name = "<stdout>" if to_stdout or path is None else path
+    return ParquetWriter(sink(path, may_pack=False), columns, warn, name)
+
+
+def rows_to(
+    stream: IO[bytes],
+    fmt: RowFormat,
+    columns: Sequence[str],
+    *,
+    escaped: Sequence[str] = (),
+    warn: Callable[[str], None] = warnings.warn,
+) -> RowWriter:
+    """The same to a stream, which is left open. InputError for Parquet without pyarrow."""
+    to = StreamSink(stream)
+    if fmt == "tsv":
+        return TsvWriter(to, columns, warn, escaped)
+    if fmt == "jsonl":
+        return JsonWriter(to, columns, warn)
+    return ParquetWriter(to, columns, warn, "the output")

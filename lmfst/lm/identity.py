@@ -23,7 +23,7 @@ BLOCKS, BLOCK_BYTES = 16, 4096
 def identity(files: ModelFiles) -> str | None:
     """The digest (hex) of a model's files as they are; None where they were changed just now, or
     can't be found by themselves."""
-    weights, others = _files(files)
+    weights, others = weights_and_configs(files)
     if not weights:
         return None
     try:
@@ -42,7 +42,7 @@ def identity(files: ModelFiles) -> str | None:
     return content.hexdigest()
 
 
-def _files(files: ModelFiles) -> tuple[list[Path], list[Path]]:
+def weights_and_configs(files: ModelFiles) -> tuple[list[Path], list[Path]]:
     """(files of weights, others that say how the model computes)."""
     if files.gguf:
         # Not the link to it, which has another place each time.

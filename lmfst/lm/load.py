@@ -13,7 +13,8 @@ from lmfst.ground.resources import resource_dir
 from lmfst.ground.types import DType, PrefixSpace, Specials, Warn, require_choice
 from lmfst.lm.backoff import BackoffLM
 from lmfst.lm.base import LM
-from lmfst.lm.files import PACKAGED
+from lmfst.lm.files import PACKAGED, model_files
+from lmfst.lm.identity import weights_and_configs
 from lmfst.lm.load_ngram import load_ngram
 from lmfst.lm.load_transformers import RunAs, TokensAs, load_transformers
 from lmfst.vocab import NO_MARKS
@@ -123,3 +124,12 @@ def _set_threads(number: int) -> None:
     import torch
 
     torch.set_num_threads(number)
+
+
+def model_paths(name: str, revision: str | None, note: Warn) -> list[str]:
+    """The files that make a model what it is: its weights, and what says how it computes."""
+    if name.lower().endswith(ARPA):
+        return [name]
+    with model_files(name, revision, note) as files:
+        weights, others = weights_and_configs(files)
+        return [str(path) for path in (*weights, *others)]

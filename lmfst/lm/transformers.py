@@ -69,6 +69,7 @@ class TransformersLM(LM):
         self.vocab = vocab
         self.bos = bos
         self.batch_tokens = batch_tokens or fitting_tokens(model)
+        self.shrinks = True
         self.model = model
         self._encode = encode
         self.warn = warn
@@ -178,9 +179,12 @@ class TransformersLM(LM):
 
     def shrink(self, tokens: int, error: BaseException) -> None:
         """Halve the size of calls after one of `tokens` positions ran out of memory, with a
-        warning; any other error, or one at a single position, is raised."""
+        warning; any other error, or one at a single position, is raised. Where calls are not to
+        shrink (`shrinks`), MemoryError."""
         if not out_of_memory(error):
             raise error
+        if not self.shrinks:
+            raise MemoryError(str(error)) from error
         if tokens < 2 or self.batch_tokens < 2:
             raise ModelError(
                 f"the model runs out of memory in a call of {tokens} token position(s)",

@@ -49,7 +49,7 @@ class TruncatedLM(LM):
                 f"its begin token), not {length}"
             )
         self.vocab, self.length = lm.vocab, length
-        self._lm = lm
+        self._lm = self.base = lm
         self._session = _TruncatedSession(self)
 
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:

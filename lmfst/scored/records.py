@@ -219,24 +219,24 @@ def _difference(logp: float, before: float) -> float:
 
 
 def summary_row(scored: Iterable[Row]) -> Row:
-    """Totals over text rows: sums, and bits per symbol of the whole."""
-    rows = list(scored)
+    """Totals over text rows: sums, and bits per symbol of the whole; rows are taken one by one."""
     added = ("units", "symbols", "logp", "missing", "canonical", "gap", "specials")
-    total = {name: _total(row[name] for row in rows) for name in (*added, *BOUNDS_COLUMNS)}
-    # Errors of independent estimates add up in squares.
-    variance = _total(None if row["stderr"] is None else row["stderr"] ** 2 for row in rows)
-    size, logp = total["symbols"], total["logp"]
+    total: Row = dict.fromkeys((*added, *BOUNDS_COLUMNS, "variance"), 0)
+    count = 0
+    for row in scored:
+        count += 1
+        # Errors of independent estimates add up in squares.
+        stderr = row["stderr"]
+        values = {**row, "variance": None if stderr is None else stderr**2}
+        for name, before in total.items():
+            value = values[name]
+            total[name] = None if before is None or value is None else before + value
+    variance, size, logp = total.pop("variance"), total["symbols"], total["logp"]
     return {
-        "documents": len(rows),
+        "documents": count,
         **total,
         # Infinite gaps of both signs have no sum.
-        "gap": None if not rows or total["gap"] != total["gap"] else total["gap"],
-        "stderr": None if variance is None or not rows else math.sqrt(variance),
+        "gap": None if not count or total["gap"] != total["gap"] else total["gap"],
+        "stderr": None if variance is None or not count else math.sqrt(variance),
         "bits_per_symbol": bits(logp) / size if size else None,
     }
-
-
-def _total(values: Iterable[Any]) -> Any:
-    """The sum; None if a value is missing."""
-    found = list(values)
-    return None if None in found else sum(found)

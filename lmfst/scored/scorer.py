@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from lmfst.fst.pattern import Pattern, as_written
 from lmfst.fst.sequential import END
 from lmfst.ground import defaults
 from lmfst.ground.document import Document
+from lmfst.ground.errors import InputError
 from lmfst.ground.types import Given, Unknown
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import Engine
@@ -52,7 +53,7 @@ class Scorer:
         read = self._reader.read_all(documents, given, unknown, tally.folded, warn)
         try:
             for some in _batches(read, size):
-                yield from self._batch(some, given, first, tally)
+                yield from self._batch(some, given, range(first, first + len(some)), tally)
                 first += len(some)
         finally:
             # After an error, too, which names symbols as they were read.
@@ -60,10 +61,57 @@ class Scorer:
                 warn(self._reader.folding(given, tally.folded))
         self._warn_of_missing(tally)
 
+    def each(
+        self,
+        documents: Sequence[Document],
+        first: int,
+        given: Given,
+        batch: int,
+        unknown: Unknown,
+        most: int | None,
+    ) -> list[Scored | InputError]:
+        """As `lmfst.TransducedLM.score_each`."""
+        size, tally = max(1, batch // self._policy.copies), Tally()
+        found: list[Scored | InputError] = []
+        waiting: list[tuple[int, Waiting]] = []
+        strict: Unknown = "error" if unknown == "skip" else unknown
+        for number, document in enumerate(documents):
+            one = self._readable(document, given, strict, most, tally)
+            if isinstance(one, InputError):
+                found.append(one)
+            else:
+                waiting.append((number, one))
+                found.append(InputError(""))  # its place
+        # Texts of one length go on together to their ends, and so share calls of one size.
+        waiting.sort(key=lambda one: (len(one[1][1]), one[0]))
+        numbers = iter([number for number, _ in waiting])
+        for some in _batches((one for _, one in waiting), size):
+            here = [next(numbers) for _ in some]
+            scored = self._batch(some, given, [first + number for number in here], tally)
+            for number, record in zip(here, scored, strict=True):
+                found[number] = record
+        return found
+
+    def _readable(
+        self, document: Document, given: Given, unknown: Unknown, most: int | None, tally: Tally
+    ) -> Waiting | InputError:
+        """A document as it is read; the error if it can't be, or has more symbols than `most`."""
+        warn = self._setting.warn
+        try:
+            found = next(self._reader.read_all([document], given, unknown, tally.folded, warn))
+        except InputError as error:
+            return error
+        if most is not None and len(found[1]) > most:
+            return InputError(
+                f"{document.origin}: it has {len(found[1]):,} symbols, and {most:,} are allowed",
+                hint="cut it, or raise --max-symbols",
+            )
+        return found
+
     def _batch(
-        self, batch: list[Waiting], given: Given, first: int, tally: Tally
+        self, batch: list[Waiting], given: Given, numbers: Sequence[int], tally: Tally
     ) -> Iterator[Scored]:
-        """first: the number of the batch's first document in the corpus."""
+        """numbers: those of the batch's documents in the corpus."""
         queries = [
             self.query(
                 (*target, END),
@@ -71,7 +119,7 @@ class Scorer:
                 number=number,
                 canonical=True,
             )
-            for number, (document, target) in enumerate(batch, start=first)
+            for number, (document, target) in zip(numbers, batch, strict=True)
         ]
         found = self._engine.run(queries)
         scored = []

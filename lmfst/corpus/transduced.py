@@ -1,0 +1,173 @@
+"""What workers make rows with: a transduced model, and writers of rows.
+
+Rows are those of `lmfst.scored.levels`, each with the `file` and the `line` of its document. Under
+the level "summary" workers write rows of texts, which are added up when shards are joined.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from lmfst.corpus.join import JoinLines, JoinParquet, JoinTables, MakeJoin
+from lmfst.corpus.records import MakeWriter, Result, RowSink
+from lmfst.ground.document import Document, Rejected
+from lmfst.ground.errors import InputError
+from lmfst.ground.types import Given, RowFormat, Unknown, Warn
+from lmfst.io import RowWriter, rows_to
+from lmfst.model import TransducedLM
+from lmfst.scored.levels import Levels
+from lmfst.scored.records import ESCAPED_COLUMNS, Row, Scored, summary_row
+
+PLACE = ("file", "line")
+"""Columns that say where a document is from."""
+UNREADABLE, ZERO = "unreadable", "zero_probability"
+"""Why a document has no rows: it can't be read for the target; the model gives it nothing."""
+
+
+@dataclass(frozen=True)
+class TransducedScorer:
+    """Scores the documents of shards. Documents of similar length go on together.
+
+    levels: of the rows. given, batch, unknown, max_symbols: see `TransducedLM.score_each`.
+    """
+
+    model: TransducedLM
+    levels: Levels
+    given: Given
+    batch: int
+    unknown: Unknown
+    max_symbols: int | None = None
+
+    def score(
+        self, documents: Sequence[Document], first: int, batch_tokens: int
+    ) -> Iterator[Result | Rejected]:
+        """As `lmfst.corpus.records.Scorer`."""
+        self._limit(batch_tokens)
+        found = self.model.score_each(
+            documents,
+            first=first,
+            given=self.given,
+            batch=self.batch,
+            unknown=self.unknown,
+            max_symbols=self.max_symbols,
+        )
+        for document, one in zip(documents, found, strict=True):
+            yield self._result(document, one)
+
+    def _limit(self, batch_tokens: int) -> None:
+        """Have calls of so many tokens, which memory must be enough for."""
+        lm = getattr(self.model.lm, "base", self.model.lm)
+        if hasattr(lm, "shrinks"):
+            lm.batch_tokens, lm.shrinks = batch_tokens, False
+
+    def _result(self, document: Document, found: Scored | InputError) -> Result | Rejected:
+        reject = partial(Rejected, document.file, document.line, document.id)
+        if isinstance(found, InputError):
+            return reject(UNREADABLE, found.message, found.hint or "")
+        if found.logp == -math.inf:
+            return reject(ZERO, f"{document.origin}: its probability under the model is zero")
+        place = {"file": document.file, "line": document.line}
+        rows = [
+            ({**row, **place}, extra) for some, extra in self.levels.rows([found]) for row in some
+        ]
+        missing = 0.0 if found.missing is None else float(found.missing.sum())
+        return Result(rows, symbols=len(found.target), missing=missing)
+
+
+class _Rows:
+    """Writes rows with what is passed on beside them. passed: names of that; None: whatever there
+    is."""
+
+    def __init__(self, writer: RowWriter, passed: Sequence[str] | None, warn: Warn) -> None:
+        self._writer, self._passed, self._warn = writer, passed, warn
+
+    def write(self, row: tuple[Row, Mapping[str, object]], /) -> None:
+        own, extra = row
+        if self._passed is not None:
+            if left := sorted(extra.keys() - set(self._passed)):
+                self._warn(
+                    f"the column {left[0]!r} of some documents is left out: the first document of "
+                    "the corpus, which decides on the columns of a table, has none of that name "
+                    "(an output that ends in .jsonl keeps it)"
+                )
+            extra = {name: extra.get(name) for name in self._passed}
+        self._writer.write(own, extra)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def make_rows(
+    fmt: RowFormat,
+    columns: Sequence[str],
+    passed: Sequence[str] | None,
+    stream: IO[bytes],
+    warn: Warn,
+) -> RowSink:
+    """A writer of rows in a format."""
+    writer = rows_to(stream, fmt, columns, escaped=ESCAPED_COLUMNS, warn=warn)
+    return _Rows(writer, passed, warn)
+
+
+class _Exact:
+    """Writes rows of texts as JSON lines, with all digits."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, row: tuple[Row, Mapping[str, object]], /) -> None:
+        self._stream.write(json.dumps(row[0]).encode() + b"\n")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def make_exact(stream: IO[bytes], warn: Warn) -> RowSink:
+    """A writer of the rows that `Summary` adds up."""
+    return _Exact(stream)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One row for all texts."""
+
+    fmt: RowFormat
+    columns: Sequence[str]
+
+    def see(self, path: Path) -> None:
+        """They always go together."""
+
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+        """As `lmfst.corpus.join.Join`."""
+        found = summary_row(row for path in paths for row in _texts(path))
+        with rows_to(to, self.fmt, self.columns) as writer:
+            writer.write({name: found[name] for name in self.columns})
+
+
+def _texts(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as stream:
+        yield from map(json.loads, stream)
+
+
+def how_written(
+    fmt: RowFormat, levels: Levels, passed: Sequence[str] | None
+) -> tuple[Levels, MakeWriter, MakeJoin]:
+    """The levels of workers' rows, what writes them, and what joins them.
+
+    passed: the columns that are passed on, where there must be some for all (`make_rows`).
+    """
+    if levels.level == "summary":
+        return Levels("text", bounds=True), make_exact, partial(Summary, fmt, levels.columns)
+    joins: dict[RowFormat, MakeJoin] = {
+        "tsv": JoinTables,
+        "jsonl": JoinLines,
+        "parquet": JoinParquet,
+    }
+    columns = (*levels.columns, *PLACE)
+    return levels, partial(make_rows, fmt, columns, passed), joins[fmt]
