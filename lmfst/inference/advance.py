@@ -152,7 +152,9 @@ def _is_trusted(run: Run, document: int, at: int, least: float) -> tuple[bool, b
         run.documents, run.tokens, document, parent, run.waiting.token[at]
     )
     silent = parent < NONE and run.lacking.position[ghost(parent)] == run.waiting.position[at]
-    caution = CAUTION * (1 + math.log(chain)) / age if age > 0 else math.inf
+    caution = math.inf
+    if age > 0 and chain > 0:
+        caution = CAUTION * (1 + math.log(chain)) / age
     trusted = sure or over >= (SILENT_CAUTION * caution if silent else caution)
     return trusted, sure, age, chain + 1
 
