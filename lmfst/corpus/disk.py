@@ -8,16 +8,17 @@ so that a killed run leaves nothing elsewhere, and the next one removes them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from lmfst.ground.atomic import write_hint
+from lmfst.ground.digests import digest
 from lmfst.ground.errors import InputError
 
 LOCK = "lock"
@@ -126,25 +127,24 @@ def settle(temporary: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def write_whole(temporary: Path, path: Path, data: bytes) -> None:
-    """Write a file in one step."""
-    with temporary.open("wb") as stream:
-        stream.write(data)
+def put_on_disk(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Have a file on the disk that `write` writes; its name may not be."""
+    with path.open("wb") as stream:
+        write(stream)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def write_whole(temporary: Path, path: Path, data: bytes) -> None:
+    """Write a file in one step."""
+    put_on_disk(temporary, lambda stream: stream.write(data))
     settle(temporary, path)
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def is_intact(path: Path, digest: str) -> bool:
+def is_intact(path: Path, wanted: str) -> bool:
     """Whether a file can be read and is what it was."""
     try:
-        return checksum(path) == digest
+        return digest(path) == wanted
     except OSError:
         return False
 

@@ -21,17 +21,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
 
 from lmfst.corpus.disk import (
     Place,
-    checksum,
     clear,
     is_intact,
+    put_on_disk,
     remove,
     settle,
     sync_folder,
@@ -47,6 +45,7 @@ from lmfst.corpus.scoring import Crew, Scoring
 from lmfst.corpus.shards import Limits
 from lmfst.corpus.worker import Setup
 from lmfst.ground._version import __version__
+from lmfst.ground.digests import digest
 from lmfst.ground.errors import InputError, UsageError
 
 
@@ -216,7 +215,7 @@ def _is_whole(out: Path, manifest: Manifest) -> bool:
         return False
     found = out.stat()
     if found.st_size == done.size and (
-        found.st_mtime_ns == done.changed or checksum(out) == done.digest
+        found.st_mtime_ns == done.changed or digest(out) == done.digest
     ):
         return True
     raise InputError(
@@ -290,8 +289,8 @@ class _Run:
         """Forget shards whose files aren't what was written; whether there are any."""
         before = len(ledger.done)
         for number, scored in sorted(ledger.done.items()):
-            for path, _, digest in self._files(scored):
-                if digest and not is_intact(path, digest):
+            for path, _, wanted in self._files(scored):
+                if wanted and not is_intact(path, wanted):
                     self._drop(ledger, number, path)
                     break
         return len(ledger.done) < before
@@ -316,18 +315,18 @@ class _Run:
         joined = place.work / "joined.tmp"
         rejected = place.work / "rejected.tmp"
         with writing(place.out, place.work):
-            self._write(joined, lambda to: self._join.join(rows, to, self._job.make_writer))
+            put_on_disk(joined, lambda to: self._join.join(rows, to, self._job.make_writer))
             if place.out.exists():
                 joined.chmod(place.out.stat().st_mode & 0o777)
             if rejects:
-                self._write(
+                put_on_disk(
                     rejected, lambda to: JoinLines().join(rejects, to, self._job.make_writer)
                 )
                 settle(rejected, place.rejects)
             else:
                 place.rejects.unlink(missing_ok=True)
             settle(joined, place.out)
-            found, digest = place.out.stat(), checksum(place.out)
+            found, whole = place.out.stat(), digest(place.out)
         return Done(
             documents=sum(entry.shard.records for entry in ledger.plan.values()),
             rejected=sum(found.rejects for found in scored),
@@ -336,12 +335,6 @@ class _Run:
             missing=math.fsum(found.missing for found in scored),
             size=found.st_size,
             changed=found.st_mtime_ns,
-            digest=digest,
+            digest=whole,
             lost=[found.number for found in scored if found.lost],
         )
-
-    def _write(self, path: Path, write: Callable[[IO[bytes]], None]) -> None:
-        with path.open("wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())

@@ -24,8 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from lmfst.corpus.worker import Finished, Message, OutOfMemory, Ready, Setup, Task
 from lmfst.ground.errors import LmfstError
@@ -98,7 +97,7 @@ class _Worker:
 
 
 class Pool:
-    """Up to `count` workers, started as there is work; a context manager that ends them all.
+    """Up to `count` workers, started as there is work, until `close` ends them all.
 
     setup: what they are told first. threads: of each. gpus: of which each gets one, if there are
     several.
@@ -206,15 +205,8 @@ class Pool:
         with suppress(BrokenPipeError, ConnectionResetError):
             worker.connection.send(message)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End all workers."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:

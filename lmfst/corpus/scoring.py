@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from lmfst.corpus.disk import Place, is_intact, sync_folder, writing
@@ -58,8 +59,7 @@ class Scoring:
     """The shards of a job that aren't done yet.
 
     corpus, limits: what is cut, and how. setup: what workers are told. join: sees what they write.
-    keep_going: whether a shard
-    that ends workers is left out.
+    keep_going: whether a shard that ends workers is left out.
     """
 
     def __init__(
@@ -88,16 +88,15 @@ class Scoring:
     def _see_earlier(self) -> None:
         for scored in sorted(scored for scored in self._ledger.done.values() if scored.rows)[:SEEN]:
             path = self._place.rows(scored.number)
-            if is_intact(
-                path, scored.rows_sum
-            ):  # what is damaged is done again before it is joined
+            # What is damaged is done again before it is joined.
+            if is_intact(path, scored.rows_sum):
                 self._join.see(path)
 
     def run(self, crew: Crew) -> None:
         """Do them. Passes on errors of reading, writing and scoring; what is done is noted."""
         tasks = self._tasks()
         reading = True
-        with Pool(self._setup, crew.workers, crew.threads, crew.gpus) as pool:
+        with closing(Pool(self._setup, crew.workers, crew.threads, crew.gpus)) as pool:
             while True:
                 while pool.has_room():
                     task = self._again.popleft() if self._again else next(tasks, None)

@@ -20,9 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-from lmfst.corpus.disk import checksum, temporary, writing
+from lmfst.corpus.disk import temporary, writing
 from lmfst.corpus.ledger import Scored
 from lmfst.corpus.records import MakeScorer, MakeWriter, Result, Scorer, rejected
+from lmfst.ground.digests import digest
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import LmfstError
 from lmfst.ground.types import Warn
@@ -278,7 +279,7 @@ class ShardFiles:
         stream.flush()
         os.fsync(stream.fileno())
         stream.close()
-        return path.stat().st_size, checksum(path)
+        return path.stat().st_size, digest(path)
 
     def _named(self) -> AbstractContextManager[None]:
         return writing(self._task.rows, self._task.rows.parent)

@@ -70,13 +70,13 @@ class Lexicons:
 
     def are_pending(self, states: Ints) -> Bools:
         """Of which lexicon states [n] much output is pending, so that `cut` may be worth it."""
-        return np.frombuffer(bytes(self._pending), dtype=np.bool_)[states]
+        return np.frombuffer(self._pending, dtype=np.bool_)[states]
 
     def cut(self, state: int, target: Sequence[Place], offset: int) -> int:
         """The lexicon state that is like another one as far as a target can tell of which
         target[offset:] is still to come (`lmfst.fst.sequential.Determinised.cut`)."""
         decoder, at = self._states[state]
-        if not self._pending[state] or not isinstance(self.machine, Determinised):
+        if not isinstance(self.machine, Determinised):
             return state
         return self.intern(decoder, self.machine.cut(at, target, offset))
 

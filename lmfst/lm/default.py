@@ -19,8 +19,9 @@ from typing import Any
 
 from lmfst.ground.cache import cache_dir
 from lmfst.ground.defaults import MODEL as DEFAULT_MODEL
+from lmfst.ground.digests import digest
 from lmfst.ground.errors import ModelError
-from lmfst.lm.unpack import digest, made_folder, remove_older
+from lmfst.lm.unpack import made_folder, remove_older
 
 _FORMAT = 3
 BOS = "<|endoftext|>"

@@ -7,7 +7,6 @@ process's, and is cleared.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lmfst.ground.digests import digest
 from lmfst.ground.errors import ModelError
 from lmfst.ground.stamps import stamp
 from lmfst.ground.temporary import alone
@@ -126,12 +126,6 @@ def intact(home: Path) -> bool:
         return held == set(listed) and all(digest(home / name) == listed[name] for name in files)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def clear_leftovers(place: Path) -> None:
