@@ -34,6 +34,7 @@ from lmfst.inference.sampling import Sample
 from lmfst.inference.setting import Setting
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
+from lmfst.scored.advice import Advice
 from lmfst.scored.records import Scored, upper_bound
 from lmfst.scored.scorer import Scorer
 from lmfst.target.load import (
@@ -272,15 +273,23 @@ class TransducedLM:
         batch: int = defaults.BATCH_DOCUMENTS,
         unknown: Unknown = "auto",
         max_symbols: int | None = None,
-    ) -> list[Scored | InputError]:
-        """Score some documents of a corpus: a record for each, in their order, or the error that
-        says why there is none. Those of similar length share LM calls.
+        tally: Tally | None = None,
+    ) -> Iterator[tuple[int, Scored | InputError]]:
+        """Score some documents of a corpus: for each its place among them, from 0 on, and its
+        record, or the error that says why there is none; in whatever order they are done. Those of
+        similar length share LM calls.
 
         first: the number of the first one in the corpus, which random numbers depend on.
-        max_symbols: longer documents are errors. batch, given, unknown: as of `score_documents`;
-        what is to be skipped is an error here.
+        max_symbols: longer documents are errors. batch, given, unknown, tally: as of
+        `score_documents`; what is to be skipped is an error here, and warnings about all documents
+        are left to the caller (`advice`).
         """
-        return self._scorer.each(documents, first, given, batch, unknown, max_symbols)
+        tally = Tally() if tally is None else tally
+        return self._scorer.each(documents, first, given, batch, unknown, max_symbols, tally)
+
+    def advice(self, given: Given = "source") -> Advice:
+        """What to say of the documents of a run; given: as of `score_documents`."""
+        return self._scorer.advice(given)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""

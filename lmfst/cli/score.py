@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,8 @@ from lmfst.ground.types import RowFormat, Warn
 
 if TYPE_CHECKING:
     from lmfst.corpus import Corpus, Outcome, Scorer
+    from lmfst.inference.choose import PolicyChoice
+    from lmfst.inference.policy import Policy
     from lmfst.scored.levels import Levels
 
 JOB = "Job"
@@ -63,49 +66,59 @@ Level = Annotated[
         rich_help_panel=o.OUTPUT,
     ),
 ]
-MaxSymbols = Annotated[
-    int | None,
-    typer.Option(
-        "--max-symbols", metavar="N", min=1, help="Reject longer documents.", rich_help_panel=JOB
-    ),
-]
-Workers = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        metavar="N",
-        help="Processes; each has its share of the processor's threads, and a GPU of its own where "
-        "there are several.",
-        rich_help_panel=JOB,
-    ),
-]
-KeepGoing = Annotated[
-    bool,
-    typer.Option(
-        "--keep-going",
-        help="Leave out a shard that has ended three workers, instead of ending the job.",
-        rich_help_panel=JOB,
-    ),
-]
-Strict = Annotated[
-    bool,
-    typer.Option("--strict", help="Exit with 1 if records were rejected.", rich_help_panel=JOB),
-]
-Restart = Annotated[
-    bool,
-    typer.Option(
-        "--restart", help="Give up what is done, and replace the output.", rich_help_panel=JOB
-    ),
-]
-LogJson = Annotated[
-    str | None,
-    typer.Option(
-        "--log-json",
-        metavar="FILE",
-        help="Add a line of JSON for each event.",
-        rich_help_panel=JOB,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How the job is done."""
+
+    max_symbols: Annotated[
+        int | None,
+        typer.Option(
+            "--max-symbols",
+            metavar="N",
+            min=1,
+            help="Reject documents with more symbols of the target.",
+            rich_help_panel=JOB,
+        ),
+    ] = None
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Processes; each has its share of the processor's threads, and a GPU of its own "
+            "where there are several.",
+            rich_help_panel=JOB,
+        ),
+    ] = 1
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Leave out a shard that has ended three workers, instead of ending the job.",
+            rich_help_panel=JOB,
+        ),
+    ] = False
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 if records were rejected.", rich_help_panel=JOB),
+    ] = False
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Give up what is done, and replace the output.", rich_help_panel=JOB
+        ),
+    ] = False
+    log_json: Annotated[
+        str | None,
+        typer.Option(
+            "--log-json",
+            metavar="FILE",
+            help="Add a line of JSON for each event.",
+            rich_help_panel=JOB,
+        ),
+    ] = None
 
 
 @flattened
@@ -125,41 +138,33 @@ def score(
     unknown: Unknown = "auto",
     level: Level = "unit",
     bounds: Bounds = False,
-    max_symbols: MaxSymbols = None,
-    workers: Workers = 1,
-    keep_going: KeepGoing = False,
-    strict: Strict = False,
-    restart: Restart = False,
-    log_json: LogJson = None,
+    job: JobOptions,
     quiet: o.Quiet = False,
 ) -> None:
     """Score a corpus: as convert, for many documents; killed, the same command goes on."""
     from lmfst.corpus import Job, JsonLog, Watch, run_job, visible_gpus
-    from lmfst.corpus.transduced import how_written
-    from lmfst.inference.recommend import RECOMMENDED
+    from lmfst.corpus.transduced import gathered, how_written
     from lmfst.io import corpus_files
     from lmfst.scored.levels import Levels
 
-    terminal = Terminal.of(quiet)
-    fmt = _format(output)
+    terminal, fmt = Terminal.of(quiet), _format(output)
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
+    loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)
-    chosen = partial(choice_of, policy, limits, sampling, suggestible=_is_whole(limits, model))
-    levels.require(chosen().policy(RECOMMENDED.get(model.model)))
+    levels.require(loading.policy())
     corpus = _corpus(corpus_files(files, reading.doc), reading, terminal.warn)
     passed = None if fmt == "jsonl" else _passed(corpus)
     inner, make_writer, join = how_written(fmt, levels, passed)
-    loading = (model, to, grammar, policy, sampling, limits)
-    settings = {"given": given, "batch": batch, "unknown": unknown, "max_symbols": max_symbols}
-    job = Job(
+    settings = {"given": given, "batch": batch, "unknown": unknown, "max_symbols": job.max_symbols}
+    wanted = Job(
         corpus=corpus,
         out=output,
         make_scorer=partial(make_scorer, loading, inner, settings),
         make_writer=make_writer,
         fingerprint={
-            **_identity(model, to, grammar, sampling, terminal),
-            **_said(policy, limits, sampling, reading),
+            **loading.identity(terminal),
+            **asdict(reading),
             **settings,
             "level": level,
             "columns": [*levels.columns, *(passed or ())],
@@ -167,26 +172,21 @@ def score(
         },
         batch_tokens=model.batch_tokens or defaults.BATCH_TOKENS,
         machine={"device": model.device, "processor": platform.machine()},
-        workers=workers,
+        workers=job.workers,
         threads=model.threads,
         gpus=tuple(visible_gpus(os.environ)),
-        keep_going=keep_going,
-        restart=restart,
+        keep_going=job.keep_going,
+        restart=job.restart,
         join=join,
+        gather=gathered,
     )
-    log = None if log_json is None else JsonLog(log_json, terminal.warn)
-    with JobProgress(terminal) as progress:
+    log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
+    with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
         watch = Watch(progress.see, terminal.warn)
-        outcome = run_job(job, watch if log is None else log.beside(watch))
-    if log is not None:
-        log.close()
-    _tell(outcome, output, terminal)
-    if strict and outcome.done.rejected:
+        outcome = run_job(wanted, watch if log is None else log.beside(watch))
+    _tell(outcome, output, loading, terminal)
+    if job.strict and outcome.done.rejected:
         raise typer.Exit(1)
-
-
-def _is_whole(limits: LimitOptions, model: ModelOptions) -> bool:
-    return limits.partial == "error" and model.context is None
 
 
 def _format(output: str) -> RowFormat:
@@ -204,6 +204,12 @@ def _corpus(files: list[str], reading: o.ReadingOptions, warn: Warn) -> Corpus:
     from lmfst.corpus import Corpus
     from lmfst.io import Document, Rejected, read_corpus
 
+    place: Callable[[], int] = int
+
+    def reached(position: Callable[[], int]) -> None:
+        nonlocal place
+        place = position
+
     def read(path: str, skip: int) -> Iterator[Document | Rejected]:
         return read_corpus(
             path,
@@ -211,10 +217,11 @@ def _corpus(files: list[str], reading: o.ReadingOptions, warn: Warn) -> Corpus:
             text_column=reading.text_column,
             id_column=reading.id_column,
             skip=skip,
+            reached=reached,
             warn=warn,
         )
 
-    return Corpus(files, read)
+    return Corpus(files, read, lambda: place())
 
 
 def _passed(corpus: Corpus) -> tuple[str, ...]:
@@ -227,58 +234,83 @@ def _passed(corpus: Corpus) -> tuple[str, ...]:
     return ()
 
 
-def _identity(
-    model: ModelOptions,
-    to: str,
-    grammar: o.GrammarOptions,
-    sampling: SamplingOptions,
-    terminal: Terminal,
-) -> dict[str, Any]:
-    """What model and target are, apart from their names."""
-    from lmfst.corpus.inputs import look
-    from lmfst.lm.load import model_paths
+@dataclass(frozen=True)
+class Loading:
+    """The options that say what scores."""
 
-    paths = model_paths(model.model, model.revision, terminal.note)
-    if sampling.guide and os.path.exists(sampling.guide):
-        paths.append(sampling.guide)
-    machine = {"threads", "batch_tokens", "device"}
-    return {
-        **{name: value for name, value in asdict(model).items() if name not in machine},
-        "model files": [found.digest for found in look(paths)],
-        "to": to,
-        "fst": target_of(to, grammar, terminal).machine.digest,
-    }
+    model: ModelOptions
+    to: str
+    grammar: o.GrammarOptions
+    policy_options: PolicyOptions
+    sampling: SamplingOptions
+    limits: LimitOptions
 
+    def choice(self) -> PolicyChoice:
+        """The choice of a policy."""
+        whole = self.limits.partial == "error" and self.model.context is None
+        return choice_of(self.policy_options, self.limits, self.sampling, suggestible=whole)
 
-def _said(*groups: Any) -> dict[str, Any]:
-    return {name: value for group in groups for name, value in asdict(group).items()}
+    def policy(self, *, suggested: bool = True) -> Policy:
+        """The policy, as far as it can be told without the model. suggested: whether the target is
+        one for which the model suggests one."""
+        from lmfst.inference.recommend import RECOMMENDED
+
+        return self.choice().policy(RECOMMENDED.get(self.model.model) if suggested else None)
+
+    def identity(self, terminal: Terminal) -> dict[str, Any]:
+        """What decides on the numbers: all options but those of speed, and what model and target
+        are, apart from their names."""
+        from lmfst.corpus.inputs import look
+        from lmfst.lm.load import model_paths
+
+        paths = model_paths(self.model.model, self.model.revision, terminal.note)
+        if self.sampling.guide and os.path.exists(self.sampling.guide):
+            paths.append(self.sampling.guide)
+        machine = {"threads", "batch_tokens", "device"}
+        return {
+            **{name: value for name, value in asdict(self.model).items() if name not in machine},
+            "model files": [found.digest for found in look(paths)],
+            "to": self.to,
+            "fst": target_of(self.to, self.grammar, terminal).machine.digest,
+            **asdict(self.policy_options),
+            **asdict(self.limits),
+            **asdict(self.sampling),
+        }
 
 
 class _Told(Terminal):
     """A worker's terminal: its parent's."""
 
-    def __init__(self, warn: Warn) -> None:
+    def __init__(self, tell: Warn) -> None:
         super().__init__(quiet=True)
-        self.warn = warn  # type: ignore[method-assign]
+        self._tell = tell
 
-
-Loading = tuple[ModelOptions, str, o.GrammarOptions, PolicyOptions, SamplingOptions, LimitOptions]
+    def warn(self, message: str) -> None:
+        self._tell(message)
 
 
 def make_scorer(loading: Loading, levels: Levels, settings: dict[str, Any], warn: Warn) -> Scorer:
     """A worker's scorer. Its threads are those that its environment says."""
     from lmfst.corpus.transduced import TransducedScorer
 
-    model, to, grammar, policy, sampling, limits = loading
-    choice = choice_of(policy, limits, sampling, suggestible=_is_whole(limits, model))
-    lm = load_model(replace(model, threads=None), to, grammar, choice, limits, _Told(warn))
+    model = replace(loading.model, threads=None)
+    choice, terminal = loading.choice(), _Told(warn)
+    lm = load_model(model, loading.to, loading.grammar, choice, loading.limits, terminal)
     levels.require(lm.policy)
     return TransducedScorer(lm, levels, **settings)
 
 
-def _tell(outcome: Outcome, output: str, terminal: Terminal) -> None:
+def _tell(outcome: Outcome, output: str, loading: Loading, terminal: Terminal) -> None:
     """What came of it."""
+    from lmfst.inference.accuracy import Tally
+    from lmfst.scored.advice import Advice
+
     done = outcome.done
+    if done.facts:
+        facts = done.facts["advice"]
+        advice = Advice.of(loading.policy(suggested=facts["estimates"]), facts)
+        for said in advice.warnings(Tally.unpacked(done.facts["tally"])):
+            terminal.warn(said)
     said = f"{output}: {done.documents:,} documents, {done.rows:,} rows, {done.symbols:,} symbols"
     if done.missing:
         said += f", missing {done.missing:.3g} nats by estimate"

@@ -40,7 +40,7 @@ from lmfst.corpus.join import Join, JoinLines, MakeJoin, join_for
 from lmfst.corpus.ledger import Ledger, Scored
 from lmfst.corpus.manifest import Done, Facts, Manifest, claimed, read_manifest
 from lmfst.corpus.progress import Watch
-from lmfst.corpus.records import Corpus, MakeScorer, MakeWriter
+from lmfst.corpus.records import Corpus, Gather, MakeScorer, MakeWriter
 from lmfst.corpus.scoring import Crew, Scoring
 from lmfst.corpus.shards import Limits
 from lmfst.corpus.worker import Setup
@@ -62,7 +62,8 @@ class Job:
     begun. workers: processes. gpus: of which each gets one, if there are several. keep_going:
     whether a shard that has ended three workers is left out. restart: whether earlier work is given
     up, and an output that is there replaced. join: how shards become one file; None: by the
-    output's suffix. limits: of a shard; None: by the corpus' size.
+    output's suffix. gather: makes the facts of the job of those that scorers note; None: there are
+    none. limits: of a shard; None: by the corpus' size.
     """
 
     corpus: Corpus
@@ -78,6 +79,7 @@ class Job:
     keep_going: bool = False
     restart: bool = False
     join: MakeJoin | None = None
+    gather: Gather | None = None
     limits: Limits | None = None
 
 
@@ -337,4 +339,5 @@ class _Run:
             changed=found.st_mtime_ns,
             digest=whole,
             lost=[found.number for found in scored if found.lost],
+            facts=self._job.gather(found.facts for found in scored) if self._job.gather else {},
         )

@@ -25,7 +25,7 @@ from lmfst.ground.errors import InputError
 
 class Scored(NamedTuple):
     """What came of a shard. rows_sum, rejects_sum: SHA-256 (hex) of its files; "" where there is
-    nothing, and no file. lost: whether it was left out."""
+    nothing, and no file. facts: the scorer's. lost: whether it was left out."""
 
     number: int
     rows: int
@@ -36,6 +36,7 @@ class Scored(NamedTuple):
     rejects_sum: str
     symbols: int
     missing: float
+    facts: dict[str, Any]
     lost: bool = False
 
 

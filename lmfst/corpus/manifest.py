@@ -30,13 +30,15 @@ except ImportError:  # not a POSIX system: two runs on one output aren't noticed
 FORMAT = 1
 RESTART = "--restart begins again and gives up what is done"
 
-Facts = Mapping[str, str | int | float | bool | None]
+Facts = Mapping[str, Any]
+"""JSON-ready."""
 
 
 @dataclass(frozen=True)
 class Done:
     """What came of a job. size, changed: of the output, in bytes, and the time of its last change
-    (ns). digest: its SHA-256. lost: the numbers of shards that were left out."""
+    (ns). digest: its SHA-256. lost: the numbers of shards that were left out. facts: what was
+    noted of the documents (`lmfst.corpus.Job`)."""
 
     documents: int
     rejected: int
@@ -47,6 +49,7 @@ class Done:
     changed: int
     digest: str
     lost: list[int]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Tally:
         self._size, self._bytes = size, 0
         self._documents = self._rejected = self._symbols = 0
         self._missing = 0.0
-        self._partial: dict[int, Counted] = {}
+        self._partial: dict[int, tuple[Shard, Counted]] = {}
         for scored in ledger.done.values():
             self.add(ledger.plan[scored.number].shard, scored)
         self._clock = Clock(self._symbols, self._share())
@@ -99,19 +99,23 @@ class Tally:
         self._missing += scored.missing
         self._bytes += shard.size
 
-    def see(self, counted: Counted) -> None:
+    def see(self, shard: Shard, counted: Counted) -> None:
         """So much of a shard is done."""
-        self._partial[counted.number] = counted
+        self._partial[shard.number] = shard, counted
 
     def forget(self, number: int) -> None:
         """What was done of a shard doesn't count: it is begun again."""
         self._partial.pop(number, None)
 
     def _share(self) -> float:
-        return min(1.0, self._bytes / max(1, self._size))
+        parts = (
+            shard.size * counted.documents / shard.records
+            for shard, counted in self._partial.values()
+        )
+        return min(1.0, (self._bytes + sum(parts)) / max(1, self._size))
 
     def progress(self) -> Progress:
-        parts = self._partial.values()
+        parts = [counted for _, counted in self._partial.values()]
         symbols = self._symbols + sum(part.symbols for part in parts)
         share = self._share()
         return Progress(

@@ -6,7 +6,7 @@ are called in other processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
@@ -34,14 +34,19 @@ class Scorer(Protocol):
 
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
-    ) -> Iterator[Result | Rejected]:
-        """One result for each document, in their order.
+    ) -> Iterator[tuple[int, Result | Rejected]]:
+        """One result for each document, with its place in `documents`, in whatever order they are
+        done.
 
         first: the number of the first one among the documents of the corpus, from 0 on (seeds count
         from it). batch_tokens: the budget of a call of the model. Digits must depend on these three
         alone. MemoryError, or an error whose class is called OutOfMemoryError: the documents are
         asked for again, with half the budget. Any other error ends the job.
         """
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What is to be noted of the documents of the last `score`; JSON-ready."""
         ...
 
 
@@ -58,6 +63,8 @@ class RowSink(Protocol):
 
 MakeScorer = Callable[[Warn], Scorer]
 MakeWriter = Callable[[IO[bytes], Warn], RowSink]
+Gather = Callable[[Iterable[dict[str, Any]]], dict[str, Any]]
+"""Makes the facts of a job of those of its shards, which come in their order."""
 Read = Callable[[str, int], Iterator[Document | Rejected]]
 """Reads a file from the record of a number (from 0 on) to its end."""
 
@@ -74,7 +81,7 @@ class Corpus:
     """Files and how they are read; the records of all of them, one after the other.
 
     position: how many bytes of the file that is being read have been read; None: as many as there
-    are in the texts so far, which is wrong for packed files.
+    are in the texts so far.
     """
 
     files: Sequence[str]

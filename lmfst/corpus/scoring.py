@@ -146,7 +146,7 @@ class Scoring:
 
     def _take(self, message: Message | Died | Starved) -> None:
         if isinstance(message, Counted):
-            self._tally.see(message)
+            self._tally.see(self._ledger.plan[message.number].shard, message)
         elif isinstance(message, Finished):
             self._finish(message)
         elif isinstance(message, Warned):

@@ -16,7 +16,7 @@ from lmfst.corpus.records import Corpus
 from lmfst.ground.document import Document, Rejected
 
 RECORDS = 256
-BYTES = 1 << 16
+BYTES = 1 << 14
 """A shard's records and bytes of text, at most (one record may be longer). A killed run loses what
 it has done of a shard or two, which takes a slow model a minute; and two shards lie in the buffer
 of a socket, so that handing them out waits for nobody."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ from lmfst.corpus.records import MakeWriter, Result, RowSink
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Given, RowFormat, Unknown, Warn
+from lmfst.inference.accuracy import Tally
 from lmfst.io import RowWriter, rows_to
 from lmfst.model import TransducedLM
 from lmfst.scored.levels import Levels
@@ -30,7 +31,17 @@ UNREADABLE, ZERO = "unreadable", "zero_probability"
 """Why a document has no rows: it can't be read for the target; the model gives it nothing."""
 
 
-@dataclass(frozen=True)
+def gathered(facts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The facts of all shards that have some, as those of one."""
+    tally, advice = Tally(), None
+    for found in facts:
+        if found:
+            advice = found["advice"]
+            tally.join(Tally.unpacked(found["tally"]))
+    return {} if advice is None else {"advice": advice, "tally": tally.packed()}
+
+
+@dataclass
 class TransducedScorer:
     """Scores the documents of shards. Documents of similar length go on together.
 
@@ -43,12 +54,14 @@ class TransducedScorer:
     batch: int
     unknown: Unknown
     max_symbols: int | None = None
+    _tally: Tally = field(default_factory=Tally, init=False)
 
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
-    ) -> Iterator[Result | Rejected]:
+    ) -> Iterator[tuple[int, Result | Rejected]]:
         """As `lmfst.corpus.records.Scorer`."""
         self._limit(batch_tokens)
+        self._tally = Tally()
         found = self.model.score_each(
             documents,
             first=first,
@@ -56,13 +69,18 @@ class TransducedScorer:
             batch=self.batch,
             unknown=self.unknown,
             max_symbols=self.max_symbols,
+            tally=self._tally,
         )
-        for document, one in zip(documents, found, strict=True):
-            yield self._result(document, one)
+        for number, one in found:
+            yield number, self._result(documents[number], one)
+
+    def facts(self) -> dict[str, Any]:
+        """What is missing of the last documents, and what to say of that."""
+        return {"advice": self.model.advice(self.given).facts(), "tally": self._tally.packed()}
 
     def _limit(self, batch_tokens: int) -> None:
         """Have calls of so many tokens, which memory must be enough for."""
-        lm = getattr(self.model.lm, "base", self.model.lm)
+        lm: Any = getattr(self.model.lm, "base", self.model.lm)
         if hasattr(lm, "shrinks"):
             lm.batch_tokens, lm.shrinks = batch_tokens, False
 

@@ -93,6 +93,7 @@ class Failed(NamedTuple):
     trace: str
 
 
+Found = Iterator[tuple[int, Result | Rejected]]
 Message = Ready | Warned | Counted | Finished | OutOfMemory | Failed
 
 
@@ -171,37 +172,50 @@ class _Shard:
     def score(self, scorer: Scorer) -> Finished:
         """Score it. Passes on the scorer's errors; InputError if its files can't be written."""
         with ShardFiles(self._task, self._make_writer, self._warn) as files:
-            for item in self._results(scorer):
-                self._documents += 1
+            documents = [item for item in self._task.items if isinstance(item, Document)]
+            results: Found = iter(())
+            if documents:
+                results = iter(scorer.score(documents, self._task.first, self._task.batch_tokens))
+            for item in self._in_order(results, len(documents)):
                 if isinstance(item, Result):
                     files.write(item.rows)
-                    self._symbols += item.symbols
-                    self._missing += item.missing
                 else:
                     files.reject(item)
-                    self._rejected += 1
-                self._tell()
-            return files.finish(self._symbols, self._missing)
+            facts = scorer.facts() if documents else {}
+            return files.finish(self._symbols, self._missing, facts)
 
-    def _results(self, scorer: Scorer) -> Iterator[Result | Rejected]:
-        """One for each record: what reading has rejected stands in its place."""
-        task = self._task
-        documents = [item for item in task.items if isinstance(item, Document)]
-        results: Iterator[Result | Rejected] = iter(())
-        if documents:
-            results = iter(scorer.score(documents, task.first, task.batch_tokens))
-        for item in task.items:
+    def _in_order(self, results: Found, documents: int) -> Iterator[Result | Rejected]:
+        """One result for each record: what reading has rejected stands in its place. They are
+        counted as they come."""
+        waiting: dict[int, Result | Rejected] = {}
+        number = 0
+        for item in self._task.items:
             if not isinstance(item, Document):
+                self._count(item)
                 yield item
                 continue
-            result = next(results, None)
-            if result is None:
-                raise RuntimeError(f"the scorer gave fewer results than {len(documents)} documents")
-            yield result
+            while number not in waiting:
+                found = next(results, None)
+                if found is None:
+                    raise RuntimeError(f"the scorer gave fewer results than {documents} documents")
+                at, result = found
+                if at in waiting or not number <= at < documents:
+                    raise RuntimeError(f"the scorer gave a second result of document {at}")
+                self._count(result)
+                waiting[at] = result
+            yield waiting.pop(number)
+            number += 1
         if next(results, None) is not None:
-            raise RuntimeError(f"the scorer gave more results than {len(documents)} documents")
+            raise RuntimeError(f"the scorer gave more results than {documents} documents")
 
-    def _tell(self) -> None:
+    def _count(self, found: Result | Rejected) -> None:
+        """One more is done; say so now and then."""
+        self._documents += 1
+        if isinstance(found, Result):
+            self._symbols += found.symbols
+            self._missing += found.missing
+        else:
+            self._rejected += 1
         now = time.monotonic()
         if now - self._told >= EVERY:
             self._told = now
@@ -250,8 +264,10 @@ class ShardFiles:
             self._to_rejects.write(reject_line(item))
         self._rejects += 1
 
-    def finish(self, symbols: int, missing: float, *, lost: bool = False) -> Finished:
-        """Have them on the disk."""
+    def finish(
+        self, symbols: int, missing: float, facts: dict[str, Any], *, lost: bool = False
+    ) -> Finished:
+        """Have them on the disk. The rest is what is noted of the shard (`Scored`)."""
         with self._named():
             self._sink.close()
             rows, rejects = (
@@ -262,7 +278,15 @@ class ShardFiles:
                 )
             )
         scored = Scored(
-            self._task.number, self._rows, *rows, self._rejects, *rejects, symbols, missing, lost
+            self._task.number,
+            self._rows,
+            *rows,
+            self._rejects,
+            *rejects,
+            symbols,
+            missing,
+            facts,
+            lost,
         )
         return Finished(
             scored,
@@ -299,4 +323,4 @@ def leave_out(task: Task, make_writer: MakeWriter, reason: str, message: str) ->
             if isinstance(item, Document):
                 item = rejected(item, reason, message)
             files.reject(item)
-        return files.finish(0, 0.0, lost=True)
+        return files.finish(0, 0.0, {}, lost=True)

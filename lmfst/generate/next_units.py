@@ -79,7 +79,7 @@ def symbols_of(model: TransducedLM, text: str | bytes, given: Given, warn: Warn)
     if read.folded:
         folded = Folded()
         folded.add(read.folded, "the prefix")
-        warn(reader.folding("source" if source else "target", folded))
+        warn(f"{folded.told()} {reader.case('source' if source else 'target')}")
     return first_string(read.target)
 
 

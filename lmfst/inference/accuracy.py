@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ import numpy as np
 from lmfst.ground.arrays import Floats
 from lmfst.target.case import Folded
 
+_COUNTS = ("documents", "rows", "passes", "unsure")
+_FLOATS = ("missing", "worst", "least_effective")
 WORTH_A_WARNING = 0.1
 """Nats that a document may lack before there is a warning, where no tolerance is set."""
 
@@ -107,6 +109,40 @@ class Tally:
         self.thresholds[passes[-1].threshold] += 1
         self.rows += passes[-1].rows
         self.passes += len(passes)
+
+    def join(self, other: Tally) -> None:
+        """Add what is known of later documents."""
+        self.documents += other.documents
+        self.missing += other.missing
+        self.worst = max(self.worst, other.worst)
+        self.above += other.above
+        self.thresholds += other.thresholds
+        self.rows += other.rows
+        self.passes += other.passes
+        self.unsure += other.unsure
+        self.least_effective = min(self.least_effective, other.least_effective)
+        self.folded.join(other.folded)
+
+    def packed(self) -> dict[str, Any]:
+        """All of it, for `unpacked`; JSON-ready, whatever isn't finite as text."""
+        numbers = {name: repr(getattr(self, name)) for name in _FLOATS}
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        thresholds = {repr(threshold): n for threshold, n in self.thresholds.items()}
+        folded = asdict(self.folded)
+        return {**counts, **numbers, "above": dict(self.above), "thresholds": thresholds,
+                "folded": folded}  # fmt: skip
+
+    @classmethod
+    def unpacked(cls, facts: Mapping[str, Any]) -> Tally:
+        """What `packed` has packed."""
+        numbers: dict[str, Any] = {name: facts[name] for name in _COUNTS}
+        numbers.update({name: float(facts[name]) for name in _FLOATS})
+        return cls(
+            **numbers,
+            above=Counter(facts["above"]),
+            thresholds=Counter({float(t): n for t, n in facts["thresholds"].items()}),
+            folded=Folded(**facts["folded"]),
+        )
 
     def facts(self) -> dict[str, Any]:
         """For provenance; JSON-ready. Of estimates by sampling only what was folded."""

@@ -25,7 +25,7 @@ from lmfst.io.json_lines import json_lines
 from lmfst.io.parquet import parquet
 from lmfst.io.plain_text import file_document, line_documents, not_binary
 from lmfst.io.reading import Found, Header, Reader, Reading
-from lmfst.io.streams import STDIN, is_regular, opened, shown_name
+from lmfst.io.streams import STDIN, Reached, is_regular, opened, shown_name
 from lmfst.io.tables import table
 
 __all__ = ["MAX_BYTES", "NOT_TWICE", "Header", "read_corpus", "read_documents"]
@@ -95,6 +95,7 @@ def read_corpus(
     id_column: str | None = None,
     max_bytes: int = MAX_BYTES,
     skip: int = 0,
+    reached: Reached | None = None,
     warn: Warn = _default_warn,
 ) -> Iterator[Document | Rejected]:
     """The records of a file, in its order, and in place of each that is no document what is wrong
@@ -103,7 +104,8 @@ def read_corpus(
     doc, text_column, id_column, warn: as of `read_documents`. max_bytes: a record with more is
     rejected; a line of more is never held as a whole, nor is a sequence or a file (a value of
     Parquet is, once). skip: as many records are passed over, rejected ones counted; lines and JSON
-    lines are not decoded for that, groups of rows of Parquet not read. A file of lines that holds
+    lines are not decoded for that, groups of rows of Parquet not read. reached: is told, when the
+    file is opened, what says how many of its bytes have been read. A file of lines that holds
     NUL and no UTF-8 in its first 64 KiB is one record, rejected as "binary".
 
     Raises UsageError as `read_documents`, for the standard input, which can't be read twice, and
@@ -118,7 +120,16 @@ def read_corpus(
             f"expected max_bytes from 1 on and skip from 0 on, found {max_bytes} and {skip}"
         )
     doc = _form(path, doc, text_column, id_column)
-    reading = Reading(path, warn, text_column, id_column, longest=max_bytes, skip=skip, waits=False)
+    reading = Reading(
+        path,
+        warn,
+        text_column,
+        id_column,
+        longest=max_bytes,
+        skip=skip,
+        reached=reached,
+        waits=False,
+    )
     return _read(path, doc, reading)
 
 
@@ -147,7 +158,7 @@ def _form(path: str, doc: DocMode, text_column: str | None, id_column: str | Non
 def _read(path: str, doc: DocMode, reading: Reading) -> Found:
     """The records of a file, with a warning if there are none."""
     skip, found = reading.skip, False
-    with opened(path) as stream:
+    with opened(path, reading.reached) as stream:
         records = _READERS[doc](stream, reading)
         if doc == "line" and reading.longest is not None:
             records = not_binary(stream, reading)

@@ -8,6 +8,7 @@ strings of ISO 8601, maps are lists of pairs, and bytes text with those that are
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -50,6 +51,9 @@ def parquet(stream: IO[bytes], reading: Reading) -> Found:
         text, key = chosen(columns, reading.text, reading.id, name)
         _check(file.schema_arrow, text, key, name, library)
         number = reading.skip
+        if reading.reached is not None:
+            size, rows = os.path.getsize(name), max(1, file.metadata.num_rows)
+            reading.reached(lambda: size * number // rows)
         for batch in _batches(file, reading.skip):
             for row in _rows(batch, text, library):
                 number += 1

@@ -9,6 +9,7 @@ from typing import IO
 from lmfst.ground.document import Document, Form, Reason, Rejected
 from lmfst.ground.types import Warn
 from lmfst.io.lines import Lines, ended, numbered
+from lmfst.io.streams import Reached
 
 Header = Callable[[Form, list[str]], None]
 Found = Iterator[Document | Rejected]
@@ -20,7 +21,8 @@ class Reading:
 
     name: the file's, for messages. text, id: the columns, or keys, that were asked for; None: the
     usual ones. header: who is told the columns of a table. longest: bytes that a record may have;
-    None: any number. skip: records that are passed over at the beginning.
+    None: any number. skip: records that are passed over at the beginning. reached: see
+    `lmfst.io.streams`.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Reading:
     header: Header | None = None
     longest: int | None = None
     skip: int = 0
+    reached: Reached | None = None
     waits: bool = True
     """Whether reading on may wait: not in a file, all of which is there."""
 

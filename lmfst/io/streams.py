@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
@@ -27,20 +27,27 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _AGAIN = "copy or compress the file again"
 
 
+Reached = Callable[[Callable[[], int]], None]
+"""Is told, when a file is opened, what says how many of its bytes (packed ones) have been read."""
+
+
 def shown_name(path: str) -> str:
     """The name of a file in messages."""
     return "<stdin>" if path == STDIN else path
 
 
 @contextmanager
-def opened(path: str) -> Iterator[IO[bytes]]:
+def opened(path: str, reached: Reached | None = None) -> Iterator[IO[bytes]]:
     """The unpacked bytes of a file, or of the standard input for `-`, which is left open.
 
+    reached: see there.
     InputError if it can't be opened, and in the block for bytes that can't be read or unpacked.
     """
     name = shown_name(path)
     try:
         with _raw(path) as raw:
+            if reached is not None:
+                reached(raw.tell)
             yield _unpacked(raw, path)
     except _DamagedError as error:
         raise InputError(f"{name}: {error}", hint=_AGAIN) from None

@@ -20,6 +20,7 @@ from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
 from lmfst.inference.zeros import Zeros
+from lmfst.scored.advice import Advice
 from lmfst.scored.records import Scored
 from lmfst.target import Reader
 
@@ -58,8 +59,8 @@ class Scorer:
         finally:
             # After an error, too, which names symbols as they were read.
             if tally.folded.letters:
-                warn(self._reader.folding(given, tally.folded))
-        self._warn_of_missing(tally)
+                warn(f"{tally.folded.told()} {self._reader.case(given)}")
+        self._say(self.advice(given).accuracy(tally))
 
     def each(
         self,
@@ -69,28 +70,25 @@ class Scorer:
         batch: int,
         unknown: Unknown,
         most: int | None,
-    ) -> list[Scored | InputError]:
+        tally: Tally,
+    ) -> Iterator[tuple[int, Scored | InputError]]:
         """As `lmfst.TransducedLM.score_each`."""
-        size, tally = max(1, batch // self._policy.copies), Tally()
-        found: list[Scored | InputError] = []
+        size = max(1, batch // self._policy.copies)
         waiting: list[tuple[int, Waiting]] = []
         strict: Unknown = "error" if unknown == "skip" else unknown
         for number, document in enumerate(documents):
             one = self._readable(document, given, strict, most, tally)
             if isinstance(one, InputError):
-                found.append(one)
+                yield number, one
             else:
                 waiting.append((number, one))
-                found.append(InputError(""))  # its place
         # Texts of one length go on together to their ends, and so share calls of one size.
         waiting.sort(key=lambda one: (len(one[1][1]), one[0]))
         numbers = iter([number for number, _ in waiting])
         for some in _batches((one for _, one in waiting), size):
             here = [next(numbers) for _ in some]
             scored = self._batch(some, given, [first + number for number in here], tally)
-            for number, record in zip(here, scored, strict=True):
-                found[number] = record
-        return found
+            yield from zip(here, scored, strict=True)
 
     def _readable(
         self, document: Document, given: Given, unknown: Unknown, most: int | None, tally: Tally
@@ -141,21 +139,20 @@ class Scorer:
         if found.passes:
             tally, limit = Tally(), self._policy.limit(found.passes, symbols)
             tally.add(found.passes, found.passes[-1].missing, limit)
-            self._warn_of_missing(tally)
+            self._say(self.advice("target").accuracy(tally))
 
-    def _warn_of_missing(self, tally: Tally) -> None:
-        """One warning for all documents that lack more than they should, or vary more."""
-        warn, policy = self._setting.warn, self._policy
-        if tally.unsure:
-            warn(policy.advice(tally))
-        if not tally.above:
-            return
-        sampled = (
-            " or estimate with --policy sample" if self._setting.target.fst is not None else ""
-        )
-        if sampled and self._setting.lm.vocab.alphabet <= DNA:
-            sampled += " --guide dna"
-        warn(policy.advice(tally) + sampled)
+    def advice(self, given: Given) -> Advice:
+        """What to say of the documents of a run."""
+        estimating = ""
+        if self._setting.target.fst is not None:
+            estimating = " or estimate with --policy sample"
+            if self._setting.lm.vocab.alphabet <= DNA:
+                estimating += " --guide dna"
+        return Advice(self._policy, estimating, self._reader.case(given))
+
+    def _say(self, warnings: Iterable[str]) -> None:
+        for said in warnings:
+            self._setting.warn(said)
 
 
 def _batches(read: Iterable[Waiting], most: int) -> Iterator[list[Waiting]]:

@@ -71,3 +71,18 @@ class Folded:
         self.letters += letters
         self.documents += 1
         self.first = self.first or origin
+
+    def join(self, other: Folded) -> None:
+        """Add those of later documents."""
+        self.letters += other.letters
+        self.documents += other.documents
+        self.first = self.first or other.first
+
+    def told(self) -> str:
+        """How many letters were, and where: the beginning of a message."""
+        several, letters = self.documents > 1, self.letters > 1
+        where = f"{self.documents} documents, the first of them " if several else ""
+        return (
+            f"{self.letters} letter{'s' if letters else ''} of {where}{self.first} "
+            f"{'are' if letters else 'is'} read in"
+        )

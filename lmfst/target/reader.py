@@ -101,17 +101,11 @@ class Reader:
             return ""
         return " (--unknown any sums over what it may be, --unknown skip leaves it out)"
 
-    def folding(self, given: Given, folded: Folded) -> str:
-        """How many letters were read in the other case, where, in which, and why."""
-        several, letters = folded.documents > 1, folded.letters > 1
-        where = f"{folded.documents} documents, the first of them " if several else ""
+    def case(self, given: Given) -> str:
+        """The case in which letters are read, and why: the end of a message (`Folded.told`)."""
         case = self._case(given)
         what = "the model" if given == "source" else f"the model under {self._target.name}"
-        return (
-            f"{folded.letters} letter{'s' if letters else ''} of {where}{folded.first} "
-            f"{'are' if letters else 'is'} read in {case.kind} case, the only one in which {what} "
-            "writes letters"
-        )
+        return f"{case.kind} case, the only one in which {what} writes letters"
 
     def _case(self, given: Given) -> Case:
         return self._alphabet.written if given == "source" else self._alphabet.case

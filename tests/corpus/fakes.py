@@ -52,23 +52,29 @@ class Fake:
         warn: Warn | None = None,
     ) -> None:
         self._seconds, self._act = seconds, act
+        self._noted: dict[str, Any] = {}
 
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
-    ) -> Iterator[Result | Rejected]:
-        for number, document in enumerate(documents, start=first):
+    ) -> Iterator[tuple[int, Result | Rejected]]:
+        for at, document in enumerate(documents):
+            number = first + at
             if self._seconds:
                 time.sleep(self._seconds)
             if self._act:
                 self._act(document, batch_tokens)
             if b"?" in document.text:
-                yield rejected(document, "question", "there is a ? in it")
+                yield at, rejected(document, "question", "there is a ? in it")
                 continue
             rows = [
                 {"id": document.id, "number": number, "unit": chr(letter), "logp": -letter / 7}
                 for letter in document.text
             ]
-            yield Result(rows, len(rows), len(rows) / 1000)
+            yield at, Result(rows, len(rows), len(rows) / 1000)
+        self._noted = {"documents": len(documents), "first": first}
+
+    def facts(self) -> dict[str, Any]:
+        return self._noted
 
 
 def fake(warn: Warn) -> Fake:
@@ -123,7 +129,7 @@ class Forgetful(Fake):
 
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
-    ) -> Iterator[Result | Rejected]:
+    ) -> Iterator[tuple[int, Result | Rejected]]:
         yield from super().score(documents[1:], first, batch_tokens)
 
 
@@ -131,12 +137,40 @@ def forgetful(warn: Warn) -> Fake:
     return Forgetful()
 
 
+class Twice(Fake):
+    """Gives the first result again."""
+
+    def score(
+        self, documents: Sequence[Document], first: int, batch_tokens: int
+    ) -> Iterator[tuple[int, Result | Rejected]]:
+        found = list(super().score(documents, first, batch_tokens))
+        yield from (found[0], *found)
+
+
+def twice(warn: Warn) -> Fake:
+    return Twice()
+
+
+class Shuffled(Fake):
+    """Gives the results in another order."""
+
+    def score(
+        self, documents: Sequence[Document], first: int, batch_tokens: int
+    ) -> Iterator[tuple[int, Result | Rejected]]:
+        found = list(super().score(documents, first, batch_tokens))
+        yield from sorted(found, key=lambda one: (one[0] * 7 % 5, -one[0]))
+
+
+def shuffled(warn: Warn) -> Fake:
+    return Shuffled()
+
+
 class Picky(Fake):
     """Wants documents."""
 
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
-    ) -> Iterator[Result | Rejected]:
+    ) -> Iterator[tuple[int, Result | Rejected]]:
         if not documents:
             raise ValueError("expected documents")
         yield from super().score(documents, first, batch_tokens)
@@ -152,11 +186,11 @@ def environment(warn: Warn, names: Sequence[str]) -> Fake:
     class Told(Fake):
         def score(
             self, documents: Sequence[Document], first: int, batch_tokens: int
-        ) -> Iterator[Result | Rejected]:
-            for document in documents:
+        ) -> Iterator[tuple[int, Result | Rejected]]:
+            for at, document in enumerate(documents):
                 time.sleep(0.02)
                 row = {"id": document.id, "unit": ",".join(os.environ.get(n, "") for n in names)}
-                yield Result([row])
+                yield at, Result([row])
 
     return Told()
 
@@ -170,9 +204,9 @@ def imported(warn: Warn) -> Fake:
     class Told(Fake):
         def score(
             self, documents: Sequence[Document], first: int, batch_tokens: int
-        ) -> Iterator[Result | Rejected]:
-            for document in documents:
-                yield Result([{"id": document.id, "unit": " ".join(heavy)}])
+        ) -> Iterator[tuple[int, Result | Rejected]]:
+            for at, document in enumerate(documents):
+                yield at, Result([{"id": document.id, "unit": " ".join(heavy)}])
 
     return Told()
 

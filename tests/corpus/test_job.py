@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def expected_rows(corpus: Path) -> list[dict[str, Any]]:
     """What the rows are, without shards, workers and files."""
     documents = [item for item in read_lines(str(corpus), 0) if isinstance(item, Document)]
     results = fakes.Fake().score(documents, 0, 1)
-    return [row for result in results if not isinstance(result, Rejected) for row in result.rows]
+    return [row for _, result in results if not isinstance(result, Rejected) for row in result.rows]
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -525,6 +525,30 @@ def test_errors_of_scorers_come_to_the_parent(corpus: Path, tmp_path: Path) -> N
     assert "fakes.py" in bug.value.__notes__[0]
     with pytest.raises(RuntimeError, match="fewer results"):
         run_job(job([corpus], tmp_path / "c.jsonl", make_scorer=fakes.forgetful))
+    with pytest.raises(RuntimeError, match="second result of document 0"):
+        run_job(job([corpus], tmp_path / "d.jsonl", make_scorer=fakes.twice))
+
+
+def test_results_come_in_any_order(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    run_job(job([corpus], out, make_scorer=fakes.shuffled))
+    assert rows(out) == expected_rows(corpus)
+
+
+def test_facts_of_shards_are_gathered_in_their_order(corpus: Path, tmp_path: Path) -> None:
+    def gather(facts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        return {"shards": [found for found in facts if found]}
+
+    out, whole = tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    interrupted(corpus, out, 3, workers=2)
+    found = run_job(job([corpus], out, gather=gather)).done.facts
+    assert [one["first"] for one in found["shards"]] == sorted(
+        {one["first"] for one in found["shards"]}
+    )
+    documents = [item for item in read_lines(str(corpus), 0) if isinstance(item, Document)]
+    assert sum(one["documents"] for one in found["shards"]) == len(documents)
+    assert found == run_job(job([corpus], whole, gather=gather)).done.facts
+    assert run_job(job([corpus], out, gather=gather)).done.facts == found
 
 
 def test_workers_share_threads_and_gpus(corpus: Path, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_only_what_is_a_jobs_is_removed(tmp_path: Path) -> None:
 
 
 def scored(number: int) -> Scored:
-    return Scored(number, 3, 30, "ab", 0, 0, "", 9, 0.25)
+    return Scored(number, 3, 30, "ab", 0, 0, "", 9, 0.25, {"n": number})
 
 
 def shard(number: int) -> Shard:
