@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,7 +34,6 @@ from lmfst.inference.sampling import Sample
 from lmfst.inference.setting import Setting
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
-from lmfst.scored.advice import Advice
 from lmfst.scored.records import Scored, upper_bound
 from lmfst.scored.scorer import Scorer
 from lmfst.target.load import (
@@ -167,7 +166,8 @@ class TransducedLM:
         return Reader(self.target, Alphabet(self.target, self.setting.lexicons.alphabet))
 
     @property
-    def _scorer(self) -> Scorer:
+    def scorer(self) -> Scorer:
+        """What scores documents."""
         return Scorer(self.setting, self.policy, self._engine, self.reader)
 
     # Strings of target symbols.
@@ -213,7 +213,7 @@ class TransducedLM:
         if found.log_prefix[-1] == -math.inf:
             raise InputError(
                 "nothing can follow the prefix, which has probability zero under the model from "
-                + self._scorer.zeros.why(prefix, found)[1]
+                + self.scorer.zeros.why(prefix, found)[1]
             )
         symbols, logp = found.next[len(prefix)]
         possible = logp > -np.inf
@@ -226,8 +226,8 @@ class TransducedLM:
 
     def _ask(self, target: Pattern, wanted: Iterable[int] = ()) -> Propagated:
         """The result of one query, ⊥ included in the target if it is asked for."""
-        found = self._engine.run([self._scorer.query(target, wanted=frozenset(wanted))])[0]
-        self._scorer.judge(found, len(target))
+        found = self._engine.run([self.scorer.query(target, wanted=frozenset(wanted))])[0]
+        self.scorer.judge(found, len(target))
         return found
 
     # Documents.
@@ -256,40 +256,12 @@ class TransducedLM:
         of -inf with a warning, raise an "error", "skip" the document with a warning, or sum over
         what they may be by the codes for bases and residues, "any", with an error for those that
         mean nothing (`lmfst.target.unknown`). "auto": an error in biological sequences in target
-        form, else a report. tally: where the documents are counted (default: one of this call's
-        own).
+        form, else a report. tally: where the documents are counted.
         """
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
         tally = Tally() if tally is None else tally
-        yield from self._scorer.run(documents, given, batch, unknown, tally)
-
-    def score_each(
-        self,
-        documents: Sequence[Document],
-        *,
-        first: int = 0,
-        given: Given = "source",
-        batch: int = defaults.BATCH_DOCUMENTS,
-        unknown: Unknown = "auto",
-        max_symbols: int | None = None,
-        tally: Tally | None = None,
-    ) -> Iterator[tuple[int, Scored | InputError]]:
-        """Score some documents of a corpus: for each its place among them, from 0 on, and its
-        record, or the error that says why there is none; in whatever order they are done. Those of
-        similar length share LM calls.
-
-        first: the number of the first one in the corpus, which random numbers depend on.
-        max_symbols: longer documents are errors. batch, given, unknown, tally: as of
-        `score_documents`; what is to be skipped is an error here, and warnings about all documents
-        are left to the caller (`advice`).
-        """
-        tally = Tally() if tally is None else tally
-        return self._scorer.each(documents, first, given, batch, unknown, max_symbols, tally)
-
-    def advice(self, given: Given = "source") -> Advice:
-        """What to say of the documents of a run; given: as of `score_documents`."""
-        return self._scorer.advice(given)
+        yield from self.scorer.run(documents, given, batch, unknown, tally)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""

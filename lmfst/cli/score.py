@@ -25,7 +25,7 @@ from lmfst.ground.errors import UsageError
 from lmfst.ground.types import RowFormat, Warn
 
 if TYPE_CHECKING:
-    from lmfst.corpus import Corpus, Outcome, Scorer
+    from lmfst.corpus import Corpus, Job, Outcome, Scorer
     from lmfst.inference.choose import PolicyChoice
     from lmfst.inference.policy import Policy
     from lmfst.scored.levels import Levels
@@ -142,44 +142,21 @@ def score(
     quiet: o.Quiet = False,
 ) -> None:
     """Score a corpus: as convert, for many documents; killed, the same command goes on."""
-    from lmfst.corpus import Job, JsonLog, Watch, run_job, visible_gpus
-    from lmfst.corpus.transduced import gathered, how_written
+    from lmfst.corpus import JsonLog, Watch, run_job
     from lmfst.io import corpus_files
     from lmfst.scored.levels import Levels
 
-    terminal, fmt = Terminal.of(quiet), _format(output)
+    terminal = Terminal.of(quiet)
+    _format(output)
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)
     levels.require(loading.policy())
     corpus = _corpus(corpus_files(files, reading.doc), reading, terminal.warn)
-    passed = None if fmt == "jsonl" else _passed(corpus)
-    inner, make_writer, join = how_written(fmt, levels, passed)
     settings = {"given": given, "batch": batch, "unknown": unknown, "max_symbols": job.max_symbols}
-    wanted = Job(
-        corpus=corpus,
-        out=output,
-        make_scorer=partial(make_scorer, loading, inner, settings),
-        make_writer=make_writer,
-        fingerprint={
-            **loading.identity(terminal),
-            **asdict(reading),
-            **settings,
-            "level": level,
-            "columns": [*levels.columns, *(passed or ())],
-            "format": fmt,
-        },
-        batch_tokens=model.batch_tokens or defaults.BATCH_TOKENS,
-        machine={"device": model.device, "processor": platform.machine()},
-        workers=job.workers,
-        threads=model.threads,
-        gpus=tuple(visible_gpus(os.environ)),
-        keep_going=job.keep_going,
-        restart=job.restart,
-        join=join,
-        gather=gathered,
-    )
+    fingerprint = {**loading.identity(terminal), **asdict(reading), **settings}
+    wanted = _job(output, corpus, loading, levels, settings, fingerprint, job)
     log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
     with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
         watch = Watch(progress.see, terminal.warn)
@@ -187,6 +164,41 @@ def score(
     _tell(outcome, output, loading, terminal)
     if job.strict and outcome.done.rejected:
         raise typer.Exit(1)
+
+
+def _job(
+    output: str,
+    corpus: Corpus,
+    loading: Loading,
+    levels: Levels,
+    settings: dict[str, Any],
+    fingerprint: dict[str, Any],
+    options: JobOptions,
+) -> Job:
+    """settings: the scorer's. fingerprint: without levels and columns."""
+    from lmfst.corpus import Job, visible_gpus
+    from lmfst.corpus.transduced import gathered, how_written
+
+    fmt = _format(output)
+    passed = None if fmt == "jsonl" else _passed(corpus)
+    inner, make_writer, join = how_written(fmt, levels, passed)
+    columns = [*levels.columns, *(passed or ())]
+    return Job(
+        corpus=corpus,
+        out=output,
+        make_scorer=partial(make_scorer, loading, inner, settings),
+        make_writer=make_writer,
+        fingerprint={**fingerprint, "level": levels.level, "columns": columns, "format": fmt},
+        batch_tokens=loading.model.batch_tokens or defaults.BATCH_TOKENS,
+        machine={"device": loading.model.device, "processor": platform.machine()},
+        workers=options.workers,
+        threads=loading.model.threads,
+        gpus=tuple(visible_gpus(os.environ)),
+        keep_going=options.keep_going,
+        restart=options.restart,
+        join=join,
+        gather=gathered,
+    )
 
 
 def _format(output: str) -> RowFormat:

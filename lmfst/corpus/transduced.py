@@ -45,7 +45,8 @@ def gathered(facts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 class TransducedScorer:
     """Scores the documents of shards. Documents of similar length go on together.
 
-    levels: of the rows. given, batch, unknown, max_symbols: see `TransducedLM.score_each`.
+    levels: of the rows. given, batch, unknown, max_symbols: as `most`: see
+    `lmfst.scored.scorer.Scorer.each`.
     """
 
     model: TransducedLM
@@ -62,21 +63,24 @@ class TransducedScorer:
         """As `lmfst.corpus.records.Scorer`."""
         self._limit(batch_tokens)
         self._tally = Tally()
-        found = self.model.score_each(
+        found = self.model.scorer.each(
             documents,
-            first=first,
-            given=self.given,
-            batch=self.batch,
-            unknown=self.unknown,
-            max_symbols=self.max_symbols,
-            tally=self._tally,
+            first,
+            self.given,
+            self.batch,
+            self.unknown,
+            self.max_symbols,
+            self._tally,
         )
         for number, one in found:
             yield number, self._result(documents[number], one)
 
     def facts(self) -> dict[str, Any]:
         """What is missing of the last documents, and what to say of that."""
-        return {"advice": self.model.advice(self.given).facts(), "tally": self._tally.packed()}
+        return {
+            "advice": self.model.scorer.advice(self.given).facts(),
+            "tally": self._tally.packed(),
+        }
 
     def _limit(self, batch_tokens: int) -> None:
         """Have calls of so many tokens, which memory must be enough for."""

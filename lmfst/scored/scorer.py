@@ -72,7 +72,15 @@ class Scorer:
         most: int | None,
         tally: Tally,
     ) -> Iterator[tuple[int, Scored | InputError]]:
-        """As `lmfst.TransducedLM.score_each`."""
+        """Score some documents of a corpus: for each its place among them, from 0 on, and its
+        record, or the error that says why there is none; in whatever order they are done. Those of
+        similar length share LM calls.
+
+        first: the number of the first one in the corpus, which random numbers depend on. most:
+        symbols that one may have; longer ones are errors. given, batch, unknown, tally: as of
+        `lmfst.TransducedLM.score_documents`; what is to be skipped is an error here, and warnings
+        about all documents are left to the caller (`advice`).
+        """
         size = max(1, batch // self._policy.copies)
         waiting: list[tuple[int, Waiting]] = []
         strict: Unknown = "error" if unknown == "skip" else unknown
