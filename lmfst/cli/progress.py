@@ -121,7 +121,9 @@ class JobProgress(Progress):
         """What there is to say."""
         found = self._found
         if found is None:
-            return "reading"
+            return "looking at the corpus and at what is done"
+        if not found.documents:
+            return "workers load the model"
         text = (
             f"{found.documents:,} documents ({found.share:.0%}), {found.rate:,.0f} symbols a second"
         )

@@ -159,7 +159,7 @@ def score(
     wanted = _job(output, corpus, loading, levels, settings, fingerprint, job)
     log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
     with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
-        watch = Watch(progress.see, terminal.warn)
+        watch = Watch(progress.see, terminal.warn, note=terminal.note)
         outcome = run_job(wanted, watch if log is None else log.beside(watch))
     _tell(outcome, output, loading, terminal)
     if job.strict and outcome.done.rejected:
@@ -299,6 +299,11 @@ class _Told(Terminal):
 
     def warn(self, message: str) -> None:
         self._tell(message)
+
+    def note(self, message: str) -> None:
+        from lmfst.ground.announce import LOGGER
+
+        LOGGER.info(message)
 
 
 def make_scorer(loading: Loading, levels: Levels, settings: dict[str, Any], warn: Warn) -> Scorer:

@@ -12,7 +12,7 @@ from typing import Any
 from lmfst.corpus.ledger import Ledger, Scored
 from lmfst.corpus.shards import Shard
 from lmfst.corpus.worker import Counted
-from lmfst.ground.announce import warn_default
+from lmfst.ground.announce import LOGGER, warn_default
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 
@@ -49,11 +49,13 @@ def _nobody(event: str, facts: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told what: of progress several times a second, of doubtful things, and of events."""
+    """Who is told what: of progress several times a second, of doubtful things, of events, and of
+    what takes long or has been chosen."""
 
     progress: Callable[[Progress], None] = _nothing
     warn: Warn = warn_default
     event: Callable[[str, Mapping[str, Any]], None] = _nobody
+    note: Callable[[str], None] = LOGGER.info
 
 
 class Clock:
@@ -174,7 +176,7 @@ class JsonLog:
             watch.event(event, facts)
             self.event(event, facts)
 
-        return Watch(progress, warn, event)
+        return Watch(progress, warn, event, watch.note)
 
     def progress(self, progress: Progress) -> None:
         """Add a line, if the last one is old enough."""

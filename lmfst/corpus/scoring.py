@@ -25,9 +25,9 @@ from lmfst.corpus.worker import (
     Failed,
     Finished,
     Message,
+    Said,
     Setup,
     Task,
-    Warned,
     leave_out,
 )
 from lmfst.ground.errors import BudgetError, InputError, LmfstError
@@ -82,7 +82,7 @@ class Scoring:
         self._kills: Counter[int] = Counter()
         self._tally = Tally(sum(self._sizes), ledger)
         self._told = 0.0
-        self._warned: set[str] = set()
+        self._said: set[Said] = set()
         self._see_earlier()
 
     def _see_earlier(self) -> None:
@@ -149,8 +149,8 @@ class Scoring:
             self._tally.see(self._ledger.plan[message.number].shard, message)
         elif isinstance(message, Finished):
             self._finish(message)
-        elif isinstance(message, Warned):
-            self._warn_once(message.message)
+        elif isinstance(message, Said):
+            self._say_once(message)
         elif isinstance(message, Starved):
             self._shrink(message)
         elif isinstance(message, Died):
@@ -186,11 +186,11 @@ class Scoring:
         self._tally.add(self._ledger.plan[number].shard, scored)
         self._watch.event("shard", scored._asdict())
 
-    def _warn_once(self, message: str) -> None:
+    def _say_once(self, said: Said) -> None:
         """What several workers, or shards, say is told once."""
-        if message not in self._warned and len(self._warned) < WARNINGS:
-            self._warned.add(message)
-            self._watch.warn(message)
+        if said not in self._said and len(self._said) < WARNINGS:
+            self._said.add(said)
+            (self._watch.warn if said.is_warning else self._watch.note)(said.message)
 
     def _shrink(self, starved: Starved) -> None:
         """Begin a shard again with half the batch tokens, which later ones have, too."""

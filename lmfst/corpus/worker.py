@@ -8,6 +8,7 @@ written under temporary names, and are on the disk when it is reported: the pare
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -23,6 +24,7 @@ from typing import IO, Any, NamedTuple, Self
 from lmfst.corpus.disk import temporary, writing
 from lmfst.corpus.ledger import Scored
 from lmfst.corpus.records import MakeScorer, MakeWriter, Result, Scorer, rejected
+from lmfst.ground.announce import LOGGER
 from lmfst.ground.digests import digest
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import LmfstError
@@ -56,8 +58,11 @@ class Ready(NamedTuple):
     """The scorer is there."""
 
 
-class Warned(NamedTuple):
+class Said(NamedTuple):
+    """A warning, or a note."""
+
     message: str
+    is_warning: bool
 
 
 class Counted(NamedTuple):
@@ -94,12 +99,12 @@ class Failed(NamedTuple):
 
 
 Found = Iterator[tuple[int, Result | Rejected]]
-Message = Ready | Warned | Counted | Finished | OutOfMemory | Failed
+Message = Ready | Said | Counted | Finished | OutOfMemory | Failed
 
 
 def main(handle: int) -> None:
     """The whole life of a worker, which talks over the socket `handle`."""
-    connection = Connection(handle)
+    connection = _Shared(handle)
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
     try:
@@ -139,8 +144,11 @@ def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
     setup: Setup = tasks.get()
 
     def warn(message: str) -> None:
-        connection.send(Warned(message))
+        connection.send(Said(message, is_warning=True))
 
+    LOGGER.handlers = [_Notes(connection)]
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
     scorer = setup.make_scorer(warn)
     connection.send(Ready())
     while True:
@@ -151,6 +159,31 @@ def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
             if not _is_memory(error):
                 raise
             connection.send(OutOfMemory(task.number, str(error)))
+
+
+class _Shared(Connection):
+    """A connection that several threads write to."""
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(handle)
+        self._writing = threading.Lock()
+
+    def send(self, obj: Any) -> None:
+        with self._writing:
+            super().send(obj)
+
+
+class _Notes(logging.Handler):
+    """Hands on what `lmfst.ground.announce` says."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # When the parent is gone, the process ends by itself.
+        with suppress(OSError):
+            self._connection.send(Said(record.getMessage(), is_warning=False))
 
 
 def _is_memory(error: BaseException) -> bool:

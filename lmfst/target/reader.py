@@ -102,8 +102,11 @@ class Reader:
         return " (--unknown any sums over what it may be, --unknown skip leaves it out)"
 
     def case(self, given: Given) -> str:
-        """The case in which letters are read, and why: the end of a message (`Folded.told`)."""
+        """The case in which letters are read, and why: the end of a message (`Folded.told`); empty
+        where none is turned."""
         case = self._case(given)
+        if not case.kind:
+            return ""
         what = "the model" if given == "source" else f"the model under {self._target.name}"
         return f"{case.kind} case, the only one in which {what} writes letters"
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 from lmfst.corpus import Corpus, Job, Progress, Result, Watch
 from lmfst.corpus.records import rejected
 from lmfst.corpus.shards import Limits
+from lmfst.ground.announce import LOGGER
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
@@ -121,6 +122,7 @@ def failing(warn: Warn, word: bytes) -> Fake:
 
 def talking(warn: Warn) -> Fake:
     warn("a word of the scorer")
+    LOGGER.info("it takes long")
     return Fake()
 
 
@@ -296,6 +298,7 @@ class Watched:
     warnings: list[str] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def watch(self, then: Callable[[str, dict[str, Any]], None] | None = None) -> Watch:
         def event(name: str, facts: Any) -> None:
@@ -303,7 +306,7 @@ class Watched:
             if then:
                 then(name, dict(facts))
 
-        return Watch(self.progress.append, self.warnings.append, event)
+        return Watch(self.progress.append, self.warnings.append, event, self.notes.append)
 
     def count(self, name: str) -> int:
         return sum(event == name for event, _ in self.events)

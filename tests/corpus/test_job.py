@@ -143,6 +143,7 @@ def test_scorers_may_warn(corpus: Path, tmp_path: Path) -> None:
     given = job([corpus], tmp_path / "out.jsonl", make_scorer=fakes.talking, workers=2)
     run_job(given, watched.watch())
     assert watched.warnings == ["a word of the scorer"], "once, however many workers say it"
+    assert watched.notes == ["it takes long"]
 
 
 # --- going on ----------------------------------------------------------------------------------
