@@ -18,7 +18,7 @@ What this module does not do: decide whether an FST is functional (`lmfst.fst.fu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations
+from functools import partial, reduce
 from typing import Protocol
 
 from lmfst.fst.core import Fst
@@ -150,16 +150,16 @@ class Determinised:
         if moved:
             pairs = self._closure(moved)
             prefix = common_prefix([pending for _, pending in pairs])
+            if prefix[-1:] == (LOST,):  # never emitted: it takes in all that comes
+                prefix = prefix[:-1]
             cut = len(prefix)
             result = self._intern([(source, pending[cut:]) for source, pending in pairs]), prefix
         self._steps[key] = result
         return result
 
     def final(self, state: int) -> Output | None:
-        outputs = {pending for source, pending in self._states[state] if self._final[source]}
-        for one, other in combinations(sorted(outputs), 2):
-            _shorter(self.symbols, one, other)
-        return min(outputs, key=len) if outputs else None
+        outputs = [pending for source, pending in self._states[state] if self._final[source]]
+        return reduce(partial(_less_known, self.symbols), outputs) if outputs else None
 
     def viable(self, state: int, symbol: int) -> bool:
         for source, pending in self._states[state]:
@@ -203,10 +203,9 @@ class Determinised:
         while stack:
             source, pending = stack.pop()
             if source in found:
-                shorter = _shorter(self.symbols, found[source], pending)
-                if shorter == found[source]:
+                known, pending = found[source], _less_known(self.symbols, found[source], pending)
+                if pending == known:
                     continue
-                pending = shorter
             found[source] = pending
             stack += [(target, _longer(pending, out)) for target, out in self._epsilons[source]]
         return [(q, out) for q, out in found.items() if self._arcs[q] or self._final[q]]
@@ -244,15 +243,17 @@ def _cut(pending: Output, target: Sequence[Place], offset: int) -> Output:
     return pending
 
 
-def _shorter(symbols: Symbols, one: Output, other: Output) -> Output:
+def _less_known(symbols: Symbols, one: Output, other: Output) -> Output:
     """Of two outputs of one input, which must be equal as far as they aren't lost, the one of which
-    less is known."""
+    less is known. FstError if they aren't equal."""
     if one == other:
         return one
-    less, more = (one, other) if len(one) <= len(other) else (other, one)
+    lost = [out for out in (one, other) if out[-1:] == (LOST,)]
+    less = min(lost, key=len, default=())
     known = less[:-1]
-    if less[-1:] != (LOST,) or more[: len(known)] != known:
-        raise _not_functional(symbols, one, other)
+    for out in (one, other):
+        if not lost or out[: len(known)] != known:
+            raise _not_functional(symbols, one, other)
     return less
 
 

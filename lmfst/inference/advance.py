@@ -155,7 +155,8 @@ def _is_trusted(run: Run, document: int, at: int, least: float) -> tuple[bool, b
     caution = math.inf
     if age > 0 and chain > 0:
         caution = CAUTION * (1 + math.log(chain)) / age
-    trusted = sure or over >= (SILENT_CAUTION * caution if silent else caution)
+    # Without an age, not even where every weight is enough: then both sides are infinite.
+    trusted = sure or (age > 0 and over >= (SILENT_CAUTION * caution if silent else caution))
     return trusted, sure, age, chain + 1
 
 
