@@ -133,9 +133,8 @@ def convert(
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
         read = progress.reading(documents(paths, reading, terminal))
         found = lm.score_documents(read, given=given, batch=batch, unknown=unknown, tally=tally)
-        for some, extra in levels.rows(_counted(found, progress), terminal.warn):
-            for row in some:
-                writer.write(row, extra)
+        for block, extra in levels.blocks(_counted(found, progress), terminal.warn):
+            writer.write_block(block, extra)
             writer.flush()
     _write_meta(meta, {**lm.describe(), **source, **tally.facts()})
 

@@ -21,12 +21,14 @@ KILLED = "killed_workers"
 class Result:
     """The rows of a document, in whatever form the job's writer takes them.
 
-    symbols: of the target. missing: nats that are missing by estimate.
+    symbols: of the target. missing: nats that are missing by estimate. count: of rows, where an
+    item of `rows` stands for several.
     """
 
     rows: Sequence[Any]
     symbols: int = 0
     missing: float = 0.0
+    count: int | None = None
 
 
 class Scorer(Protocol):

@@ -16,9 +16,9 @@ from lmfst.corpus.records import Corpus
 from lmfst.ground.document import Document, Rejected
 
 RECORDS = 256
-BYTES = 1 << 14
+BYTES = 1 << 15
 """A shard's records and bytes of text, at most (one record may be longer). A killed run loses what
-it has done of a shard or two, which takes a slow model a minute; and two shards lie in the buffer
+it has done of a shard or two, some minutes of a slow model; and two shards lie in the buffer
 of a socket, so that handing them out waits for nobody."""
 
 

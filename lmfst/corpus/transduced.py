@@ -23,7 +23,7 @@ from lmfst.inference.accuracy import Tally
 from lmfst.io import RowWriter, rows_to
 from lmfst.model import TransducedLM
 from lmfst.scored.levels import Levels
-from lmfst.scored.records import ESCAPED_COLUMNS, Row, Scored, summary_row
+from lmfst.scored.records import ESCAPED_COLUMNS, Block, Scored, rows_of, summary_row
 
 PLACE = ("file", "line")
 """Columns that say where a document is from."""
@@ -94,23 +94,24 @@ class TransducedScorer:
             return reject(UNREADABLE, found.message, found.hint or "")
         if found.logp == -math.inf:
             return reject(ZERO, f"{document.origin}: its probability under the model is zero")
-        place = {"file": document.file, "line": document.line}
-        rows = [
-            ({**row, **place}, extra) for some, extra in self.levels.rows([found]) for row in some
-        ]
+        [(block, extra)] = self.levels.blocks([found])
+        count = len(block["id"])
+        block |= {"file": [document.file] * count, "line": [document.line] * count}
         missing = 0.0 if found.missing is None else float(found.missing.sum())
-        return Result(rows, symbols=len(found.target), missing=missing)
+        return Result([(block, extra)], len(found.target), missing, count)
 
 
 class _Rows:
-    """Writes rows with what is passed on beside them. passed: names of that; None: whatever there
-    is."""
+    """Writes blocks of rows with what is passed on beside them.
+
+    passed: names of that; None: whatever there is.
+    """
 
     def __init__(self, writer: RowWriter, passed: Sequence[str] | None, warn: Warn) -> None:
         self._writer, self._passed, self._warn = writer, passed, warn
 
-    def write(self, row: tuple[Row, Mapping[str, object]], /) -> None:
-        own, extra = row
+    def write(self, rows: tuple[Block, Mapping[str, object]], /) -> None:
+        block, extra = rows
         if self._passed is not None:
             if left := sorted(extra.keys() - set(self._passed)):
                 self._warn(
@@ -119,7 +120,7 @@ class _Rows:
                     "(an output that ends in .jsonl keeps it)"
                 )
             extra = {name: extra.get(name) for name in self._passed}
-        self._writer.write(own, extra)
+        self._writer.write_block(block, extra)
 
     def close(self) -> None:
         self._writer.close()
@@ -143,8 +144,9 @@ class _Exact:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
 
-    def write(self, row: tuple[Row, Mapping[str, object]], /) -> None:
-        self._stream.write(json.dumps(row[0]).encode() + b"\n")
+    def write(self, rows: tuple[Block, Mapping[str, object]], /) -> None:
+        for row in rows_of(rows[0]):
+            self._stream.write(json.dumps(row).encode() + b"\n")
 
     def close(self) -> None:
         """Nothing is held."""

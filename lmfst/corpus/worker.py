@@ -211,7 +211,7 @@ class _Shard:
                 results = iter(scorer.score(documents, self._task.first, self._task.batch_tokens))
             for item in self._in_order(results, len(documents)):
                 if isinstance(item, Result):
-                    files.write(item.rows)
+                    files.write(item)
                 else:
                     files.reject(item)
             facts = scorer.facts() if documents else {}
@@ -286,11 +286,11 @@ class ShardFiles:
                 with suppress(OSError):
                     path.unlink()
 
-    def write(self, rows: Sequence[Any]) -> None:
+    def write(self, found: Result) -> None:
         with self._named():
-            for row in rows:
+            for row in found.rows:
                 self._sink.write(row)
-        self._rows += len(rows)
+        self._rows += len(found.rows) if found.count is None else found.count
 
     def reject(self, item: Rejected) -> None:
         with self._named():

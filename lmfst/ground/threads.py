@@ -9,14 +9,19 @@ from lmfst.ground.kernels import compiled
 
 LEAST = 8
 """Items that are worth a thread."""
+LEAST_NUMBERS = 1 << 18
+"""Numbers that are worth one: it takes as long to begin and to wait for as some 100,000 of them."""
 
 
-def in_parts(count: int, work: Callable[[int, int], None]) -> None:
-    """Call work(first, last) for parts of range(count), on as many threads as torch takes for its
-    own. Kernels let other threads run meanwhile; each part must be independent of the others."""
+def in_parts(count: int, size: int, work: Callable[[int, int], None]) -> None:
+    """Call work(first, last) for parts of range(count), items of `size` numbers, on as many threads
+    as torch takes for its own. Kernels let other threads run meanwhile; each part must be
+    independent of the others."""
     import torch
 
-    parts = min(torch.get_num_threads(), count // LEAST) if compiled() else 1
+    parts = 1
+    if compiled():
+        parts = min(torch.get_num_threads(), count // LEAST, count * size // LEAST_NUMBERS)
     if parts < 2:
         work(0, count)
         return

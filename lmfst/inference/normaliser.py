@@ -96,7 +96,8 @@ def _logsumexp(rows: torch.Tensor) -> torch.Tensor:
     if rows.device.type != "cpu" or not compiled():
         return torch.logsumexp(rows.double(), dim=1)
     columns, found = transposed(rows), np.empty(len(rows))
-    in_parts(len(rows), lambda first, last: log_sums(columns, first, last, found))
+    size, count = columns.shape
+    in_parts(count, size, lambda first, last: log_sums(columns, first, last, found))
     return torch.from_numpy(found)
 
 

@@ -78,7 +78,7 @@ class Reduction:
             of_children = child_logp[children[first] : children[last]]
             reduce_block(columns, lse, table, plan, first, last, own, of_children)
 
-        in_parts(len(plan), reduce)
+        in_parts(len(plan), rows.shape[1], reduce)
         return sums, child_logp
 
     def _by_torch(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lmfst.ground.columns import COLUMN_TYPES
 from lmfst.ground.errors import InputError
@@ -33,8 +33,22 @@ _SHOWN: dict[Kind, str] = {
     "bool": "true or false",
     "json": "lists or objects",
 }
+
+
+class _Json(str):
+    """JSON of a list or an object."""
+
+
+_SURE: dict[Kind, type] = {"text": str, "float64": float, "bool": bool, "json": _Json}
+"""Types all of whose values are of a kind."""
 _MOST = 1 << 63
 _MEND = "a column of Parquet has one type: mend its values, or use --format jsonl"
+
+
+def require_parquet(name: str) -> tuple[Any, Any]:
+    """pyarrow and its part for Parquet. InputError, which names the file, without."""
+    what = f"{name}: Parquet"
+    return extra("pyarrow", "parquet", what), extra("pyarrow.parquet", "parquet", what)
 
 
 class ParquetWriter(RowWriter):
@@ -44,8 +58,7 @@ class ParquetWriter(RowWriter):
     def __init__(self, sink: Sink, columns: Sequence[str], warn: Warn, name: str) -> None:
         """name: of the file, for messages."""
         self._name = name
-        self._arrow = extra("pyarrow", "parquet", f"{self._name}: Parquet")
-        self._parquet = extra("pyarrow.parquet", "parquet", f"{self._name}: Parquet")
+        self._arrow, self._parquet = require_parquet(name)
         super().__init__(sink, columns, warn)
         kinds = [_OF_TYPE.get(COLUMN_TYPES.get(name, object)) for name in columns]
         self._own = [_Column(kind) for kind in kinds]
@@ -63,6 +76,20 @@ class ParquetWriter(RowWriter):
         for name, column in self._passed.items():
             self._size += column.add(passed.get(name))
         self._rows += 1
+        if self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
+            self._write_group()
+
+    def _write_block(
+        self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
+    ) -> None:
+        if passed.keys() != self._passed.keys():
+            self._meet(passed)
+        size = len(columns[0])
+        for column, values in zip(self._own, columns, strict=True):
+            self._size += column.extend(values)
+        for name, column in self._passed.items():
+            self._size += column.extend([passed.get(name)] * size)
+        self._rows += size
         if self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
             self._write_group()
 
@@ -132,10 +159,6 @@ class ParquetWriter(RowWriter):
         super().discard()
 
 
-class _Json(str):
-    """JSON of a list or an object."""
-
-
 class _Column:
     """The values of a column that are not written yet. kind: None as long as it is open."""
 
@@ -149,12 +172,24 @@ class _Column:
         self._values.append(value)
         return len(value) if isinstance(value, str) else 0
 
+    def extend(self, values: Sequence[object]) -> int:
+        """Hold several, quicker than one by one where they are of one type."""
+        kinds = {*map(type, values)}
+        if kinds == {float}:
+            self._values.extend([value + 0.0 for value in values])  # type: ignore[operator]
+        elif kinds in ({int}, {str}, {type(None)}):
+            self._values.extend(values)
+        else:
+            return sum(map(self.add, values))
+        return sum(map(len, values)) if kinds == {str} else 0  # type: ignore[arg-type]
+
     def taken(self, name: str, before: int) -> list[object]:
         """The values, which are held no longer. InputError for one that doesn't fit. name: for the
         message. before: rows that were written already."""
         if self.kind is None:
             self.kind = self._decided(name)
-        for row, value in enumerate(self._values, start=before + 1):
+        looked = () if self._all_fit(self.kind) else self._values
+        for row, value in enumerate(looked, start=before + 1):
             if value is not None and not _fits(value, self.kind):
                 raise InputError(
                     f"{name}: expected {_SHOWN[self.kind]}, as in other rows, found "
@@ -165,10 +200,18 @@ class _Column:
         if self.kind in ("text", "json"):
             # Lone surrogates stand for undecodable bytes of file names; they must not end a run.
             return [
-                None if v is None else str(v).encode("utf-8", "backslashreplace").decode()
-                for v in values
+                None if v is None else v if v.isascii() else _encodable(v)
+                for v in cast(list[str | None], values)
             ]
         return values
+
+    def _all_fit(self, kind: Kind) -> bool:
+        """Whether a look at their types, which is quick, says that all values are of a kind."""
+        kinds = {*map(type, self._values)} - {type(None)}
+        if kinds == {int} and kind == "int64":
+            found = [value for value in self._values if isinstance(value, int)]
+            return min(found) >= -_MOST and max(found) < _MOST
+        return kinds <= {_SURE.get(kind)}
 
     def _decided(self, name: str) -> Kind:
         kinds = {_kind(value) for value in self._values if value is not None}
@@ -178,6 +221,10 @@ class _Column:
             found = " and ".join(sorted(_SHOWN[kind] for kind in kinds))
             raise InputError(f"{name}: expected values of one type, found {found}", hint=_MEND)
         return next(iter(kinds), "text")
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _normal(value: object) -> object:

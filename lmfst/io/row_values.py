@@ -10,7 +10,7 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 
-from lmfst.io.json_text import Number, dumps
+from lmfst.io.json_text import Number, dumps, dumps_plain
 
 ESCAPED = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 """The escapes of TSV, and what each stands for."""
@@ -30,6 +30,36 @@ def field(value: object) -> str:
     if isinstance(value, numbers.Real):
         return _float(float(value))
     return dumps(plain(value)).translate(ESCAPES)
+
+
+def fields(values: Sequence[object]) -> list[str]:
+    """TSV fields; quicker for many of one type than one by one."""
+    kinds = {*map(type, values)}
+    if kinds == {float}:
+        return [_float(value) for value in values]  # type: ignore[arg-type]
+    if kinds == {int}:
+        return [str(value) for value in values]
+    if kinds == {str}:
+        texts: list[str] = list(values)  # type: ignore[arg-type]
+        whole = "".join(texts)
+        if any(meant in whole for meant in ESCAPED.values()):
+            return [text.translate(ESCAPES) for text in texts]
+        return texts
+    return [field(value) for value in values]
+
+
+def json_texts(values: Sequence[object]) -> list[str]:
+    """What each of `values` is in JSON; quicker than one by one."""
+    kinds = {*map(type, values)}
+    if kinds == {int}:
+        return [str(value) for value in values]
+    if kinds == {str}:
+        known = {value: dumps_plain(value) for value in {*values}}
+        return [known[value] for value in values]
+    if kinds == {float}:
+        texts = [_float(value) for value in values]  # type: ignore[arg-type]
+        return [repr(float(text)) if text[-1].isdecimal() else f'"{text}"' for text in texts]
+    return [dumps_plain(plain(value)) for value in values]
 
 
 def _float(value: float) -> str:

@@ -48,6 +48,25 @@ class RowWriter(ABC):
             raise UsageError(f"expected a row of {list(self._columns)}, found {extra} too")
         self._write([row.get(name) for name in self._columns], passed or {})
 
+    def write_block(
+        self, block: Mapping[str, Sequence[object]], passed: Mapping[str, object] | None = None
+    ) -> None:
+        """Write several rows, given as columns, all as long; the same is passed on beside each."""
+        if not block.keys() <= self._allowed:
+            extra = sorted(block.keys() - self._allowed)
+            raise UsageError(f"expected columns of {list(self._columns)}, found {extra} too")
+        size = max(map(len, block.values()), default=0)
+        if size:
+            nothing = [None] * size
+            self._write_block([block.get(name, nothing) for name in self._columns], passed or {})
+
+    def _write_block(
+        self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
+    ) -> None:
+        """Write rows. columns: all of them, in order."""
+        for values in zip(*columns, strict=True):
+            self._write(values, passed)
+
     @abstractmethod
     def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
         """Write a row. values: of all columns, in order."""

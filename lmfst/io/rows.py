@@ -21,7 +21,7 @@ from typing import IO, get_args
 
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import RowFormat
-from lmfst.io.parquet_rows import ParquetWriter
+from lmfst.io.parquet_rows import ParquetWriter, require_parquet
 from lmfst.io.row_files import StreamSink, sink
 from lmfst.io.row_values import ESCAPED
 from lmfst.io.row_writer import RowWriter
@@ -65,6 +65,7 @@ def open_rows(
             hint="name the file without .gz",
         )
     name = "<stdout>" if to_stdout or path is None else path
+    require_parquet(name)  # before there is a file
     return ParquetWriter(sink(path, may_pack=False), columns, warn, name)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lmfst.ground.types import Warn
 from lmfst.io.json_text import dumps, dumps_plain
 from lmfst.io.row_files import Sink
-from lmfst.io.row_values import ESCAPES, exact, field, passed_field, plain
+from lmfst.io.row_values import ESCAPES, exact, field, fields, json_texts, passed_field, plain
 from lmfst.io.row_writer import RowWriter
 
 
@@ -35,6 +35,18 @@ class TsvWriter(RowWriter):
         beside = [passed_field(passed.get(name)) for name in self._passed]
         own = map(self._text, self._columns, values)
         self._sink.write(_bytes("\t".join([*own, *beside])))
+
+    def _write_block(
+        self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
+    ) -> None:
+        self._begin(passed)
+        own = [
+            column if name in self._escaped and {*map(type, column)} == {str} else fields(column)
+            for name, column in zip(self._columns, columns, strict=True)
+        ]
+        beside = [[passed_field(passed.get(name))] * len(columns[0]) for name in self._passed]
+        lines = map("\t".join, zip(*own, *beside, strict=True))
+        self._sink.write(_bytes("\n".join(lines)))
 
     def _begin(self, passed: Mapping[str, object]) -> None:
         """The header, before the first row or at the end of none."""
@@ -69,14 +81,29 @@ class JsonWriter(RowWriter):
         self._passed: dict[str, str] = {}
 
     def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
-        if passed.keys() != self._passed.keys():
-            self._passed = self._renamed(list(passed))
         record = {name: plain(v) for name, v in zip(self._columns, values, strict=True)}
         line = dumps_plain(record)
         if passed:
-            beside = dumps({self._passed[name]: exact(value) for name, value in passed.items()})
+            beside = self._beside(passed)
             line = f"{line[:-1]}, {beside[1:]}" if record else beside
         self._sink.write(_bytes(line))
+
+    def _write_block(
+        self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
+    ) -> None:
+        named = [
+            list(map(f"{dumps_plain(name)}: ".__add__, json_texts(column)))
+            for name, column in zip(self._columns, columns, strict=True)
+        ]
+        beside = [[self._beside(passed)[1:-1]] * len(columns[0])] if passed else []
+        lines = map(", ".join, zip(*named, *beside, strict=True))
+        self._sink.write(_bytes("\n".join(f"{{{line}}}" for line in lines)))
+
+    def _beside(self, passed: Mapping[str, object]) -> str:
+        """What is passed on, as an object."""
+        if passed.keys() != self._passed.keys():
+            self._passed = self._renamed(list(passed))
+        return dumps({self._passed[name]: exact(value) for name, value in passed.items()})
 
     def _end(self) -> None:
         """Nothing."""

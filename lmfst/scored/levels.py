@@ -17,6 +17,7 @@ from lmfst.scored.records import (
     TEXT_COLUMNS,
     UNIT_COLUMNS,
     VERSUS_COLUMNS,
+    Block,
     Row,
     Scored,
     summary_row,
@@ -65,33 +66,37 @@ class Levels:
         more = BOUNDS_COLUMNS if self.bounds else ()
         return COLUMNS[self.level] + more + (VERSUS_COLUMNS if self.versus is not None else ())
 
-    def rows(
+    def blocks(
         self, records: Iterable[Scored], warn: Callable[[str], None] = warnings.warn
-    ) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
-        """The rows of each record together, and what is passed on beside each of them; those of a
-        summary at the end, with nothing.
+    ) -> Iterator[tuple[Block, Mapping[str, object]]]:
+        """The rows of each record together, as columns, and what is passed on beside each of them;
+        those of a summary at the end, with nothing.
 
         Records wait for the one that they are compared with. InputError if there is none. warn: is
         told if there is another one of its id.
         """
         if self.level == "summary":
             found = summary_row(record.text_row() for record in records)
-            yield [{name: found[name] for name in self.columns}], {}
+            yield self._block([found]), {}
         elif self.versus is not None:
             yield from self._compared(self.versus, records, warn)
         else:
             for record in records:
-                rows = [{name: row[name] for name in self.columns} for row in self._of(record)]
-                yield rows, record.extra
+                yield self._of(record), record.extra
 
-    def _of(self, record: Scored) -> Iterable[Row]:
+    def _of(self, record: Scored) -> Block:
         if self.level == "unit":
-            return record.unit_rows()
-        return record.replicate_rows() if self.level == "replicate" else [record.text_row()]
+            return record.unit_block()
+        if self.level == "replicate":
+            return self._block(list(record.replicate_rows()))
+        return self._block([record.text_row()])
+
+    def _block(self, rows: list[Row]) -> Block:
+        return {name: [row[name] for row in rows] for name in self.columns}
 
     def _compared(
         self, versus: str, records: Iterable[Scored], warn: Callable[[str], None]
-    ) -> Iterator[tuple[list[Row], Mapping[str, object]]]:
+    ) -> Iterator[tuple[Block, Mapping[str, object]]]:
         records = iter(records)
         waiting: list[Scored] = []
         for record in records:
@@ -109,7 +114,7 @@ class Levels:
                     f"{record.id!r}; texts are compared with document {first}"
                 )
             row = {**record.text_row(), **record.versus(reference)}
-            yield [{name: row[name] for name in self.columns}], record.extra
+            yield self._block([row]), record.extra
 
 
 def _only_one(versus: str, records: list[Scored]) -> Scored:

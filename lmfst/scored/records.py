@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from lmfst.ground.arrays import Floats
 from lmfst.inference.accuracy import Pass
 from lmfst.inference.estimate import stderr_of_difference
 from lmfst.inference.results import Propagated
@@ -41,6 +43,13 @@ ESCAPED_COLUMNS = ("unit",)
 NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
 
 Row = dict[str, Any]
+Block = dict[str, list[Any]]
+"""Rows as columns, all as long."""
+
+
+def rows_of(block: Block) -> list[Row]:
+    """The rows of a block."""
+    return [dict(zip(block, values, strict=True)) for values in zip(*block.values(), strict=True)]
 
 
 def bits(logp: float) -> float:
@@ -147,24 +156,40 @@ class Scored:
         """log of the upper bound p_Y(y) + dropped, nats (never above 0). None for an estimate."""
         return None if self.estimated else upper_bound(self.logp, self.log_dropped)
 
-    def unit_rows(self) -> Iterator[Row]:
+    def unit_rows(self) -> list[Row]:
         """One row a unit, and the last one for ⊥."""
-        spans = self.units.spans(self.target)
+        return rows_of(self.unit_block())
+
+    def unit_block(self) -> Block:
+        """The same as columns."""
         size = len(self.target)
-        names = [self.units.text(self.target[begin:end]) for begin, end in spans]
-        units = zip([*spans, (size, size + 1)], [*names, END_NAME], strict=True)
-        for index, ((begin, end), name) in enumerate(units):
-            logp = _difference(float(self.log_prefix[end]), float(self.log_prefix[begin]))
-            yield {
-                "id": self.id,
-                "index": index,
-                "unit": name,
-                "start": begin,
-                "end": min(end, size),
-                "logp": logp,
-                "surprisal": bits(logp),
-                "missing": self._missing(begin, end),
-            }
+        spans = self.units.spans(self.target)
+        units = [self.target[begin:end] for begin, end in spans]
+        text = {unit: self.units.text(unit) for unit in {*units}}
+        begins, ends = [*[begin for begin, _ in spans], size], [*[end for _, end in spans], size]
+        logp = _differences(self.log_prefix, begins, [*ends[:-1], size + 1])
+        return {
+            "id": [self.id] * len(ends),
+            "index": list(range(len(ends))),
+            "unit": [*(text[unit] for unit in units), END_NAME],
+            "start": begins,
+            "end": ends,
+            "logp": logp.tolist(),
+            "surprisal": (-logp / math.log(2.0) + 0.0).tolist(),
+            "missing": self._shares(begins),
+        }
+
+    def _shares(self, begins: Sequence[int]) -> list[float | None]:
+        """What the weight dropped in each unit makes the whole lack, nats."""
+        if self.missing is None:
+            return [None] * len(begins)
+        if len(begins) == len(self.missing):
+            found: list[float | None] = self.missing.tolist()
+            return found
+        return [
+            float(self.missing[begin:end].sum())
+            for begin, end in pairwise([*begins, len(self.missing)])
+        ]
 
     def _missing(self, begin: int, end: int) -> float | None:
         """What the weight dropped at these offsets makes the whole lack, nats."""
@@ -213,9 +238,12 @@ class Scored:
         }
 
 
-def _difference(logp: float, before: float) -> float:
-    """logp - before; -inf from the first impossible symbol on."""
-    return -math.inf if logp == -math.inf else logp - before
+def _differences(log_prefix: Floats, begins: Sequence[int], ends: Sequence[int]) -> Floats:
+    """How much less probable the longer prefixes are; -inf from the first impossible symbol on."""
+    after, before = log_prefix[ends], log_prefix[begins]
+    found = np.full(len(after), -np.inf)
+    np.subtract(after, before, out=found, where=after > -np.inf)
+    return found
 
 
 def summary_row(scored: Iterable[Row]) -> Row:

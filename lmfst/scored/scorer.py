@@ -81,7 +81,6 @@ class Scorer:
         `lmfst.TransducedLM.score_documents`; what is to be skipped is an error here, and warnings
         about all documents are left to the caller (`advice`).
         """
-        size = max(1, batch // self._policy.copies)
         waiting: list[tuple[int, Waiting]] = []
         strict: Unknown = "error" if unknown == "skip" else unknown
         for number, document in enumerate(documents):
@@ -92,6 +91,9 @@ class Scorer:
                 waiting.append((number, one))
         # Texts of one length go on together to their ends, and so share calls of one size.
         waiting.sort(key=lambda one: (len(one[1][1]), one[0]))
+        size = max(1, batch // self._policy.copies)
+        # As many in each batch: a small one takes about as long as a large one.
+        size = -(-len(waiting) // -(-len(waiting) // size)) if waiting else size
         numbers = iter([number for number, _ in waiting])
         for some in _batches((one for _, one in waiting), size):
             here = [next(numbers) for _ in some]

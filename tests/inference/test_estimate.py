@@ -21,6 +21,7 @@ from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
 from lmfst.model import TransducedLM, load
 from lmfst.scored.levels import Levels
+from lmfst.scored.records import rows_of
 from lmfst.target.load import load_fst, load_target
 from tests.inference.test_sampling import amino
 from tests.support.oracle import TableLM, make_vocab, random_fst
@@ -109,7 +110,7 @@ def test_levels_and_what_they_go_with() -> None:
     lm = TableLM(make_vocab([b"a", b"b"]), order=2, depth=6, seed=0, merges=True)
     model = TransducedLM(lm, load_target("bytes"), Exact())
     records = model.score(["ab", "b", "a"])
-    rows = [row for rows, _ in Levels("text", versus="2").rows(records) for row in rows]
+    rows = [row for some, _ in Levels("text", versus="2").blocks(records) for row in rows_of(some)]
     assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert [row["versus"] for row in rows] == ["2"] * 3
     for row, record in zip(rows, records, strict=True):
@@ -117,13 +118,14 @@ def test_levels_and_what_they_go_with() -> None:
         assert row["difference_stderr"] is None
     twice = [*records, replace(records[0], id="2")]
     said: list[str] = []
-    rows = [row for rows, _ in Levels("text", versus="2").rows(twice, said.append) for row in rows]
+    found = Levels("text", versus="2").blocks(twice, said.append)
+    rows = [row for some, _ in found for row in rows_of(some)]
     assert rows[3]["difference"] == rows[0]["difference"]
     assert said == [
         "--versus '2': documents 2 and 4 both have the id '2'; texts are compared with document 2"
     ]
     with pytest.raises(InputError, match=r"--versus '9': .* no document has it") as raised:
-        list(Levels("text", versus="9").rows(records))
+        list(Levels("text", versus="9").blocks(records))
     assert "'1', '2', '3'" in raised.value.hint
 
 
