@@ -10,7 +10,7 @@ import typer
 from lmfst.cli import options as o
 from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import fst_of, target_of
-from lmfst.cli.mistakes import require_documents
+from lmfst.cli.mistakes import document_files
 from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents
 from lmfst.cli.terminal import Terminal
@@ -75,9 +75,9 @@ def apply(
     """
     from lmfst.target.relation import Asked
 
-    terminal, paths = Terminal.of(quiet), files or ["-"]
+    terminal = Terminal.of(quiet)
     wanted = Asked(asked.all, asked.best, asked.invert, asked.limit)
-    require_documents(paths)
+    paths = document_files(files or ["-"], reading.doc)
     relation = _relation(to, grammar, wanted, terminal)
     writer = OutputWriter(every=wanted.every, weighted=relation.weighted, warn=terminal.warn)
     rejections = Rejections(terminal, strict)

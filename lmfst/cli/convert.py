@@ -11,7 +11,7 @@ import typer
 from lmfst.cli import options as o
 from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import choice_of, load_model
-from lmfst.cli.mistakes import require_documents
+from lmfst.cli.mistakes import document_files
 from lmfst.cli.model_options import (
     MODEL,
     LimitOptions,
@@ -25,7 +25,7 @@ from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults, types
 from lmfst.ground.errors import UsageError
-from lmfst.io import open_rows
+from lmfst.io import open_rows, require_apart
 
 if TYPE_CHECKING:
     from lmfst.scored.records import Scored
@@ -114,22 +114,22 @@ def convert(
     from lmfst.scored.levels import Levels
     from lmfst.scored.records import ESCAPED_COLUMNS
 
-    terminal, paths = Terminal.of(quiet), files or ["-"]
+    terminal, names = Terminal.of(quiet), files or ["-"]
     whole = limits.partial == "error" and model.context is None
     choice = choice_of(policy, limits, sampling, suggestible=whole, common=versus is not None)
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = Levels(level, bounds, versus)
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
-    require_documents(paths)
+    paths, fmt = document_files(names, reading.doc), rows.row_format()
+    require_apart(names, paths, [rows.output, meta])
     lm = load_model(model, to, grammar, choice, limits, terminal)
     levels.require(lm.policy)
     source = {"policy_from": choice.origin(lm.policy)}
     _write_meta(meta, {**lm.describe(), **source})
     tally = Tally()
-    writing = open_rows(
-        rows.output, rows.format, levels.columns, escaped=ESCAPED_COLUMNS, warn=terminal.warn
-    )
+    columns, warn = levels.columns, terminal.warn
+    writing = open_rows(rows.output, fmt, columns, escaped=ESCAPED_COLUMNS, warn=warn)
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
         read = progress.reading(documents(paths, reading, terminal))
         found = lm.score_documents(read, given=given, batch=batch, unknown=unknown, tally=tally)
