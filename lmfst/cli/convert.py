@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,10 +25,10 @@ from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults, types
 from lmfst.ground.errors import UsageError
-from lmfst.io import open_rows, require_apart
+from lmfst.io import Arrivals, RowWriter, open_rows, require_apart
 
 if TYPE_CHECKING:
-    from lmfst.scored.records import Scored
+    from lmfst.scored.records import Row, Scored
 
 Batch = Annotated[
     int,
@@ -114,29 +114,28 @@ def convert(
     from lmfst.scored.levels import Levels
     from lmfst.scored.records import ESCAPED_COLUMNS
 
-    terminal, names = Terminal.of(quiet), files or ["-"]
+    terminal = Terminal.of(quiet)
     whole = limits.partial == "error" and model.context is None
     choice = choice_of(policy, limits, sampling, suggestible=whole, common=versus is not None)
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = Levels(level, bounds, versus)
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
-    paths, fmt = document_files(names, reading.doc), rows.row_format()
-    require_apart(names, paths, [rows.output, meta])
+    paths, fmt = document_files(files or ["-"], reading.doc), rows.row_format()
+    require_apart(files or [], paths, [rows.output, meta])
     lm = load_model(model, to, grammar, choice, limits, terminal)
     levels.require(lm.policy)
     source = {"policy_from": choice.origin(lm.policy)}
     _write_meta(meta, {**lm.describe(), **source})
-    tally = Tally()
+    tally, arrivals = Tally(), Arrivals()
     columns, warn = levels.columns, terminal.warn
     writing = open_rows(rows.output, fmt, columns, escaped=ESCAPED_COLUMNS, warn=warn)
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
-        read = progress.reading(documents(paths, reading, terminal))
-        found = lm.score_documents(read, given=given, batch=batch, unknown=unknown, tally=tally)
-        for some, extra in levels.rows(_counted(found, progress), terminal.warn):
-            for row in some:
-                writer.write(row, extra)
-            writer.flush()
+        read = progress.reading(documents(paths, reading, terminal, arrivals=arrivals))
+        found = lm.score_documents(
+            read, given=given, batch=batch, unknown=unknown, tally=tally, waits=arrivals
+        )
+        _write(writer, levels.rows(_counted(found, progress), warn))
     _write_meta(meta, {**lm.describe(), **source, **tally.facts()})
 
 
@@ -145,6 +144,14 @@ def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:
     for scored in records:
         progress.done(len(scored.target))
         yield scored
+
+
+def _write(writer: RowWriter, found: Iterable[tuple[list[Row], Mapping[str, object]]]) -> None:
+    """Write the rows of documents, each as soon as it is there."""
+    for rows, passed in found:
+        for row in rows:
+            writer.write(row, passed)
+        writer.flush()
 
 
 def _write_meta(path: str | None, facts: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lmfst.ground.document import Document, Rejected
 from lmfst.io.apart import require_apart
+from lmfst.io.arrivals import Arrivals
 from lmfst.io.corpus_files import corpus_files, require_different
 from lmfst.io.documents import MAX_BYTES, read_corpus, read_documents
 from lmfst.io.forms import row_format
@@ -17,6 +18,7 @@ from lmfst.io.stdout import Stdout
 
 __all__ = [
     "MAX_BYTES",
+    "Arrivals",
     "Document",
     "Output",
     "OutputWriter",
