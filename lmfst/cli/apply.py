@@ -15,7 +15,7 @@ from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents
 from lmfst.cli.terminal import Terminal
 from lmfst.ground.errors import BudgetError, InputError, LmfstError
-from lmfst.io import Document, Output, OutputWriter
+from lmfst.io import Document, Output, OutputWriter, require_apart
 
 if TYPE_CHECKING:
     from lmfst.target.relation import Asked, Relation
@@ -78,6 +78,7 @@ def apply(
     terminal = Terminal.of(quiet)
     wanted = Asked(asked.all, asked.best, asked.invert, asked.limit)
     paths = document_files(files or ["-"], reading.doc)
+    require_apart(files or [], paths, ["-"])
     relation = _relation(to, grammar, wanted, terminal)
     writer = OutputWriter(every=wanted.every, weighted=relation.weighted, warn=terminal.warn)
     rejections = Rejections(terminal, strict)

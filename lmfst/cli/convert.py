@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 Batch = Annotated[
     int,
-    typer.Option("--batch", help="Documents that share model calls.", rich_help_panel=MODEL),
+    typer.Option(
+        "--batch",
+        help="Documents that share model calls, at most; with 1 none changes another's last "
+        "digits.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Given = Annotated[
     types.Given,
@@ -122,7 +127,7 @@ def convert(
     levels = Levels(level, bounds, versus)
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
     paths, fmt = document_files(files or ["-"], reading.doc), rows.row_format()
-    require_apart(files or [], paths, [rows.output, meta])
+    require_apart(files or [], paths, [rows.output or "-", meta])
     lm = load_model(model, to, grammar, choice, limits, terminal)
     levels.require(lm.policy)
     source = {"policy_from": choice.origin(lm.policy)}

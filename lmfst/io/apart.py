@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
+import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -13,6 +15,7 @@ from lmfst.ground.errors import UsageError
 from lmfst.io.forms import known_form
 from lmfst.io.streams import STDIN
 
+STDOUT = "-"
 _ANY_FOLDERS = "**"
 
 
@@ -23,17 +26,34 @@ def require_apart(
     same command is given again. (Where links within a pattern lead to it, when it is there.)
 
     paths: names, folders and patterns, as they were given. files: what they stand for. written: the
-    files, which needn't be there yet; None and `-`, pipes and devices are none.
+    files, which needn't be there yet; `-` is the standard output, which may lead to a file; None,
+    pipes and devices are none.
     """
     read = {os.path.realpath(file) for file in files if file != STDIN}
     for output in written:
-        if output is None or str(output) == STDIN or _is_device(output):
+        if output is None or _is_device(output):
             continue
-        if why := _why_read(str(output), paths, read):
+        name, why = str(output), ""
+        if name == STDOUT:
+            name = "the standard output"
+            if found := next(filter(_is_stdout, sorted(read)), None):
+                why = f"it goes to {found}"
+        else:
+            why = _why_read(name, paths, read)
+        if why:
             raise UsageError(
-                f"{output}: expected an output that isn't read as input, {why}",
+                f"{name}: expected an output that isn't read as input, {why}",
                 hint="write to a place outside of what is read, such as a folder of its own",
             )
+
+
+def _is_stdout(path: str) -> bool:
+    """Whether the standard output goes to a file, such as one that the shell has made for it."""
+    try:
+        goes = os.fstat(sys.stdout.fileno())
+        return stat.S_ISREG(goes.st_mode) and os.path.samestat(goes, os.stat(path))
+    except (OSError, ValueError, AttributeError):  # closed, in memory; no such file
+        return False
 
 
 def _is_device(path: str | Path) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Done, call
+from tests.support.cli import COMMAND, Done, call, environment
 from tests.support.tiny import letter_bigram
 
 
@@ -110,3 +111,16 @@ def test_outputs_among_inputs(corpus: None) -> None:
     # A first run may have been told otherwise.
     done = call(*CONVERT, "corpus/*", "-o", "corpus/rows.tsv")
     assert done.code == 2 and not Path("corpus/sub/rows.txt").exists()
+
+
+@pytest.mark.parametrize("command", [CONVERT, ("apply", "--to", "lower")])
+def test_a_shell_that_makes_the_output_among_the_inputs(
+    corpus: None, command: tuple[str, ...]
+) -> None:
+    with open("corpus/rows.txt", "wb") as out:
+        done = subprocess.run(
+            [*COMMAND, *command, "corpus"], stdout=out, stderr=subprocess.PIPE, env=environment()
+        )
+    assert done.returncode == 2 and os.path.getsize("corpus/rows.txt") == 0
+    assert b"the standard output: expected an output that isn't read as input" in done.stderr
+    assert b"corpus/rows.txt" in done.stderr
