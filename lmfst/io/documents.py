@@ -150,7 +150,7 @@ def _read(path: str, form: Form, reading: Reading, arrivals: Arrivals | None = N
     """The records of a file, with a warning if there are none."""
     skip, found = reading.skip, False
     asked = arrivals is not None and not is_regular(path)
-    with opened(path, COMPLETE[form] if asked else None) as stream:
+    with opened(path, complete=COMPLETE[form] if asked else None) as stream:
         if arrivals is not None:
             arrivals.stream = stream
         records = _READERS[form](stream, reading)

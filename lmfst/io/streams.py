@@ -34,7 +34,7 @@ def shown_name(path: str) -> str:
 
 
 @contextmanager
-def opened(path: str, complete: Complete | None = None) -> Iterator[IO[bytes]]:
+def opened(path: str, *, complete: Complete | None = None) -> Iterator[IO[bytes]]:
     """The unpacked bytes of a file, or of the standard input for `-`, which is left open.
 
     complete: for what may wait; it comes as `Arriving` if it isn't packed and can be asked.
