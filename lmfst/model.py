@@ -248,20 +248,20 @@ class TransducedLM:
         batch: int = defaults.BATCH_DOCUMENTS,
         unknown: Unknown = "auto",
         tally: Tally | None = None,
+        waits: Callable[[], bool] | None = None,
     ) -> Iterator[Scored]:
         """Score documents in batches that share LM calls; yields them in input order.
 
-        batch: documents in a batch, at most; a batch also ends at `defaults.BATCH_SYMBOLS` symbols.
-        unknown: what to do about symbols that the model can't produce: "report" a log-probability
-        of -inf with a warning, raise an "error", "skip" the document with a warning, or sum over
-        what they may be by the codes for bases and residues, "any", with an error for those that
-        mean nothing (`lmfst.target.unknown`). "auto": an error in biological sequences in target
-        form, else a report. tally: where the documents are counted.
+        batch: documents in a batch, at most; one also ends at `defaults.BATCH_SYMBOLS` symbols, and
+        where `waits` says that the next document isn't there yet. unknown: what to do about symbols
+        that the model can't produce: "report" -inf with a warning, raise an "error", "skip" the
+        document with a warning, or sum over what they may be by the codes for bases and residues,
+        "any", with an error for those that mean nothing (`lmfst.target.unknown`). "auto": an error
+        in biological sequences in target form, else a report. tally: where documents are counted.
         """
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
-        tally = Tally() if tally is None else tally
-        yield from self.scorer.run(documents, given, batch, unknown, tally)
+        yield from self.scorer.run(documents, given, batch, unknown, tally or Tally(), waits)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""

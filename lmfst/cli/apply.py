@@ -10,12 +10,12 @@ import typer
 from lmfst.cli import options as o
 from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import fst_of, target_of
-from lmfst.cli.mistakes import require_documents
+from lmfst.cli.mistakes import document_files
 from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents
 from lmfst.cli.terminal import Terminal
 from lmfst.ground.errors import BudgetError, InputError, LmfstError
-from lmfst.io import Document, Output, OutputWriter
+from lmfst.io import Document, Output, OutputWriter, require_apart
 
 if TYPE_CHECKING:
     from lmfst.target.relation import Asked, Relation
@@ -75,9 +75,10 @@ def apply(
     """
     from lmfst.target.relation import Asked
 
-    terminal, paths = Terminal.of(quiet), files or ["-"]
+    terminal = Terminal.of(quiet)
     wanted = Asked(asked.all, asked.best, asked.invert, asked.limit)
-    require_documents(paths)
+    paths = document_files(files or ["-"], reading.doc)
+    require_apart(files or [], paths, ["-"])
     relation = _relation(to, grammar, wanted, terminal)
     writer = OutputWriter(every=wanted.every, weighted=relation.weighted, warn=terminal.warn)
     rejections = Rejections(terminal, strict)

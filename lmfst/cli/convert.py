@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from lmfst.cli import options as o
 from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import choice_of, load_model
-from lmfst.cli.mistakes import require_documents
+from lmfst.cli.mistakes import document_files
 from lmfst.cli.model_options import (
     MODEL,
     LimitOptions,
@@ -25,14 +25,19 @@ from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults, types
 from lmfst.ground.errors import UsageError
-from lmfst.io import open_rows
+from lmfst.io import Arrivals, RowWriter, open_rows, require_apart
 
 if TYPE_CHECKING:
-    from lmfst.scored.records import Scored
+    from lmfst.scored.records import Block, Scored
 
 Batch = Annotated[
     int,
-    typer.Option("--batch", help="Documents that share model calls.", rich_help_panel=MODEL),
+    typer.Option(
+        "--batch",
+        help="Documents that share model calls, at most; with 1 none changes another's last "
+        "digits.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Given = Annotated[
     types.Given,
@@ -114,28 +119,28 @@ def convert(
     from lmfst.scored.levels import Levels
     from lmfst.scored.records import ESCAPED_COLUMNS
 
-    terminal, paths = Terminal.of(quiet), files or ["-"]
+    terminal = Terminal.of(quiet)
     whole = limits.partial == "error" and model.context is None
     choice = choice_of(policy, limits, sampling, suggestible=whole, common=versus is not None)
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = Levels(level, bounds, versus)
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
-    require_documents(paths)
+    paths, fmt = document_files(files or ["-"], reading.doc), rows.row_format()
+    require_apart(files or [], paths, [rows.output or "-", meta])
     lm = load_model(model, to, grammar, choice, limits, terminal)
     levels.require(lm.policy)
     source = {"policy_from": choice.origin(lm.policy)}
     _write_meta(meta, {**lm.describe(), **source})
-    tally = Tally()
-    writing = open_rows(
-        rows.output, rows.format, levels.columns, escaped=ESCAPED_COLUMNS, warn=terminal.warn
-    )
+    tally, arrivals = Tally(), Arrivals()
+    columns, warn = levels.columns, terminal.warn
+    writing = open_rows(rows.output, fmt, columns, escaped=ESCAPED_COLUMNS, warn=warn)
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
-        read = progress.reading(documents(paths, reading, terminal))
-        found = lm.score_documents(read, given=given, batch=batch, unknown=unknown, tally=tally)
-        for block, extra in levels.blocks(_counted(found, progress), terminal.warn):
-            writer.write_block(block, extra)
-            writer.flush()
+        read = progress.reading(documents(paths, reading, terminal, arrivals=arrivals))
+        found = lm.score_documents(
+            read, given=given, batch=batch, unknown=unknown, tally=tally, waits=arrivals
+        )
+        _write(writer, levels.blocks(_counted(found, progress), warn))
     _write_meta(meta, {**lm.describe(), **source, **tally.facts()})
 
 
@@ -144,6 +149,13 @@ def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:
     for scored in records:
         progress.done(len(scored.target))
         yield scored
+
+
+def _write(writer: RowWriter, found: Iterable[tuple[Block, Mapping[str, object]]]) -> None:
+    """Write the rows of documents, those of each as soon as they are there."""
+    for block, passed in found:
+        writer.write_block(block, passed)
+        writer.flush()
 
 
 def _write_meta(path: str | None, facts: dict[str, Any]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
 from lmfst.ground.errors import InputError
+from lmfst.ground.types import DocMode
+from lmfst.io import corpus_files, require_different
+from lmfst.io.streams import STDIN
 
 _GRAMMARS = (".grm", ".fst", ".far")
 _SHOWN = 200
@@ -52,23 +57,45 @@ def beam_size(given: str | int) -> int:
         ) from None
 
 
-def require_documents(paths: Sequence[str]) -> None:
-    """InputError if one of the files that hold documents isn't there, or is a folder, before
-    anything large is loaded for it."""
+def document_files(paths: Sequence[str], doc: DocMode = "auto") -> list[str]:
+    """The files that hold documents, before anything large is loaded for them: those named, `-`
+    for the standard input, and those of folders and patterns (`lmfst.io.corpus_files`).
+
+    InputError for a file that isn't there. UsageError for a folder or pattern without files, or
+    with files of several forms, and where its files come twice.
+    """
+    found: list[str] = []
     for path in paths:
-        if path == "-":
-            continue
-        if is_file(path) and Path(path).is_dir():
-            raise InputError(
-                f"{path} is a folder", hint=f"name the files in it, such as {path.rstrip('/')}/*"
-            )
-        if not is_file(path):
-            shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
-            hint = "give an existing file, or - for stdin"
-            if path.split() != [path] or not {*"./"} & {*path}:
-                text = shlex.quote(shown)
-                hint += f"; a text comes by a pipe: printf '%s\\n' {text} | lmfst …"
-            raise InputError(f"there is no file {shown}", hint=hint)
+        if path == STDIN or (is_file(path) and not Path(path).is_dir()):
+            found.append(path)
+        elif is_file(path) or _is_pattern(path):
+            found += corpus_files([path], doc)
+        else:
+            _refuse(path)
+    if found != [*paths]:
+        require_different([file for file in found if file != STDIN])
+    return found
+
+
+def _is_pattern(path: str) -> bool:
+    """Whether what is no file's name is a pattern; of what might be a text, if it matches."""
+    if not glob.has_magic(path) or not _is_text(path):
+        return glob.has_magic(path)
+    return any(Path(found).is_file() for found in glob.iglob(path, recursive=True))
+
+
+def _refuse(path: str) -> NoReturn:
+    shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
+    hint = "give an existing file, a folder, a pattern such as 'corpus/*.txt', or - for stdin"
+    if _is_text(path):
+        text = shlex.quote(shown)
+        hint += f"; a text comes by a pipe: printf '%s\\n' {text} | lmfst …"
+    raise InputError(f"there is no file {shown}", hint=hint)
+
+
+def _is_text(path: str) -> bool:
+    """Whether the name of a file that isn't there looks more like a text."""
+    return path.split() != [path] or not {*"./"} & {*path}
 
 
 def is_file(text: str) -> bool:

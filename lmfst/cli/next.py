@@ -69,9 +69,10 @@ def next_(
         )
     if is_file(prefix):
         terminal.warn(f"the prefix is {prefix!r} itself, not what the file of that name holds")
+    fmt = rows.row_format()
     lm = load_model(model, to, grammar, choice, limits, terminal)
     with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
         found = following(lm, prefix, given=given, top=top, warn=terminal.warn)
-    with open_rows(rows.output, rows.format, NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
+    with open_rows(rows.output, fmt, NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
         for unit, logp in found:
             writer.write(next_row(unit, logp))

@@ -12,13 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from lmfst.ground.types import DocMode, InputMode, RowFormat
+from lmfst.io.forms import row_format
 
 GRAMMAR, OUTPUT = "Grammar or FST", "Output"
 """Names of panels."""
 TO = "bytes"
 
 Files = Annotated[
-    list[str] | None, typer.Argument(metavar="[FILE...|-]", help="Input files; - is stdin.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[FILE...|-]",
+        help="Input files, folders (all files below with a known suffix) and patterns in quotes "
+        "('*.jsonl', 'corpus/**/*.txt.gz'); - is stdin. gzip and zstd are unpacked.",
+    ),
 ]
 To = Annotated[
     str,
@@ -99,25 +105,27 @@ class ReadingOptions:
         DocMode,
         typer.Option(
             "--doc",
-            help="What a document is; auto: JSONL, CSV, TSV or FASTA by suffix, else a line. csv, "
-            "tsv: a row of a table with a header.",
+            help="What a document is; auto: JSONL, CSV, TSV, FASTA or Parquet by suffix, packed or "
+            "not, else a line. csv, tsv, parquet: a row of a table with named columns.",
         ),
     ] = "auto"
     text_column: Annotated[
         str | None,
         typer.Option(
             "--text-column",
+            "--text-field",
             metavar="NAME",
-            help="Column of the text in tables, or its key in JSONL (default: text).",
+            help="Column of the text in tables and Parquet, or its key in JSONL (default: text).",
         ),
     ] = None
     id_column: Annotated[
         str | None,
         typer.Option(
             "--id-column",
+            "--id-field",
             metavar="NAME",
             help="Column or key of the id (default: id if there is one, else the number of row or "
-            "line).",
+            "line). With several files FILE: stands before it.",
         ),
     ] = None
 
@@ -127,11 +135,26 @@ class RowOptions:
     """How rows are written, and where."""
 
     format: Annotated[
-        RowFormat, typer.Option("--format", help="Row format.", rich_help_panel=OUTPUT)
-    ] = "tsv"
+        RowFormat | None,
+        typer.Option(
+            "--format",
+            help="Row format (default: by the suffix of -o, else tsv). parquet is binary: into a "
+            "file or a pipe.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Write rows here.", rich_help_panel=OUTPUT
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write rows here, in the format that the suffix says: .tsv, .jsonl or .parquet; "
+            ".tsv.gz and .jsonl.gz are packed.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None
+
+    def row_format(self) -> RowFormat:
+        """The format that was said, or that the suffix says. UsageError if they contradict."""
+        return row_format(self.output, self.format)

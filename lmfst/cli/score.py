@@ -142,8 +142,8 @@ def score(
     quiet: o.Quiet = False,
 ) -> None:
     """Score a corpus: as convert, for many documents; killed, the same command goes on."""
-    from lmfst.corpus import JsonLog, Watch, run_job
-    from lmfst.io import corpus_files
+    from lmfst.corpus import JsonLog, Place, Watch, run_job
+    from lmfst.io import corpus_files, require_apart
     from lmfst.scored.levels import Levels
 
     terminal = Terminal.of(quiet)
@@ -153,7 +153,9 @@ def score(
     loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)
     levels.require(loading.policy())
-    corpus = _corpus(corpus_files(files, reading.doc), reading, terminal.warn)
+    found = corpus_files(files, reading.doc)
+    require_apart(files, found, [*Place.of(output).written, job.log_json])
+    corpus = _corpus(found, reading, terminal.warn)
     settings = {"given": given, "batch": batch, "unknown": unknown, "max_symbols": job.max_symbols}
     fingerprint = {**loading.identity(terminal), **asdict(reading), **settings}
     wanted = _job(output, corpus, loading, levels, settings, fingerprint, job)

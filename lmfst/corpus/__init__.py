@@ -6,6 +6,7 @@ Not here: how a file is read and a row written (`lmfst.io`), how a document is s
 
 from __future__ import annotations
 
+from lmfst.corpus.disk import Place
 from lmfst.corpus.job import Job, Outcome, run_job
 from lmfst.corpus.pool import visible_gpus
 from lmfst.corpus.progress import JsonLog, Progress, Watch
@@ -16,6 +17,7 @@ __all__ = [
     "Job",
     "JsonLog",
     "Outcome",
+    "Place",
     "Progress",
     "Result",
     "RowSink",

@@ -68,6 +68,11 @@ class Place:
         return self._beside(".manifest.json")
 
     @property
+    def written(self) -> list[Path]:
+        """Files that stay, or that an interruption leaves."""
+        return [self.out, self.rejects, self.finished, self.ledger, self.rows(0)]
+
+    @property
     def manifest(self) -> Path:
         return self.work / "manifest.json"
 

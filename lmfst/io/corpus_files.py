@@ -31,7 +31,7 @@ def corpus_files(paths: Sequence[str], doc: DocMode = "auto") -> list[str]:
     if not paths:
         raise UsageError("expected files of a corpus, found none", hint="name a file or a folder")
     found = [file for path in paths for file in _files(path)]
-    _require_different(found)
+    require_different(found)
     if doc == "auto":
         _require_one_form(found)
     return found
@@ -98,7 +98,8 @@ def _walk(folder: str) -> Iterator[str]:
         yield from (os.path.join(here, name) for name in files if not name.startswith("."))
 
 
-def _require_different(files: Sequence[str]) -> None:
+def require_different(files: Sequence[str]) -> None:
+    """UsageError if a file comes twice, perhaps under two names."""
     seen: dict[str, str] = {}
     for file in files:
         before = seen.setdefault(os.path.realpath(file), file)

@@ -16,9 +16,10 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 
-from lmfst.ground.document import Document, Rejected
+from lmfst.ground.document import Document, Form, Rejected
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import DocMode, Warn
+from lmfst.io.arrivals import COMPLETE, Arrivals
 from lmfst.io.fasta import fasta
 from lmfst.io.forms import form_of
 from lmfst.io.json_lines import json_lines
@@ -63,6 +64,7 @@ def read_documents(
     text_column: str | None = None,
     id_column: str | None = None,
     header: Header | None = None,
+    arrivals: Arrivals | None = None,
     warn: Warn = _default_warn,
 ) -> Iterator[Document]:
     """The documents of the file `path`, or of the standard input for `-`.
@@ -72,19 +74,20 @@ def read_documents(
     column `id` or else the row's number), "parquet" (the same, see `lmfst.io.parquet`), "fasta"
     (see `lmfst.io.fasta`), or "auto": by the file's suffix, else lines. text_column, id_column: the
     column or key of text and id; None: `text`, and `id` if there is one. header: is called with the
-    columns of a table of CSV or TSV, before its rows. Data packed by gzip or zstd are recognised
-    and unpacked. `warn` takes one message each for an empty file, CR and CRLF line ends, a
-    byte-order mark, and lines that look like a table, JSON lines, FASTA or Parquet.
+    columns of a table of CSV or TSV, before its rows. arrivals: is told what is being read. Data
+    packed by gzip or zstd are recognised and unpacked. `warn` takes one message each for an empty
+    file, CR and CRLF line ends, a byte-order mark, and lines that look like a table, JSON lines,
+    FASTA or Parquet.
 
     Raises UsageError for an unknown `doc`, for columns where there are none, and for Parquet from
     the standard input, at once, and InputError while iterating for a file that can't be read,
     damaged data, UTF-16, JSON lines without a text, bad tables and bad FASTA, and where pyarrow or
     zstandard is needed and missing.
     """
-    doc = _form(path, doc, text_column, id_column)
-    waits = doc != "line" or not is_regular(path)
+    form = _form(path, doc, text_column, id_column)
+    waits = form != "line" or not is_regular(path)
     reading = Reading(shown_name(path), warn, text_column, id_column, header, waits=waits)
-    return _strictly(_read(path, doc, reading))
+    return _strictly(_read(path, form, reading, arrivals))
 
 
 def read_corpus(
@@ -119,7 +122,7 @@ def read_corpus(
         raise UsageError(
             f"expected max_bytes from 1 on and skip from 0 on, found {max_bytes} and {skip}"
         )
-    doc = _form(path, doc, text_column, id_column)
+    form = _form(path, doc, text_column, id_column)
     reading = Reading(
         path,
         warn,
@@ -130,43 +133,46 @@ def read_corpus(
         reached=reached,
         waits=False,
     )
-    return _read(path, doc, reading)
+    return _read(path, form, reading)
 
 
-def _form(path: str, doc: DocMode, text_column: str | None, id_column: str | None) -> DocMode:
+def _form(path: str, doc: DocMode, text_column: str | None, id_column: str | None) -> Form:
     """What a document is in a file. UsageError: see `read_documents`."""
-    if doc == "auto":
-        doc = form_of(path)
-    if doc not in _READERS:
+    form = form_of(path) if doc == "auto" else doc
+    if form not in _READERS:
         known = f"auto, {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]}"
-        raise UsageError(f"expected doc to be {known}, found {doc!r}")
-    if (text_column, id_column) != (None, None) and doc not in _WITH_COLUMNS:
+        raise UsageError(f"expected doc to be {known}, found {form!r}")
+    if (text_column, id_column) != (None, None) and form not in _WITH_COLUMNS:
         raise UsageError(
             f"{path}: --text-column and --id-column are those of tables and JSON lines, and a "
-            f"document is a {doc}",
+            f"document is a {form}",
             hint="add --doc csv, tsv, jsonl or parquet",
         )
-    if doc == "parquet" and path == STDIN:
+    if form == "parquet" and path == STDIN:
         raise UsageError(
             "-: Parquet can't be read from the standard input: what is where in it stands at its "
             "end",
             hint="write it to a file first, and name that",
         )
-    return doc
+    return form
 
 
-def _read(path: str, doc: DocMode, reading: Reading) -> Found:
+def _read(path: str, form: Form, reading: Reading, arrivals: Arrivals | None = None) -> Found:
     """The records of a file, with a warning if there are none."""
     skip, found = reading.skip, False
-    with opened(path, reading.reached) as stream:
-        records = _READERS[doc](stream, reading)
-        if doc == "line" and reading.longest is not None:
+    asked = arrivals is not None and not is_regular(path)
+    complete = COMPLETE[form] if asked else None
+    with opened(path, complete=complete, reached=reading.reached) as stream:
+        if arrivals is not None:
+            arrivals.stream = stream
+        records = _READERS[form](stream, reading)
+        if form == "line" and reading.longest is not None:
             records = not_binary(stream, reading)
         for record in records:
             found = True
             yield record
     if not found and not skip:
-        what = _NONE.get(doc, "the file is empty")
+        what = _NONE.get(form, "the file is empty")
         reading.warn(f"{reading.name}: {what}; there are no documents in it")
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from lmfst.ground.errors import InputError
+from lmfst.io.arrivals import Arriving, Complete, Pipe
 from lmfst.io.extras import extra
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ def shown_name(path: str) -> str:
 
 
 @contextmanager
-def opened(path: str, reached: Reached | None = None) -> Iterator[IO[bytes]]:
+def opened(
+    path: str, *, complete: Complete | None = None, reached: Reached | None = None
+) -> Iterator[IO[bytes]]:
     """The unpacked bytes of a file, or of the standard input for `-`, which is left open.
 
+    complete: for what may wait; it comes as `Arriving` if it isn't packed and can be asked.
     reached: see there.
     InputError if it can't be opened, and in the block for bytes that can't be read or unpacked.
     """
@@ -48,7 +52,8 @@ def opened(path: str, reached: Reached | None = None) -> Iterator[IO[bytes]]:
         with _raw(path) as raw:
             if reached is not None:
                 reached(raw.tell)
-            yield _unpacked(raw, path)
+            asked = complete is not None and Pipe.can_be(raw)
+            yield _unpacked(Pipe(raw, complete) if complete and asked else raw, path)
     except _DamagedError as error:
         raise InputError(f"{name}: {error}", hint=_AGAIN) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -101,7 +106,7 @@ def _raw(path: str) -> Iterator[io.BufferedReader]:
         yield raw
 
 
-def _unpacked(raw: io.BufferedReader, path: str) -> IO[bytes]:
+def _unpacked(raw: io.BufferedReader | Pipe, path: str) -> IO[bytes]:
     """`raw` itself, or what it unpacks to if it begins as packed data do."""
     head = raw.read(1)
     # One byte at a time: more may not come before it is answered.
@@ -117,6 +122,9 @@ def _unpacked(raw: io.BufferedReader, path: str) -> IO[bytes]:
         raise gzip.BadGzipFile("the data don't begin as gzip does")
     if path.lower().endswith(".zst"):
         raise _DamagedError("expected complete zstd data: the data don't begin as zstd does")
+    if isinstance(raw, Pipe):
+        raw.put_back(head)
+        return Arriving(raw)
     return io.BufferedReader(source)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from lmfst.fst.pattern import Pattern, as_written
@@ -48,14 +49,16 @@ class Scorer:
         batch: int,
         unknown: Unknown,
         tally: Tally,
+        waits: Callable[[], bool] | None = None,
     ) -> Iterator[Scored]:
         """As `lmfst.TransducedLM.score_documents`."""
         warn, size, first = self._setting.warn, max(1, batch // self._policy.copies), 0
-        read = self._reader.read_all(documents, given, unknown, tally.folded, warn)
         try:
-            for some in _batches(read, size):
-                yield from self._batch(some, given, range(first, first + len(some)), tally)
-                first += len(some)
+            for there in _together(documents, waits):
+                read = self._reader.read_all(there, given, unknown, tally.folded, warn)
+                for some in _batches(read, size):
+                    yield from self._batch(some, given, range(first, first + len(some)), tally)
+                    first += len(some)
         finally:
             # After an error, too, which names symbols as they were read.
             if tally.folded.letters:
@@ -163,6 +166,23 @@ class Scorer:
     def _say(self, warnings: Iterable[str]) -> None:
         for said in warnings:
             self._setting.warn(said)
+
+
+def _together(
+    documents: Iterable[Document], waits: Callable[[], bool] | None
+) -> Iterator[Iterator[Document]]:
+    """The documents that come without waiting for more, and so on; to be taken in order."""
+    documents = iter(documents)
+    for first in documents:
+        yield chain([first], documents if waits is None else _until(documents, waits))
+
+
+def _until(documents: Iterator[Document], waits: Callable[[], bool]) -> Iterator[Document]:
+    while not waits():
+        try:
+            yield next(documents)
+        except StopIteration:
+            return
 
 
 def _batches(read: Iterable[Waiting], most: int) -> Iterator[list[Waiting]]:

@@ -415,9 +415,9 @@ def test_invalid_utf8_among_characters(arpa: Path) -> None:
 def test_missing_and_damaged_inputs(arpa: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "x.gz"
     damaged.write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
-    for path in (tmp_path / "none.txt", tmp_path, damaged):
+    for path, code in ((tmp_path / "none.txt", 1), (tmp_path, 2), (damaged, 1)):
         done = call("convert", "--model", arpa, path)
-        assert done.code == 1 and str(path) in done.err
+        assert done.code == code and str(path) in done.err
 
 
 def test_models_that_cannot_be_loaded(tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_an_interrupt_gives_130(arpa: Path) -> None:
     code = (
         "import lmfst.cli.convert\n"
         "def stop(*a, **k): raise KeyboardInterrupt\n"
-        "lmfst.cli.convert.require_documents = stop\n"
+        "lmfst.cli.convert.document_files = stop\n"
         "from lmfst.cli import main\nmain()"
     )
     done = subprocess.run(

@@ -31,7 +31,7 @@ CHOICES = {
     "policy": types.PolicyName,
     "partial": types.Partial,
     "doc": types.DocMode,
-    "format": types.RowFormat,
+    "format": types.RowFormat | None,
 }
 
 

@@ -136,14 +136,38 @@ def test_a_grammar_or_model_as_document(model: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("command", [["convert", "--model", "g.arpa"], ["apply", "--to", "lower"]])
-def test_a_text_or_a_folder_as_file(model: str, command: list[str]) -> None:
+def test_a_text_as_file(model: str, command: list[str]) -> None:
     done = lmfst_(*command, "The cat's")
     assert done.exit_code == 1 and "printf '%s\\n' 'The cat'\"'\"'s' | lmfst" in said(done)
+    # Both could be patterns.
+    for text in ("Which cat?", "MKVL*"):
+        done = lmfst_(*command, text)
+        assert done.exit_code == 1 and f"printf '%s\\n' '{text}' | lmfst" in said(done)
     long = lmfst_(*command, "ACGT" * 5000)
     assert long.exit_code == 1 and "there is no file ACGT" in said(long) and len(said(long)) < 700
+    done = lmfst_(*command, "none.txt")
+    assert done.exit_code == 1 and "there is no file none.txt hint: give an existing" in said(done)
+    assert "printf" not in said(done)
+
+
+@pytest.mark.parametrize("command", [["convert", "--model", "g.arpa"], ["apply", "--to", "lower"]])
+def test_folders_and_patterns_without_documents(model: str, command: list[str]) -> None:
     Path("folder").mkdir()
     done = lmfst_(*command, "folder/")
-    assert done.exit_code == 1 and "name the files in it, such as folder/*" in said(done)
+    assert done.exit_code == 2 and "expected files of a corpus in the folder or below" in said(done)
+    assert "name others by a pattern, such as 'folder/*'" in said(done)
+    done = lmfst_(*command, "folder/*.txt")
+    assert done.exit_code == 2 and "expected files that match, nothing matches" in said(done)
+    Path("folder/a.txt").write_text("A\n")
+    Path("folder/b.jsonl").write_text('{"text": "A"}\n')
+    done = lmfst_(*command, "folder")
+    assert done.exit_code == 2
+    assert "found folder/a.txt (line) and folder/b.jsonl (jsonl) hint: say what" in said(done)
+    done = lmfst_(*command, "folder/*.txt", "folder/a.txt")
+    assert done.exit_code == 2 and "folder/a.txt comes twice" in said(done)
+    # As it was: named files are read as each one's suffix says, and as often as they are named.
+    if command[0] == "convert":
+        assert lmfst_(*command, "folder/b.jsonl", "folder/a.txt", "folder/a.txt").exit_code == 0
 
 
 def test_a_file_as_prefix(model: str) -> None:

@@ -188,7 +188,7 @@ def test_lines_of_progress_where_stderr_is_no_terminal(
         said.append(text(self))
         return said[-1]
 
-    def documents(*args: Any) -> Iterator[Document]:
+    def documents(*args: Any, **options: Any) -> Iterator[Document]:
         for i in range(3):
             if i == 2 and progress.LINES < 1:
                 # As long as it takes to be said; --quiet has nothing to wait for.
@@ -224,7 +224,7 @@ def test_progress_on_a_terminal_leaves_rows_alone(quiet: bool, arpa: Path, tmp_p
         "progress.AFTER, progress.REFRESH = 0.1, 0.05\n"
         "shown, text = [], progress.Progress.text\n"
         "progress.Progress.text = lambda self: shown.append(1) or text(self)\n"
-        "def documents(*args):\n"
+        "def documents(*args, **options):\n"
         "    for i in range(3):\n"
         f"        until = time.monotonic() + {0.3 if quiet else 60}\n"
         "        while time.monotonic() < until and not shown: time.sleep(0.01)\n"
