@@ -124,7 +124,11 @@ def test_bad_records_are_rejected_and_counted(model: Path, tmp_path: Path) -> No
         (["empty", "-o", "out.tsv"], 2, "empty"),
         (["corpus.jsonl", "other.tsv", "-o", "out.tsv"], 2, "other.tsv"),
         (["gone.jsonl", "-o", "out.tsv"], 1, "gone.jsonl"),
-        (["corpus.jsonl", "-o", "corpus.jsonl"], 2, "would write to it"),
+        (["corpus.jsonl", "-o", "corpus.jsonl"], 2, "one of the files that are read"),
+        ([".", "-o", "out.jsonl", "--doc", "line"], 2, "would be the next time"),
+        (["mixed", "-o", "out.tsv"], 2, "mixed/b.tsv"),
+        (["bad.parquet", "-o", "out.tsv"], 1, "expected a Parquet file"),
+        (["numbers.parquet", "-o", "out.tsv"], 1, "expected a column 'text'"),
         (["corpus.jsonl", "-o", "out.tsv", "--text-column", "no"], 0, "rejected"),
         (["corpus.jsonl", "-o", "out.tsv", "--workers", "0"], 2, "at least one worker"),
         (["corpus.jsonl", "-o", "corpus.jsonl/out.tsv"], 1, "corpus.jsonl"),
@@ -141,6 +145,11 @@ def test_bad_input_gets_a_message(
     monkeypatch.chdir(corpus.parent)
     (corpus.parent / "empty").mkdir()
     (corpus.parent / "other.tsv").write_text("text\na\n")
+    (corpus.parent / "mixed").mkdir()
+    (corpus.parent / "mixed" / "a.txt").write_text("a\n")
+    (corpus.parent / "mixed" / "b.tsv").write_text("text\na\n")
+    (corpus.parent / "bad.parquet").write_text("text\na\n")
+    pd.DataFrame({"n": [1, 2]}).to_parquet(corpus.parent / "numbers.parquet")
     done = score(model, *arguments)
     assert (done.code, message in done.err) == (code, True), done.err
 
