@@ -32,7 +32,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmark.common import REFERENCE, Bench, model_folder
+from benchmark.common import REFERENCE, Bench, begin_and_ends, model_folder
 from benchmark.report import plot, ratios, section_text
 from benchmark.sections import NEED_GENLM, SECTIONS
 from benchmark.texts import beginning, digest, read_texts, short_lines, size, spread
@@ -124,8 +124,11 @@ def prepared(options: argparse.Namespace, scratch: Path) -> Bench:
         compared = QUICK_COMPARED if quick else COMPARED
     folder, weights = model_folder(options.model)
     wanted = not options.no_genlm and {*NEED_GENLM, "full"} & set(chosen(options))
+    begin, ends = begin_and_ends(options.model, folder)
     return Bench(
         model=options.model,
+        begin=begin,
+        ends=ends,
         folder=folder,
         weights=weights,
         texts=texts,

@@ -157,8 +157,10 @@ def score(
     require_apart(files, found, [*Place.of(output).written, job.log_json])
     corpus = _corpus(found, reading, terminal.warn)
     settings = {"given": given, "batch": batch, "unknown": unknown, "max_symbols": job.max_symbols}
-    fingerprint = {**loading.identity(terminal), **asdict(reading), **settings}
-    wanted = _job(output, corpus, loading, levels, settings, fingerprint, job)
+    paths = loading.model_files(terminal)
+    fingerprint = {**loading.identity(paths, terminal), **asdict(reading), **settings}
+    tokens = loading.batch_tokens(paths)
+    wanted = _job(output, corpus, loading, levels, settings, fingerprint, tokens, job)
     log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
     with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
         watch = Watch(progress.see, terminal.warn, note=terminal.note)
@@ -175,6 +177,7 @@ def _job(
     levels: Levels,
     settings: dict[str, Any],
     fingerprint: dict[str, Any],
+    batch_tokens: int,
     options: JobOptions,
 ) -> Job:
     """settings: the scorer's. fingerprint: without levels and columns."""
@@ -191,7 +194,7 @@ def _job(
         make_scorer=partial(make_scorer, loading, inner, settings),
         make_writer=make_writer,
         fingerprint={**fingerprint, "level": levels.level, "columns": columns, "format": fmt},
-        batch_tokens=loading.model.batch_tokens or defaults.BATCH_TOKENS,
+        batch_tokens=batch_tokens,
         machine={"device": loading.model.device, "processor": platform.machine()},
         workers=options.workers,
         threads=loading.model.threads,
@@ -271,13 +274,25 @@ class Loading:
 
         return self.choice().policy(RECOMMENDED.get(self.model.model) if suggested else None)
 
-    def identity(self, terminal: Terminal) -> dict[str, Any]:
+    def model_files(self, terminal: Terminal) -> list[str]:
+        """The files that make the model what it is."""
+        from lmfst.lm.load import model_paths
+
+        return model_paths(self.model.model, self.model.revision, terminal.note)
+
+    def batch_tokens(self, model_files: list[str]) -> int:
+        """Token positions of a call, whatever memory is free: numbers depend on it."""
+        from lmfst.lm.memory import tokens_by_files
+
+        on_cpu = self.model.device == "cpu"
+        return self.model.batch_tokens or tokens_by_files(model_files, on_cpu=on_cpu)
+
+    def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
         """What decides on the numbers: all options but those of speed, and what model and target
         are, apart from their names."""
         from lmfst.corpus.inputs import look
-        from lmfst.lm.load import model_paths
 
-        paths = model_paths(self.model.model, self.model.revision, terminal.note)
+        paths = [*model_files]
         if self.sampling.guide and os.path.exists(self.sampling.guide):
             paths.append(self.sampling.guide)
         machine = {"threads", "batch_tokens", "device"}

@@ -7,7 +7,6 @@ the level "summary" workers write rows of texts, which are added up when shards 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,10 +16,11 @@ from typing import IO, Any
 from lmfst.corpus.join import JoinLines, JoinParquet, JoinTables, MakeJoin
 from lmfst.corpus.records import MakeWriter, Result, RowSink
 from lmfst.ground.document import Document, Rejected
-from lmfst.ground.errors import InputError
+from lmfst.ground.errors import InputError, ZeroProbabilityError
 from lmfst.ground.types import Given, RowFormat, Unknown, Warn
 from lmfst.inference.accuracy import Tally
 from lmfst.io import RowWriter, rows_to
+from lmfst.lm.memory import out_of_memory
 from lmfst.model import TransducedLM
 from lmfst.scored.levels import Levels
 from lmfst.scored.records import ESCAPED_COLUMNS, Block, Scored, rows_of, summary_row
@@ -72,8 +72,13 @@ class TransducedScorer:
             self.max_symbols,
             self._tally,
         )
-        for number, one in found:
-            yield number, self._result(documents[number], one)
+        try:
+            for number, one in found:
+                yield number, self._result(documents[number], one)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise MemoryError(str(error)) from error
 
     def facts(self) -> dict[str, Any]:
         """What is missing of the last documents, and what to say of that."""
@@ -91,9 +96,8 @@ class TransducedScorer:
     def _result(self, document: Document, found: Scored | InputError) -> Result | Rejected:
         reject = partial(Rejected, document.file, document.line, document.id)
         if isinstance(found, InputError):
-            return reject(UNREADABLE, found.message, found.hint or "")
-        if found.logp == -math.inf:
-            return reject(ZERO, f"{document.origin}: its probability under the model is zero")
+            reason = ZERO if isinstance(found, ZeroProbabilityError) else UNREADABLE
+            return reject(reason, found.message, found.hint)
         [(block, extra)] = self.levels.blocks([found])
         count = len(block["id"])
         block |= {"file": [document.file] * count, "line": [document.line] * count}

@@ -344,7 +344,8 @@ class ShardFiles:
 
 def reject_line(item: Rejected) -> bytes:
     """What is said of a rejected record: a line of JSON."""
-    facts = {name: getattr(item, name) for name in ("file", "line", "id", "reason", "message")}
+    names = ("file", "line", "id", "reason", "message", "hint")
+    facts = {name: getattr(item, name) for name in names}
     # Lone surrogates stand for undecodable bytes of file names.
     return dumps(facts).encode("utf-8", "backslashreplace") + b"\n"
 

@@ -32,6 +32,10 @@ class InputError(LmfstError):
     """A document or input file can't be read or used as asked."""
 
 
+class ZeroProbabilityError(InputError):
+    """A document has probability zero under the model."""
+
+
 class ModelError(LmfstError):
     """A language model or its tokenizer can't be loaded or used."""
 

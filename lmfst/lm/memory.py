@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path, PurePath
+from types import SimpleNamespace
 from typing import Any
 
 from lmfst.ground import defaults
@@ -9,8 +14,8 @@ from lmfst.lm.config import number, text_config
 
 SHARE = 0.25
 """Share of the free memory that a call's intermediate results may take."""
-
-
+_HIDDEN = 1024
+"""The hidden size of a model that doesn't say it."""
 WIDE = 512
 """Of a model with a hidden size below this, calls get faster beyond `defaults.BATCH_TOKENS` yet:
 five proteins sampled together under the model of DNA, of hidden size 128, took 0.92 of the time
@@ -18,21 +23,36 @@ with four times as many (one CPU core)."""
 
 
 def fitting_tokens(model: Any) -> int:
-    """Token positions per call for the memory that is free on the model's device.
-
-    On a CPU at most `defaults.BATCH_TOKENS`, beyond which calls get no faster, or up to four times
-    as many where the model is small.
-    """
+    """Token positions per call for the memory that is free on the model's device, at most
+    `useful_tokens`."""
     text = text_config(model.config)
-    hidden = number(text, "hidden_size", 1024)
+    hidden = number(text, "hidden_size", _HIDDEN)
     inner = number(text, "intermediate_size", 4 * hidden)
     layers = number(text, "num_hidden_layers", 32)
     # Per position: activations of a layer, and the keys and values that are kept of all of them.
     per_token = (8 * hidden + 3 * inner + 2 * layers * hidden) * model.dtype.itemsize
     fitting = int(_free_bytes(model.device) * SHARE / per_token)
-    times = min(4, max(1, WIDE // hidden)) if model.device.type == "cpu" else 16
-    most = times * defaults.BATCH_TOKENS
-    return max(16, min(most, fitting))
+    return max(16, min(useful_tokens(hidden, on_cpu=model.device.type == "cpu"), fitting))
+
+
+def useful_tokens(hidden: int, *, on_cpu: bool) -> int:
+    """Token positions beyond which calls get no faster: on a CPU `defaults.BATCH_TOKENS`, or up to
+    four times as many where the hidden size of the model is small."""
+    times = min(4, max(1, WIDE // hidden)) if on_cpu else 16
+    return times * defaults.BATCH_TOKENS
+
+
+def tokens_by_files(paths: Iterable[str], *, on_cpu: bool) -> int:
+    """`useful_tokens` of a model by its files, without loading it: by its `config.json`, if it has
+    one."""
+    hidden = _HIDDEN
+    for path in paths:
+        if PurePath(path).name == "config.json":
+            with suppress(OSError, ValueError, TypeError):
+                facts = json.loads(Path(path).read_bytes())
+                config = SimpleNamespace(**{**facts, **facts.get("text_config", {})})
+                hidden = number(config, "hidden_size", _HIDDEN)
+    return useful_tokens(hidden, on_cpu=on_cpu)
 
 
 def _free_bytes(device: Any) -> int:

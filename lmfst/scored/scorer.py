@@ -11,7 +11,7 @@ from lmfst.fst.pattern import Pattern, as_written
 from lmfst.fst.sequential import END
 from lmfst.ground import defaults
 from lmfst.ground.document import Document
-from lmfst.ground.errors import InputError
+from lmfst.ground.errors import InputError, ZeroProbabilityError
 from lmfst.ground.types import Given, Unknown
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import Engine
@@ -76,8 +76,8 @@ class Scorer:
         tally: Tally,
     ) -> Iterator[tuple[int, Scored | InputError]]:
         """Score some documents of a corpus: for each its place among them, from 0 on, and its
-        record, or the error that says why there is none; in whatever order they are done. Those of
-        similar length share LM calls.
+        record, or the error that says why there is none (ZeroProbabilityError: the model gives it
+        nothing); in whatever order they are done. Those of similar length share LM calls.
 
         first: the number of the first one in the corpus, which random numbers depend on. most:
         symbols that one may have; longer ones are errors. given, batch, unknown, tally: as of
@@ -100,8 +100,12 @@ class Scorer:
         numbers = iter([number for number, _ in waiting])
         for some in _batches((one for _, one in waiting), size):
             here = [next(numbers) for _ in some]
-            scored = self._batch(some, given, [first + number for number in here], tally)
-            yield from zip(here, scored, strict=True)
+            zeros: dict[int, str] = {}
+            ahead = [first + number for number in here]
+            scored = self._batch(some, given, ahead, tally, zeros.__setitem__)
+            for number, record in zip(here, scored, strict=True):
+                said = zeros.get(first + number)
+                yield number, ZeroProbabilityError(said) if said else record
 
     def _readable(
         self, document: Document, given: Given, unknown: Unknown, most: int | None, tally: Tally
@@ -120,9 +124,15 @@ class Scorer:
         return found
 
     def _batch(
-        self, batch: list[Waiting], given: Given, numbers: Sequence[int], tally: Tally
+        self,
+        batch: list[Waiting],
+        given: Given,
+        numbers: Sequence[int],
+        tally: Tally,
+        zero: Callable[[int, str], object] | None = None,
     ) -> Iterator[Scored]:
-        """numbers: those of the batch's documents in the corpus."""
+        """numbers: those of the batch's documents in the corpus. zero: is told the numbers of those
+        of probability zero, and why they are; None: that is a warning."""
         queries = [
             self.query(
                 (*target, END),
@@ -134,9 +144,14 @@ class Scorer:
         ]
         found = self._engine.run(queries)
         scored = []
-        for (document, target), query, result in zip(batch, queries, found, strict=True):
+        for number, (document, target), query, result in zip(
+            numbers, batch, queries, found, strict=True
+        ):
             if said := self.zeros.of_document(document, given, query, result):
-                self._setting.warn(said)
+                if zero is None:
+                    self._setting.warn(said)
+                else:
+                    zero(number, said)
             written, units = as_written(target), self._setting.target.units
             scored.append(Scored.of(document.id, written, result, units, document.extra))
         for record, result in zip(scored, found, strict=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +23,13 @@ from lmfst.lm.unpack import MANIFEST
 
 WEIGHTS = "model.safetensors"
 REFERENCE = {"beam": 64, "threshold": 1e-5}
+_ENDS = """
+import json, sys
+from lmfst.lm.load import load_lm
+
+lm = load_lm(sys.argv[1])
+print(json.dumps([lm.bos, list(lm.vocab.eos)]))
+"""
 WARM_UP = 40
 """Characters of the first text that a setting reads before its clock starts."""
 
@@ -44,17 +53,32 @@ def model_folder(name: str) -> tuple[Path, str]:
     return folder, content.hexdigest()
 
 
+def begin_and_ends(name: str, folder: Path) -> tuple[int, list[int]]:
+    """The tokens that lmfst has texts begin and end with. SystemExit for a model without."""
+    given = name if name == DEFAULT_MODEL else str(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDS, given], check=True, capture_output=True, text=True
+    )
+    begin, ends = json.loads(done.stdout)
+    if begin is None or not ends:
+        raise SystemExit(f"--model {name} has no token that texts begin, or end, with")
+    return begin, ends
+
+
 @dataclass
 class Bench:
     """The settings of one run.
 
-    compared: the texts on which distributions are compared. genlm: the interpreter with
+    begin, ends: the tokens that texts begin with and may end with, for all engines. compared: the
+    texts on which distributions are compared. genlm: the interpreter with
     genlm-bytes, or None to leave it out. scratch: a folder for distributions while a section runs.
     """
 
     model: str
     folder: Path
     weights: str
+    begin: int
+    ends: Sequence[int]
     texts: list[str]
     compared: list[str]
     lines: list[str]
@@ -70,12 +94,16 @@ class Bench:
         return Worker("lmfst_worker.py", name, threads=self.threads, environment=environment)
 
     def plain(self) -> Worker:
-        return Worker("plain_worker.py", str(self.folder), threads=self.threads)
+        return Worker("plain_worker.py", *self._model(), threads=self.threads)
+
+    def _model(self) -> list[str]:
+        """The model's folder, and what texts begin and end with."""
+        return [str(self.folder), str(self.begin), *map(str, self.ends)]
 
     def genlm_worker(self) -> AbstractContextManager[Worker]:
         if self.genlm is None:
             raise RuntimeError("genlm-bytes was left out")
-        return Worker("genlm_worker.py", str(self.folder), threads=self.threads, python=self.genlm)
+        return Worker("genlm_worker.py", *self._model(), threads=self.threads, python=self.genlm)
 
     def setting(
         self,

@@ -1,7 +1,8 @@
-"""genlm-bytes as a worker, in an environment of its own: python genlm_worker.py FOLDER.
+"""genlm-bytes as a worker, in an environment of its own: python genlm_worker.py FOLDER BEGIN END ….
 
 Set up as its documentation shows (`ByteBeamState`, the Hugging Face backend), with three choices:
-- EOS is the tokenizer's EOS token, as for lmfst; BOS is the tokenizer's, which it takes by itself.
+- Texts begin with the token BEGIN and end with one of END, as for lmfst, rather than with BOS and
+  EOS of the tokenizer: so it is the same model of texts.
 - Its backend waits 20 ms for more queries before every call. With one text at a time there are
   none to come, so the wait is set to 0, which makes it faster.
 - The trie over the vocabulary is built once, outside the measured time. Cached model rows are
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from genlm.backend import load_model_by_name
 from genlm.bytes import BeamParams, ByteBeamState, LazyTrieState
+from genlm.bytes.byte_lm.lm_state import StatefulTokenizedLM
 from genlm.bytes.trie import AsyncTokenByteTrie, TrieMode
 from serving import Meter, ModuleMeter, Outcome, Runner, serve
 
@@ -37,10 +39,11 @@ def dense(rows: list[np.ndarray]) -> np.ndarray:
 
 
 class Engine:
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, begin: int, ends: list[int]) -> None:
         options = {"hf_opts": {"torch_dtype": torch.float32, "device_map": "cpu"}, "timeout": 0}
         self.llm = load_model_by_name(folder, backend="hf", llm_opts=options)
-        self._eos = [self.llm.tokenizer.eos_token.encode()]
+        self._begin = begin
+        self._eos = [self.llm.byte_vocab[end].byte_string for end in ends]
         self._loop = asyncio.new_event_loop()
         self._trie = AsyncTokenByteTrie.from_vocab(
             self.llm.byte_vocab, eos_byte_strings=set(self._eos)
@@ -59,6 +62,7 @@ class Engine:
             eos_byte_strings=self._eos,
         )
         state = LazyTrieState.initial(self.llm, self._trie, mode=TrieMode.WITH_EOS)
+        state.lm_state = StatefulTokenizedLM.initial(self.llm, [self._begin])
         return ByteBeamState([await state.materialize()], params)
 
     async def _score(self, text: bytes, options: dict[str, Any]) -> float:
@@ -93,7 +97,8 @@ class Engine:
 def start() -> tuple[dict[str, Runner], Meter, dict[str, Any]]:
     from importlib.metadata import version
 
-    engine = Engine(sys.argv[1])
+    begin, *ends = map(int, sys.argv[2:])
+    engine = Engine(sys.argv[1], begin, ends)
     atexit.register(engine.close)
     runners = {"score": engine.score, "distributions": engine.distributions}
     names = ("genlm-bytes", "genlm-backend", "transformers")

@@ -25,8 +25,7 @@ class Worker:
     def __init__(
         self,
         script: str,
-        argument: str,
-        *,
+        *arguments: str,
         threads: int,
         python: str | Path = sys.executable,
         environment: dict[str, str] | None = None,
@@ -41,7 +40,7 @@ class Worker:
             "PYTHONWARNINGS": "ignore",
         }
         self._process = subprocess.Popen(
-            [str(python), str(HERE / script), argument],
+            [str(python), str(HERE / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,7 +19,8 @@ import pytest
 
 from lmfst.lm.arpa import read_tables, write_arpa
 from tests.support.cli import ARPA, COMMAND, Done, environment, pipe
-from tests.support.tiny import normalised
+from tests.support.pages import PAGES, write_files
+from tests.support.tiny import letter_bigram, normalised
 
 TEXTS = ["ab", "a", "bab", "", "abba", "b"]
 
@@ -154,17 +159,112 @@ def test_bad_input_gets_a_message(
     assert (done.code, message in done.err) == (code, True), done.err
 
 
-def test_killed_runs_go_on(model: Path, tmp_path: Path) -> None:
+@dataclass
+class Long:
+    """A run that takes some seconds. out: its output; whole: what that has to be."""
+
+    arguments: list[str]
+    corpus: Path
+    out: Path
+    whole: Path
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """One that has finished a shard, at least."""
+        log = self.out.with_suffix(".log")
+        run = subprocess.Popen(
+            [*COMMAND, "score", *self.arguments, "-o", str(self.out), "--log-json", str(log)],
+            env=environment(),
+            stderr=subprocess.PIPE,
+        )
+        while run.poll() is None and not (log.exists() and b'"shard"' in log.read_bytes()):
+            time.sleep(0.02)
+        return run
+
+    def again(self) -> Done:
+        return pipe("score", *self.arguments, "-o", self.out)
+
+
+@pytest.fixture
+def long(model: Path, tmp_path: Path) -> Long:
     corpus, out, whole = (tmp_path / name for name in ("c.txt", "out.tsv", "whole.tsv"))
     corpus.write_text("".join(f"{'ab' * (i % 40)}\n" for i in range(6000)))
-    arguments = [str(corpus), "--model", str(model), "--exact", "--workers", "2", "-o"]
-    assert pipe("score", *arguments, whole).code == 0
-    for seconds in (1.5, 2.5, 3.0):
-        run = subprocess.Popen(
-            [*COMMAND, "score", *arguments, str(out)], env=environment(), stderr=subprocess.PIPE
-        )
+    arguments = [str(corpus), "--model", str(model), "--exact", "--workers", "2"]
+    assert pipe("score", *arguments, "-o", whole).code == 0
+    return Long(arguments, corpus, out, whole)
+
+
+def test_killed_runs_go_on(long: Long) -> None:
+    for seconds in (0.0, 0.3, 0.6):
+        run = long.start()
         time.sleep(seconds)
         run.send_signal(signal.SIGKILL)
         run.communicate()
-    assert pipe("score", *arguments, out).code == 0
-    assert out.read_bytes() == whole.read_bytes()
+    assert long.again().code == 0
+    assert long.out.read_bytes() == long.whole.read_bytes()
+
+
+def test_a_shard_that_was_damaged_is_done_again(long: Long) -> None:
+    run = long.start()
+    run.kill()
+    run.communicate()
+    shard = min(Path(f"{long.out}.work").glob("*0.rows"))
+    data = shard.read_bytes()
+    shard.write_bytes(data.replace(b"a", b"b", 1))
+    done = long.again()
+    assert done.code == 0 and f"{shard} is damaged: shard 0 is done again" in done.err
+    assert long.out.read_bytes() == long.whole.read_bytes()
+
+
+def test_a_corpus_that_changes_is_an_error(long: Long) -> None:
+    before = long.corpus.read_bytes()
+    run = long.start()
+    long.corpus.write_bytes(before + b"ab\n")
+    said = run.communicate()[1].decode()
+    assert run.returncode == 1 and "the corpus changed while it was read" in said
+    long.corpus.write_bytes(before)
+    assert long.again().code == 0
+    assert long.out.read_bytes() == long.whole.read_bytes()
+
+
+def test_the_manifest_of_a_newer_version_is_refused(model: Path, corpus: Path) -> None:
+    out = corpus.with_name("out.jsonl")
+    assert score(model, corpus, "-o", out).code == 0
+    manifest = Path(f"{out}.manifest.json")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    done = score(model, corpus, "-o", out)
+    assert done.code == 1 and "was written by a newer lmfst" in done.err
+
+
+def test_what_is_missing_is_told_of_the_whole_job(model: Path, corpus: Path) -> None:
+    """Once, in the words of convert, also by a run that has nothing to do."""
+    for command, more in (("convert", []), ("score", ["-o", corpus.with_name("o.tsv")])):
+        for _ in range(2):
+            arguments = [corpus, "--model", model, "--threshold", "0.3", "--beam", "1", *more]
+            done = pipe(command, *arguments)
+            assert done.code == 0
+            assert done.err.count("of 6 documents lack more than 0.1 nats") == 1
+
+
+def test_letters_in_the_other_case_are_told_of_the_whole_job(tmp_path: Path) -> None:
+    dna, corpus = tmp_path / "dna.arpa", tmp_path / "c.fa"
+    letter_bigram(dna)
+    corpus.write_text(">a\nACgT\n>b\nggC\n")
+    done = pipe("score", corpus, "--model", dna, "--exact", "-o", tmp_path / "o.tsv")
+    assert done.code == 0
+    assert "3 letters of 2 documents, the first of them" in done.err
+
+
+def test_the_page_on_corpora_reads_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (snippet,) = re.findall(
+        r"<!-- parquet -->\n```py\n(.*?)```", PAGES["docs/how-to/corpora.md"], re.DOTALL
+    )
+    monkeypatch.chdir(write_files(tmp_path))
+    more = ["--to", "amino", "--model", "dna.arpa", "--exact", "-o", "genes.parquet"]
+    assert pipe("score", "genes.jsonl", *more).code == 0
+    found: dict[str, Any] = {}
+    exec(compile(snippet, "corpora.md", "exec"), found)
+    assert found["by_gene"].to_dict() == pytest.approx(
+        {"ygaA": 13.32446855 / math.log(2), "ygaB": 17.30212055 / math.log(2)}
+    )
+    assert found["worst"][0][1] == "M"
+    assert len(found["worst"]) == 3
