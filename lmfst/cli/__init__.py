@@ -7,13 +7,14 @@ Data go to stdout only; warnings, progress and errors to stderr. Exit codes: 0, 
 quietly.
 """
 
-from lmfst.cli import apply, compile, convert, draw, info, next, print, score
+from lmfst.cli import apply, compile, convert, draw, info, next, print, report, score
 from lmfst.cli.group import app, main
 
 __all__ = ["app", "main"]
 
 app.command("convert")(convert.convert)
 app.command("score")(score.score)
+app.command("report")(report.report)
 app.command("next")(next.next_)
 app.command("apply")(apply.apply)
 app.command("compile")(compile.compile_)

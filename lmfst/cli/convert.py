@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,9 +26,11 @@ from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults, types
 from lmfst.ground.errors import UsageError
+from lmfst.ground.types import Warn
 from lmfst.io import Arrivals, RowWriter, open_rows, require_apart
 
 if TYPE_CHECKING:
+    from lmfst.report.plots import SurprisalPlot
     from lmfst.scored.records import Block, Scored
 
 Batch = Annotated[
@@ -81,15 +84,54 @@ Versus = Annotated[
         rich_help_panel=o.OUTPUT,
     ),
 ]
-Meta = Annotated[
-    str | None,
-    typer.Option(
-        "--meta",
-        metavar="FILE",
-        help="Write what made the numbers (model, FST, policy, version) as JSON.",
-        rich_help_panel=o.OUTPUT,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is written beside rows."""
+
+    meta: Annotated[
+        str | None,
+        typer.Option(
+            "--meta",
+            metavar="FILE",
+            help="Write what made the numbers (model, FST, policy, version) as JSON.",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = None
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png|.svg",
+            help="Draw surprisal along the first documents (pip install lmfst[plot]).",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = None
+
+    def picture(self, level: types.Level) -> SurprisalPlot | None:
+        """What draws; None if nothing is asked for. UsageError for a level without units."""
+        if self.plot is None:
+            return None
+        if level != "unit":
+            raise UsageError(
+                f"--plot draws the surprisal of units, and --level {level} has no rows of units",
+                hint="leave out --level, or --plot",
+            )
+        from lmfst.report.plots import SurprisalPlot
+
+        return SurprisalPlot(self.plot)
+
+    def write_meta(self, facts: dict[str, Any]) -> None:
+        """Write what made the numbers, if that is asked for."""
+        if self.meta is not None:
+            text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+            write_file(self.meta, text.encode(), what="--meta")
+
+    def draw(self, picture: SurprisalPlot | None, warn: Warn) -> None:
+        """Write the plot."""
+        if self.plot is not None and picture is not None:
+            write_file(self.plot, picture.data(warn), what="--plot")
 
 
 @flattened
@@ -110,7 +152,7 @@ def convert(
     bounds: Bounds = False,
     versus: Versus = None,
     rows: o.RowOptions,
-    meta: Meta = None,
+    beside: Beside,
     quiet: o.Quiet = False,
 ) -> None:
     """Text in, one row per target unit out: its log-probability given the units before it."""
@@ -122,16 +164,16 @@ def convert(
     terminal = Terminal.of(quiet)
     whole = limits.partial == "error" and model.context is None
     choice = choice_of(policy, limits, sampling, suggestible=whole, common=versus is not None)
-    if batch < 1:
-        raise UsageError(f"--batch must be at least 1, not {batch}")
+    _require_batch(batch)
     levels = Levels(level, bounds, versus)
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
     paths, fmt = document_files(files or ["-"], reading.doc), rows.row_format()
-    require_apart(files or [], paths, [rows.output or "-", meta])
+    require_apart(files or [], paths, [rows.output or "-", beside.meta, beside.plot])
+    picture = beside.picture(level)
     lm = load_model(model, to, grammar, choice, limits, terminal)
     levels.require(lm.policy)
     source = {"policy_from": choice.origin(lm.policy)}
-    _write_meta(meta, {**lm.describe(), **source})
+    beside.write_meta({**lm.describe(), **source})
     tally, arrivals = Tally(), Arrivals()
     columns, warn = levels.columns, terminal.warn
     writing = open_rows(rows.output, fmt, columns, escaped=ESCAPED_COLUMNS, warn=warn)
@@ -140,8 +182,9 @@ def convert(
         found = lm.score_documents(
             read, given=given, batch=batch, unknown=unknown, tally=tally, waits=arrivals
         )
-        _write(writer, levels.blocks(_counted(found, progress), warn))
-    _write_meta(meta, {**lm.describe(), **source, **tally.facts()})
+        _write(writer, levels.blocks(_counted(found, progress), warn), picture)
+    beside.write_meta({**lm.describe(), **source, **tally.facts()})
+    beside.draw(picture, warn)
 
 
 def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:
@@ -151,14 +194,19 @@ def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:
         yield scored
 
 
-def _write(writer: RowWriter, found: Iterable[tuple[Block, Mapping[str, object]]]) -> None:
+def _require_batch(batch: int) -> None:
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, not {batch}")
+
+
+def _write(
+    writer: RowWriter,
+    found: Iterable[tuple[Block, Mapping[str, object]]],
+    picture: SurprisalPlot | None,
+) -> None:
     """Write the rows of documents, those of each as soon as they are there."""
     for block, passed in found:
         writer.write_block(block, passed)
         writer.flush()
-
-
-def _write_meta(path: str | None, facts: dict[str, Any]) -> None:
-    if path is not None:
-        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
-        write_file(path, text.encode(), what="--meta")
+        if picture is not None:
+            picture.add(block)

@@ -13,6 +13,7 @@ from lmfst.cli.mistakes import is_file
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
 from lmfst.cli.terminal import Terminal
+from lmfst.cli.writing import write_file
 from lmfst.ground import defaults, types
 from lmfst.ground.errors import UsageError
 from lmfst.io import open_rows
@@ -36,6 +37,16 @@ Top = Annotated[
     int, typer.Option("--top", metavar="N", help="Rows shown, most probable first; 0: all.")
 ]
 
+Plot = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.png|.svg",
+        help="Draw the probabilities of the first units as bars (pip install lmfst[plot]).",
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+
 
 @flattened
 def next_(
@@ -49,6 +60,7 @@ def next_(
     given: Given = "target",
     top: Top = defaults.TOP,
     rows: o.RowOptions,
+    plot: Plot = None,
     quiet: o.Quiet = False,
 ) -> None:
     """The distribution of the next unit after a prefix, ⊥ (the end) included.
@@ -56,6 +68,7 @@ def next_(
     Where units are words, a last row … has the probability of all units that are not shown.
     """
     from lmfst.generate.next_units import following
+    from lmfst.report.plots import next_plot, require_plot
     from lmfst.scored.records import ESCAPED_COLUMNS, NEXT_COLUMNS, next_row
 
     terminal = Terminal.of(quiet)
@@ -70,9 +83,13 @@ def next_(
     if is_file(prefix):
         terminal.warn(f"the prefix is {prefix!r} itself, not what the file of that name holds")
     fmt = rows.row_format()
+    if plot is not None:
+        require_plot(plot)
     lm = load_model(model, to, grammar, choice, limits, terminal)
     with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
         found = following(lm, prefix, given=given, top=top, warn=terminal.warn)
     with open_rows(rows.output, fmt, NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
         for unit, logp in found:
             writer.write(next_row(unit, logp))
+    if plot is not None:
+        write_file(plot, next_plot(plot, prefix, found, terminal.warn), what="--plot")
