@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_EMPTY = {"meta", "br", "rect", "line", "input", "col"}
+_EMPTY = {"meta", "br"}
+_LEAVES = {"rect", "line"}
+"""Elements of SVG without content, which close themselves."""
 
 
 class Html(str):
@@ -28,6 +30,8 @@ def e(name: str, attributes: Mapping[str, str | int] | None = None, *content: Co
     given = "".join(f' {key}="{_text(str(value))}"' for key, value in (attributes or {}).items())
     if name in _EMPTY:
         return Html(f"<{name}{given}>")
+    if name in _LEAVES:
+        return Html(f"<{name}{given}/>")
     return Html(f"<{name}{given}>{inner(content)}</{name}>")
 
 

@@ -106,7 +106,7 @@ def canonical(found: Findings) -> Html:
     rows: list[Sequence[Content]] = [
         ["Sum over all tokenizations", num((texts.canonical + texts.added) / -_LN2)],
         ["The tokenizer's own tokens alone", num(texts.canonical / -_LN2)],
-        ["What the others add", num(-texts.added / _LN2)],
+        ["What the others add to the log-probability", num(texts.added / _LN2)],
     ]
     shown = table(f"Tokenizations, in bits, over {texts.known:,} documents", ["", "bits"], rows)
     most = [

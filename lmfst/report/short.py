@@ -137,7 +137,8 @@ def how_sure(output: Output, who: Content, found: Findings) -> Content:
 def _missing(output: Output, found: Findings) -> list[Content]:
     sums, documents = output.totals, output.summary.documents
     lacks = sums.missing / _LN2
-    share = "" if math.isinf(sums.bits) or not sums.bits else f" ({lacks / sums.bits:.2g} of it)"
+    known = math.isfinite(lacks) and math.isfinite(sums.bits) and sums.bits > 0.0
+    share = f" ({lacks / sums.bits:.2g} of it)" if known else ""
     said: list[Content] = [
         f"by estimate the total is {small(lacks)} bits too high{share}, because unlikely "
         f"hypotheses were dropped (missing: {small(sums.missing)} nats)."
@@ -159,13 +160,12 @@ def _missing(output: Output, found: Findings) -> list[Content]:
 
 def _better(found: Findings, versus: Versus) -> Content:
     said = versus.verdict
-    alone = said.impossible[0] - said.impossible[1]
-    better = said.difference if not alone else -alone
-    names = [output.name for output in found.outputs]
     label = e("b", {}, "Which is better: ")
-    if not better:
+    if said.impossible[0] != said.impossible[1]:
+        return [label, *_fewer_zeros(found, versus)]
+    if not said.difference:
         return [label, "neither: both give the documents that they share the same probability."]
-    at = 0 if better > 0 else 1
+    at = 0 if said.difference > 0 else 1
     size = abs(said.difference)
     symbols = _symbols(found, versus)
     rate = f", {num(size / symbols, 4)} bits per symbol," if symbols else ""
@@ -173,14 +173,33 @@ def _better(found: Findings, versus: Versus) -> Content:
         label,
         tag(at),
         " ",
-        data(names[at], 80),
-        f" gives the {said.documents:,} documents that both have the higher probability, by "
+        data(found.outputs[at].name, 80),
+        f" gives the higher probability to the {said.documents:,} documents that both have, by "
         f"{num(size)} bits{rate} in all (",
-        tag(0),
-        f" {num(said.bits[0])}, ",
-        tag(1),
-        f" {num(said.bits[1])} bits). ",
+        *_bits(versus),
+        "). ",
         _spread(found, versus),
+        _zeros(said.impossible),
+    ]
+
+
+def _bits(versus: Versus) -> list[Content]:
+    one, other = versus.verdict.bits
+    return [tag(0), f" {num(one)}, ", tag(1), f" {num(other)} bits"]
+
+
+def _fewer_zeros(found: Findings, versus: Versus) -> list[Content]:
+    """One gives fewer documents the probability 0, whatever it gives the others."""
+    said = versus.verdict
+    at = 0 if said.impossible[0] < said.impossible[1] else 1
+    return [
+        tag(at),
+        " ",
+        data(found.outputs[at].name, 80),
+        ", in that it gives fewer documents the probability 0. Over those to which both give ",
+        "some: ",
+        *_bits(versus),
+        ". ",
         _zeros(said.impossible),
     ]
 
@@ -233,7 +252,7 @@ def _where(found: Findings, versus: Versus) -> list[Content]:
     if units is None:
         return [[*said, " Units can't be compared: see below."]]
     said.append(
-        f" Of {units.units:,} rows that both have, A is better in {units.better[0]:,}, B in "
+        f" Of {units.units:,} units that both have, A is better in {units.better[0]:,}, B in "
         f"{units.better[1]:,}."
     )
     for at, worst in enumerate((units.first, units.second)):

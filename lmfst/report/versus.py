@@ -31,7 +31,7 @@ def versus(found: Findings) -> Html:
                 f"{two.pairs.alone[at]:,}",
             ]
         )
-    heads = ["Output", "Bits of shared documents", "better in documents", "better in rows"]
+    heads = ["Output", "Bits of shared documents", "better in documents", "better in units"]
     caption = f"{said.documents:,} documents are in both, matched by {two.pairs.by}"
     return section(
         "versus",

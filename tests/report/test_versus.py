@@ -1,0 +1,190 @@
+"""Two outputs of one corpus: matching, totals, and the difference a unit."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from lmfst.ground.errors import InputError
+from lmfst.report import findings
+from lmfst.report.findings import Versus
+from tests.report.test_page import made
+from tests.support.outputs import Row, document, write, write_manifest
+
+Units = list[tuple[str, float]]
+
+
+def both(tmp_path: Path, first: list[Row], second: list[Row]) -> tuple[Path, Path]:
+    return write(tmp_path / "one.tsv", first), write(tmp_path / "two.jsonl", second)
+
+
+def versus(*paths: Path) -> Versus:
+    found = findings([*map(str, paths)], None, print).versus
+    assert found is not None
+    return found
+
+
+def units(*bits: float) -> Units:
+    return [(f"u{at}", value) for at, value in enumerate(bits)]
+
+
+FIRST = [*document("a", units(1, 2, 3)), *document("b", units(4, 4)), *document("c", units(1))]
+SECOND = [*document("a", units(2, 1, 5)), *document("b", units(1, 4)), *document("d", units(1))]
+
+
+def test_totals_and_where_either_is_better(tmp_path: Path) -> None:
+    found = versus(*both(tmp_path, FIRST, SECOND))
+    assert found.pairs.by == "id" and found.pairs.alone == (1, 1)
+    said = found.verdict
+    # a: 7 and 9 bits; b: 9 and 6 bits.
+    assert said.documents == 2
+    assert said.bits == pytest.approx((16.0, 15.0)) and said.difference == pytest.approx(-1.0)
+    # Differences 2 and -3: their standard deviation is 5 / sqrt(2), and that of the sum 5.
+    assert said.error == pytest.approx(5.0)
+    assert said.better == (1, 1)
+    assert found.units is not None
+    assert found.units.units == 5 and found.units.better == (2, 2)
+    assert [(u.id, u.text, u.value) for u in found.units.first.found()] == [
+        ("a", "u2", pytest.approx(2.0)),
+        ("a", "u0", pytest.approx(1.0)),
+    ]
+    assert [(u.id, u.text, u.value) for u in found.units.second.found()] == [
+        ("b", "u0", pytest.approx(3.0)),
+        ("a", "u1", pytest.approx(1.0)),
+    ]
+
+
+def test_the_page_says_which_is_better_and_where(tmp_path: Path) -> None:
+    paths = both(tmp_path, FIRST, SECOND)
+    found = made(*paths)
+    assert (
+        "Which is better: B two.jsonl gives the higher probability to the 2 documents that both"
+        in found.short
+    )
+    assert "by 1.00 bits, 0.2000 bits per symbol, in all (A 16.00, B 15.00 bits)" in found.short
+    assert "its standard error is 5.00 bits, so it is no more than twice that" in found.short
+    assert "A is better in 1 documents, B in 1; 0 are equal" in found.short
+    assert "B gains most in b at “u0” (3.00 bits)" in found.short
+    rows = found.table("2 documents are in both, matched by id")
+    assert rows["A one.tsv"] == ["16.00", "1", "2", "1"]
+    assert rows["B two.jsonl"] == ["15.00", "1", "2", "1"]
+    assert found.table("Documents in which either")["b"] == ["9.00", "6.00", "−3.00", "B"]
+    docs = {doc["label"]: doc for doc in found.data["docs"]}
+    assert docs["a"]["b"] == [1, 2, 3, 1] and docs["a"]["b2"] == [2, 1, 5, 1]
+    assert docs["a"]["u"] == ["u0", "u1", "u2", "⊥"] and "u2" not in docs["a"]
+    assert "b2" not in docs["c"] and "B lacks this document" in docs["c"]["about"]
+    assert made(paths[0]).table("Documents by bits")["1. b"][0] == "2"
+
+
+def test_documents_are_matched_by_their_place_before_their_id(tmp_path: Path) -> None:
+    first = [
+        *document("x", units(1), place=("f", 1)),
+        *document("x", units(2), place=("f", 2)),
+    ]
+    second = [
+        *document("y", units(5), place=("f", 2)),
+        *document("y", units(7), place=("g", 1)),
+    ]
+    found = versus(*both(tmp_path, first, second))
+    assert found.pairs.by == "file and line"
+    assert found.verdict.bits == pytest.approx((3.0, 6.0))
+    # Other names of the same files: then ids count.
+    renamed = [{**row, "file": f"/{row['file']}"} for row in first]
+    found = versus(*both(tmp_path, first, renamed))
+    assert found.pairs.by == "id" and found.verdict.documents == 2
+
+
+def test_of_documents_with_one_id_the_first_goes_with_the_first(tmp_path: Path) -> None:
+    first = [*document("x", units(1)), *document("x", units(2)), *document("x", units(3))]
+    second = [*document("x", units(1)), *document("x", units(2))]
+    found = versus(*both(tmp_path, first, second))
+    assert found.pairs.first.tolist() == [0, 1] and found.pairs.second.tolist() == [0, 1]
+    assert found.verdict.difference == pytest.approx(0.0)
+    assert "neither" in made(*both(tmp_path, first[:2], second[:2])).short
+
+
+def test_documents_in_another_order_are_compared_as_a_whole(tmp_path: Path) -> None:
+    first = [*document("a", units(1, 2)), *document("b", units(3))]
+    second = [*document("b", units(5)), *document("a", units(1, 1))]
+    paths = both(tmp_path, first, second)
+    found = versus(*paths)
+    assert found.verdict.better == (1, 1) and found.units is None
+    shown = made(*paths)
+    assert "The documents come in another order" in shown.text
+    assert {doc["label"]: doc["b2"] for doc in shown.data["docs"]} == {
+        "a": [1, 1, 1],
+        "b": [5, 1],
+    }
+
+
+def test_other_units_are_not_compared(tmp_path: Path) -> None:
+    first = document("a", [("x", 1.0), ("y", 1.0)])
+    second = document("a", [("xy", 1.5)], sizes=[2])
+    paths = both(tmp_path, first, second)
+    write_manifest(paths[0], to="bytes")
+    write_manifest(paths[1], to="words")
+    found = versus(*paths)
+    assert found.units is None and found.verdict.difference == pytest.approx(-0.5)
+    shown = made(*paths)
+    assert "The two outputs have different units" in shown.text
+    assert shown.data["docs"][0]["u2"] == ["xy", "⊥"]
+    assert "bytes of the text" in shown.short and "Penn Treebank" in shown.short
+    assert shown.table("Options and files")["to (differs)"] == ["bytes", "words"]
+
+
+def test_some_documents_with_other_units_are_left_out(tmp_path: Path) -> None:
+    first = [*document("a", units(1)), *document("b", [("x", 1.0)]), *document("c", units(2))]
+    second = [*document("a", units(3)), *document("b", [("y", 9.0)]), *document("c", units(2))]
+    paths = both(tmp_path, first, second)
+    found = versus(*paths)
+    assert found.units is not None
+    assert found.units.units == 2 and found.units.better == (1, 0)
+    assert "1 documents have other units in B" in made(*paths).text
+
+
+def test_probability_zero_is_counted_apart(tmp_path: Path) -> None:
+    no = math.inf
+    first = [
+        *document("a", units(1)),
+        *document("b", units(no), no),
+        *document("c", units(no), no),
+    ]
+    second = [*document("a", units(3)), *document("b", units(2)), *document("c", units(no), no)]
+    paths = both(tmp_path, first, second)
+    found = versus(*paths)
+    assert found.verdict.impossible == (1, 0, 1)
+    assert found.verdict.bits == pytest.approx((2.0, 4.0))
+    assert found.verdict.better == (1, 1) and found.verdict.error is None
+    assert found.units is not None and found.units.second.found()[0].value == no
+    said = made(*paths).short
+    assert "Which is better: B two.jsonl, in that it gives fewer documents the prob" in said
+    assert "to which both give some: A 2.00, B 4.00 bits." in said
+    assert "1 documents to which A alone gives probability 0" in said
+
+
+def test_a_difference_below_what_is_missing_is_said(tmp_path: Path) -> None:
+    first = document("a", units(1, 2), missing=[3.0])
+    second = document("a", units(1, 3))
+    said = made(*both(tmp_path, first, second)).short
+    assert "It is no more than what both lack by estimate" in said
+
+
+def test_outputs_without_a_shared_document_are_an_error(tmp_path: Path) -> None:
+    paths = both(tmp_path, document("a", units(1)), document("b", units(1)))
+    with pytest.raises(InputError) as error:
+        versus(*paths)
+    assert "found no document that both have" in str(error.value)
+    assert "one.tsv" in str(error.value) and "two.jsonl" in str(error.value)
+
+
+def test_long_documents_are_shown_at_the_same_place(tmp_path: Path) -> None:
+    bits = [1.0] * 20_000
+    first, second = units(*bits), units(*bits)
+    first[15_000] = (first[15_000][0], 9.0)
+    second[100] = (second[100][0], 9.5)
+    found = made(*both(tmp_path, document("a", first), document("a", second)))
+    (doc,) = found.data["docs"]
+    assert doc["begin"] == 11_000 and len(doc["u"]) == len(doc["b"]) == len(doc["b2"]) == 8000
+    assert max(doc["b"]) == 9.0 and max(doc["b2"]) == 1.0
