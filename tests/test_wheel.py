@@ -76,6 +76,7 @@ def test_the_wheel_holds_grammars_and_data_and_no_tests(wheel: Path) -> None:
         kept = [path for path in (REPOSITORY / kind).rglob("*") if path.is_file()]
         assert kept and {f"lmfst/{path.relative_to(REPOSITORY)}" for path in kept} <= set(names)
     assert {"lmfst/grammar/std/byte.grm", "lmfst/cli/__init__.py"} <= set(names)
+    assert {"lmfst/report/page.css", "lmfst/report/page.js"} <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"lmfst"}
 
 

@@ -100,7 +100,7 @@
     return found;
   }
 
-  function curve(series, label, pointed) {
+  function curve(series, total, label, pointed) {
     const width = Math.max(260, Math.min(960, reader.clientWidth)), height = 190;
     const [left, right, above, below] = [44, 8, 10, 26];
     const values = series.flatMap((one) => one.values).filter((value) => value >= 0);
@@ -116,9 +116,11 @@
       drawing.append(svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" },
         String(Number(value.toPrecision(3)))));
     }
+    const end = series[0].begin + series[0].values.length;
+    drawing.append(svg("text", { x: left + 4, y: above + 6 }, "bits"));
     drawing.append(svg("text", { x: left, y: height - 6 }, `unit ${series[0].begin + 1}`));
     drawing.append(svg("text", { x: width - right, y: height - 6, "text-anchor": "end" },
-      `${series[0].begin + series[0].values.length}; bits upwards`));
+      end > total ? "⊥" : `unit ${end}`));
     for (const one of series) {
       const line = [...points(one.values, inner, most)].map(([x, value]) =>
         `${(left + x).toFixed(1)},${y(value).toFixed(1)}`);
@@ -206,7 +208,7 @@
     const series = [{ kind: "la", values: doc.b, begin: doc.begin }];
     if (doc.b2 && !doc.u2) series.push({ kind: "lb", values: doc.b2, begin: doc.begin });
     const label = `Surprisal in bits along ${doc.label}; the values are in the table below`;
-    const [drawing, mark] = curve(series, label, (at) => show(at, 1));
+    const [drawing, mark] = curve(series, doc.n, label, (at) => show(at, 1));
     const table = el("details", {}, el("summary", {}, "The values as a table"));
     table.addEventListener("toggle", () => {
       if (table.open && table.children.length === 1) table.append(valuesTable(doc, doc.label));

@@ -18,10 +18,17 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
 ]
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run "
-    "--disable-component-update --disable-sync --disable-extensions --virtual-time-budget=3000"
-).split()
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--virtual-time-budget=3000",
+]
 
 
 def made(folder: Path, *outputs: Path) -> Path:
