@@ -10,6 +10,7 @@ from lmfst.report.compare import Differences, Pairs, Verdict, look_again, paired
 from lmfst.report.output import Output, outputs
 from lmfst.report.parts import parts
 from lmfst.report.shown import ROOM, Gather, Shown, Window, choose, windows
+from lmfst.report.summary import Unit
 from lmfst.report.texts import Texts, read_texts
 
 
@@ -22,7 +23,7 @@ class Entry:
     first: Shown
     second: Shown | None = None
     same: bool = False
-    marks: tuple[str, ...] = ()
+    marks: tuple[Unit | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,7 @@ def _alone(output: Output) -> tuple[list[Entry], None]:
     gather = Gather(documents, windows(documents, chosen, ROOM), ROOM)
     for part in parts(output.path):
         gather.add(part)
-    entries = [
-        Entry(gather.shown[number], marks=(gather.marked.get(number, ""),)) for number in chosen
-    ]
+    entries = [Entry(gather.shown[number], marks=(gather.marked.get(number),)) for number in chosen]
     return entries, None
 
 
@@ -101,9 +100,9 @@ def _two(one: Output, other: Output) -> tuple[list[Entry], Versus]:
     entries = []
     for number in chosen:
         second = partner.get(number)
-        marks = [gathers[0].marked.get(number, "")]
+        marks = [gathers[0].marked.get(number)]
         if second is not None:
-            marks.append(gathers[1].marked.get(second, ""))
+            marks.append(gathers[1].marked.get(second))
         shown = None if second is None else gathers[1].shown[second]
         entry = Entry(gathers[0].shown[number], shown, same.get(number, False), tuple(marks))
         entries.append(entry)

@@ -172,11 +172,8 @@ def documents(found: Findings) -> Html:
         if two:
             row += _other(found, at)
         row += [num(rates[number], 3), small(of_all.missing[number])]
-        worst = of_all.worst_at[number]
-        if worst >= 0:
-            row += [quoted(entry.marks[0]), num(of_all.worst[number])]
-        else:
-            row += ["—", "—"]
+        mark = entry.marks[0]
+        row += ["—", "—"] if mark is None else [quoted(mark.text), num(mark.value)]
         rows.append(row)
     versus = ["B, bits", "B − A"] if two else []
     heads = ["Document", "Symbols", "A, bits" if two else "Bits", *versus, "Bits per symbol"]

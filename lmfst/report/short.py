@@ -8,7 +8,7 @@ from lmfst.report.findings import Findings, Versus
 from lmfst.report.markup import Content, Html, data, e
 from lmfst.report.output import Output
 from lmfst.report.summary import Totals
-from lmfst.report.tables import num, quoted, shown_button, small, tag
+from lmfst.report.tables import in_context, num, quoted, shown_button, small, tag
 
 _LN2 = math.log(2.0)
 MOST_FREQUENT = 8
@@ -99,15 +99,16 @@ def _surprising(found: Findings) -> Content:
         said += [" (", data(file), f", {line})"]
     who: Content = [" by ", tag(0)] if len(found.outputs) == 2 else ""
     said += [f", with {num(rate, 3)} bits per symbol", who]
-    at = documents.worst_at[number]
-    if at >= 0:
+    mark = entry.marks[0]
+    if mark is not None:
         said += [
             ". The most surprising unit in it is ",
-            quoted(entry.marks[0]),
-            f" (unit {at + 1:,} of {documents.units[number]:,}), with "
-            f"{num(documents.worst[number])} bits",
+            quoted(mark.text),
+            f" (unit {mark.at + 1:,} of {documents.units[number]:,}), with "
+            f"{num(mark.value)} bits: ",
+            in_context(mark, found.grouped),
         ]
-    return [*said, "."]
+    return said if mark is not None else [*said, "."]
 
 
 def how_sure(output: Output, who: Content, found: Findings) -> Content:

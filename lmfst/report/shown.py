@@ -15,7 +15,7 @@ import numpy as np
 from lmfst.ground.arrays import Ints
 from lmfst.report.markup import cut, script_json
 from lmfst.report.parts import Part, Place
-from lmfst.report.summary import Documents
+from lmfst.report.summary import Documents, Unit, unit_of
 
 MOST, SPREAD, DIFFERENT = 20, 20, 10
 """Documents that are shown: the most surprising ones, others, and those in which either output of
@@ -57,14 +57,14 @@ class Shown:
 class Gather:
     """Gathers the units of the documents that are shown, on a second pass over an output.
 
-    room: bytes for all of them. marked: the text of the most surprising unit of each, by number.
+    room: bytes for all of them. marked: the most surprising unit of each, by number.
     """
 
     def __init__(self, documents: Documents, windows: Mapping[int, Window], room: int) -> None:
         self._windows, self._room = windows, room
         self._marks = {number: documents.worst_at[number] for number in windows}
         self.shown: dict[int, Shown] = {}
-        self.marked: dict[int, str] = {}
+        self.marked: dict[int, Unit] = {}
 
     def add(self, part: Part) -> None:
         """Take up the next part."""
@@ -73,7 +73,8 @@ class Gather:
             return
         mark = self._marks[part.number] - part.first
         if 0 <= mark < len(part.units):
-            self.marked[part.number] = part.units[mark]
+            bits = part.bits[mark]
+            self.marked[part.number] = unit_of(part, mark, bits, (bits,), ())
         shown = self.shown.get(part.number)
         if shown is None:
             shown = Shown(part.number, part.id, part.place, window.begin)

@@ -1,4 +1,5 @@
-"""Documents scored, their records, and rows made of them. Bits exist only here.
+"""Documents scored, their records, and rows made of them. Bits exist only here,
+and in what `lmfst.report` makes of rows.
 
 Files and formats are `lmfst.io`'s business.
 """

@@ -66,7 +66,7 @@ def test_documents_are_ranked_by_bits_per_symbol(tmp_path: Path) -> None:
     assert rows["2. a"] == ["2", "4.00", "2.000", "0.15", "“y”", "2.00"]
     assert rows["3. nothing"] == ["0", "9.00", "—", "0", "—", "—"]
     assert "Most surprising document: b, with 3.500 bits per symbol. " in found.short
-    assert "The most surprising unit in it is “z” (unit 1 of 1), with 3.00 bits" in found.short
+    assert "The most surprising unit in it is “z” (unit 1 of 1), with 3.00 bits: z" in found.short
     assert [doc["label"] for doc in found.data["docs"]] == ["b", "a", "nothing"]
     assert found.data["docs"][1]["u"] == ["x", "y", "⊥"]
     assert found.data["docs"][1]["b"] == [1.0, 2.0, 1.0]
