@@ -70,13 +70,12 @@ class Block:
     def whole(self, name: str) -> list[int]:
         """A column as whole numbers. InputError for what is none."""
         values = self._values(name)
-        try:
-            return [int(value) for value in values]
-        except (TypeError, ValueError):
-            for at, value in enumerate(values):
-                if not re.fullmatch(r"-?\d+", str(value)):
-                    self.fail(at, f"expected a whole number under {name!r}", repr(value))
-            raise
+        if {*map(type, values)} <= {int}:
+            return values
+        for at, value in enumerate(values):
+            if not re.fullmatch(r"-?\d+(\.0)?", str(value)):
+                self.fail(at, f"expected a whole number under {name!r}", repr(value))
+        return [int(float(value)) if isinstance(value, float) else int(value) for value in values]
 
     def texts(self, name: str) -> list[str]:
         """A column as texts; numbers are written out. InputError for empty ones of Parquet and

@@ -80,7 +80,7 @@ def _shown(fingerprint: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]
     shown = {
         name: _text(value)
         for name, value in fingerprint.items()
-        if name not in _HIDDEN and value not in (None, False)
+        if name not in _HIDDEN and value is not None and value is not False
     }
     inputs = [str(found["path"]) for found in facts.get("inputs", ()) if "path" in found]
     if inputs:

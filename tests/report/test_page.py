@@ -128,10 +128,10 @@ def test_what_is_missing_says_how_sure_numbers_are(tmp_path: Path) -> None:
 
 def test_the_manifest_says_what_units_are_and_what_made_them(tmp_path: Path) -> None:
     path = write(tmp_path / "o.tsv", [*A, *B])
-    write_manifest(path, rejected=3, to="words:ANY", threshold=0.01, guide=None, columns=["id"])
+    write_manifest(path, rejected=3, to="words:ANY", seed=0, guide=None, columns=["id"])
     found = made(path)
     assert "words as the Penn Treebank splits them (--to words:ANY)" in found.short
-    assert found.table("Options and files")["threshold"] == ["0.01"]
+    assert found.table("Options and files")["seed"] == ["0"]
     assert found.table("Options and files")["inputs"] == ["corpus.txt"]
     assert "guide" not in found.table("Options and files")
     assert "columns" not in found.table("Options and files")

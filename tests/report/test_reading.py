@@ -90,10 +90,10 @@ def columns_of(rows: list[Row]) -> list[str]:
 DAMAGED = {
     "cut off": (lambda lines: lines[:-1], "at the end of the document 'c', found the end"),
     "cut in a row": (lambda lines: [*lines[:-1], "c\t0"], "expected 10 fields"),
-    "sorted": (lambda lines: [lines[0], *sorted(lines[1:])], "in their order"),
+    "backwards": (lambda lines: [lines[0], *lines[:0:-1]], "in their order"),
     "a row gone": (lambda lines: [*lines[:2], *lines[3:]], "expected index 1, found index 2"),
     "no end": (lambda lines: [*lines[:3], *lines[4:]], "before the next document"),
-    "after the end": (lambda lines: [*lines, lines[2]], "index 0, of the next document"),
+    "after the end": (lambda lines: [*lines, lines[2]], "expected index 2, found index 1"),
     "no rows": (lambda lines: lines[:1], "there are no rows"),
     "a word": (lambda lines: [*lines[:1], lines[1].replace("0.25", "x")], "row 1: expected a num"),
     "half": (lambda lines: [*lines[:1], lines[1].replace("\t0\t", "\t0.5\t", 1)], "whole number"),
