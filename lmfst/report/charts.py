@@ -93,7 +93,7 @@ def _upward(most: int, scale: float) -> list[Html]:
     step = max(1, next(power * part // 10 for part in (2, 5, 10, 20) if most * 2 <= power * part))
     for count in range(0, most + 1, step):
         y = f"{_HEIGHT - _BOTTOM - count * scale:.1f}"
-        ends = {"x1": _LEFT, "x2": _WIDTH - _RIGHT, "y1": y, "y2": y}
+        ends: dict[str, str | int] = {"x1": _LEFT, "x2": _WIDTH - _RIGHT, "y1": y, "y2": y}
         found.append(e("line", {"class": "grid" if count else "axis", **ends}))
         place: dict[str, str | int] = {"x": _LEFT - 6, "y": y, "text-anchor": "end", "dy": "0.35em"}
         found.append(e("text", place, f"{count:,}"))
@@ -105,7 +105,11 @@ def _along(bins: Bins, size: int, slot: float) -> list[Html]:
     found = []
     for at in range(0, size + 1, every):
         x = f"{_LEFT + at * slot:.1f}"
-        place = {"x": x, "y": _HEIGHT - _BOTTOM + 16, "text-anchor": "middle"}
+        place: dict[str, str | int] = {"x": x, "y": _HEIGHT - _BOTTOM + 16, "text-anchor": "middle"}
         found.append(e("text", place, f"{bins.low + at * bins.width:g}"))
-    middle = {"x": (_WIDTH + _LEFT) // 2, "y": _HEIGHT - 6, "text-anchor": "middle"}
+    middle: dict[str, str | int] = {
+        "x": (_WIDTH + _LEFT) // 2,
+        "y": _HEIGHT - 6,
+        "text-anchor": "middle",
+    }
     return [*found, e("text", middle, "bits")]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from lmfst.ground.errors import InputError
 from lmfst.report.columns import Block, Wanted, blocks
@@ -24,7 +23,8 @@ Place = tuple[str, int]
 """The file and the line of a document."""
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Part:
     """Rows of a document.
 
     number: the document's, from 0. first: the index of the first of its rows here. units: their
@@ -54,7 +54,8 @@ class Part(NamedTuple):
         return len(self.units) - self.last
 
 
-class _Rows(NamedTuple):
+@dataclass(frozen=True)
+class _Rows:
     """The columns of a block."""
 
     id: list[str]

@@ -54,14 +54,14 @@ def read_texts(path: str, of: Totals, name: str) -> Texts:
         pairs.append((math.fsum(a for a, _, _ in finite), math.fsum(b for _, b, _ in finite)))
         most = max([most, *((a - b, id) for a, b, id in finite)], key=lambda one: one[0])
         variances += [None if error is None else error**2 for error in errors]
-    logp = math.fsum(logps)
+    total = math.fsum(logps)
     expected = -of.bits * math.log(2.0)
-    near = logp == expected or abs(logp - expected) <= NEAR * max(1.0, abs(expected))
+    near = total == expected or abs(total - expected) <= NEAR * max(1.0, abs(expected))
     if (documents, symbols) != (of.documents, of.symbols) or not near:
         raise InputError(
             f"{path}: expected the texts of {name}, {of.documents:,} documents of "
             f"{of.symbols:,} symbols with a logp of {expected:.10g} in all; found "
-            f"{documents:,} of {symbols:,} with {logp:.10g}",
+            f"{documents:,} of {symbols:,} with {total:.10g}",
             hint="score the same texts with the same options, and --level text",
         )
     whole, canonical_sum = (math.fsum(one[at] for one in pairs) for at in (0, 1))
