@@ -102,8 +102,10 @@ def require_different(files: Sequence[str]) -> None:
     """UsageError if a file comes twice, perhaps under two names."""
     seen: dict[str, str] = {}
     for file in files:
-        before = seen.setdefault(os.path.realpath(file), file)
-        if before is not file:
+        real = os.path.realpath(file)
+        before = seen.get(real)
+        seen[real] = file
+        if before is not None:
             also = "" if before == file else f", as {before} before"
             raise UsageError(
                 f"{file} comes twice{also}: expected every file once",

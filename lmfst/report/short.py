@@ -96,7 +96,7 @@ def _surprising(found: Findings) -> Content:
     said.append(shown_button(entry.first.id, place))
     if entry.first.place is not None:
         file, line = entry.first.place
-        said += [" (", data(file), f", {line})"]
+        said += [" (", data(file), f":{line})"]
     who: Content = [" by ", tag(0)] if len(found.outputs) == 2 else ""
     said += [f", with {num(rate, 3)} bits per symbol", who]
     mark = entry.marks[0]
@@ -178,7 +178,7 @@ def _better(found: Findings, versus: Versus) -> Content:
         f" gives the higher probability to the {said.documents:,} documents that both have, by "
         f"{num(size)} bits{rate} in all (",
         *_bits(versus),
-        "). ",
+        ").",
         _spread(found, versus),
         _zeros(said.impossible),
     ]
@@ -200,7 +200,7 @@ def _fewer_zeros(found: Findings, versus: Versus) -> list[Content]:
         ", in that it gives fewer documents the probability 0. Over those to which both give ",
         "some: ",
         *_bits(versus),
-        ". ",
+        ".",
         _zeros(said.impossible),
     ]
 
@@ -220,12 +220,12 @@ def _spread(found: Findings, versus: Versus) -> str:
     if said.error is not None:
         clear = "more" if size > 2 * said.error else "no more"
         text = (
-            f"From document to document the difference varies: its standard error is "
-            f"{num(said.error)} bits, so it is {clear} than twice that. "
+            f" From document to document the difference varies: its standard error is "
+            f"{num(said.error)} bits, so it is {clear} than twice that."
         )
     lacks = sum(output.totals.missing for output in found.outputs) / _LN2
     if lacks >= size and size > 0:
-        text += "It is no more than what both lack by estimate. "
+        text += " It is no more than what both lack by estimate."
     return text
 
 
@@ -233,7 +233,7 @@ def _zeros(impossible: tuple[int, int, int]) -> str:
     if not any(impossible):
         return ""
     return (
-        f"Left out of these sums: {impossible[0]:,} documents to which A alone gives probability "
+        f" Left out of these sums: {impossible[0]:,} documents to which A alone gives probability "
         f"0, {impossible[1]:,} to which B alone does, {impossible[2]:,} to which both do."
     )
 
@@ -259,7 +259,7 @@ def _where(found: Findings, versus: Versus) -> list[Content]:
     for at, worst in enumerate((units.first, units.second)):
         best = next(iter(worst.found()), None)
         if best is not None:
-            said += [" ", tag(at), " gains most in "]
+            said += [" ", tag(at), " gains most in document "]
             said += [shown_button(best.id, found.places.get(best.document), best.at), " at "]
             said += [quoted(best.text), f" ({num(best.value)} bits)."]
     return [said]

@@ -160,7 +160,7 @@ lines.push(info(), document.querySelectorAll("span.on").length);
     assert noted[:2] == ["3", "3"]
     assert noted[2] == "“x”, unit 1 of 2 · A 1.00 bits, B 4.00 bits · difference +3.00 bits"
     assert noted[3] == "3"
-    leaning = re.findall(r'<span class="([ab]\d|)" tabindex="-?\d" data-at="\d"', text)
+    leaning = re.findall(r'<span class="([ab]\d|)(?: on)?" tabindex="-?\d" data-at="\d"', text)
     assert [name[:1] for name in leaning] == ["a", "b", ""]
 
 

@@ -66,7 +66,7 @@ def test_the_page_says_which_is_better_and_where(tmp_path: Path) -> None:
     assert "by 1.00 bits, 0.2000 bits per symbol, in all (A 16.00, B 15.00 bits)" in found.short
     assert "its standard error is 5.00 bits, so it is no more than twice that" in found.short
     assert "A is better in 1 documents, B in 1; 0 are equal" in found.short
-    assert "B gains most in b at “u0” (3.00 bits)" in found.short
+    assert "B gains most in document b at “u0” (3.00 bits)" in found.short
     rows = found.table("2 documents are in both, matched by id")
     assert rows["A one.tsv"] == ["16.00", "1", "2", "1"]
     assert rows["B two.jsonl"] == ["15.00", "1", "2", "1"]
