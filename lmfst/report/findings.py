@@ -52,8 +52,8 @@ class Findings:
 
     @property
     def grouped(self) -> bool:
-        """Whether units are several symbols, and are shown apart."""
-        return any(output.summary.grouped for output in self.outputs)
+        """Whether units are shown apart from each other."""
+        return any(output.summary.apart for output in self.outputs)
 
 
 def findings(paths: Sequence[str], texts: str | None, warn: Warn) -> Findings:

@@ -147,11 +147,11 @@ def _missing(output: Output, found: Findings) -> list[Content]:
     if sums.worst is not None and sums.documents > 1:
         worst = documents.missing[sums.worst]
         place = found.places.get(sums.worst) if output is found.first else None
-        name: Content = f"document number {sums.worst + 1:,}"
+        name: Content = f"number {sums.worst + 1:,}"
         if place is not None:
             name = shown_button(found.entries[place].first.id, place)
         said += [
-            " Most is missing in ",
+            " Most is missing in document ",
             name,
             f": {small(worst)} nats, {small(worst / _LN2)} of its "
             f"{num(documents.bits[sums.worst])} bits.",

@@ -143,6 +143,13 @@ class Summary:
             self.source_bytes = None
         self._now = _Document()
 
+    @property
+    def apart(self) -> bool:
+        """Whether units are to be shown apart: they are several symbols, and few of them have white
+        space at an end that would do it."""
+        spaced = sum(count for unit, count in self.kinds.items() if unit != unit.strip())
+        return self.grouped and spaced < 0.2 * self.kinds.total()
+
     def add(self, part: Part) -> None:
         """Take up the next part."""
         if part.first == 0:

@@ -57,6 +57,9 @@ def test_units_of_several_symbols_count_as_one(tmp_path: Path) -> None:
     assert totals["Bits per symbol"] == ["1.5000", "1.5000"]
     assert totals["Perplexity per unit"] == ["4.00", "8.00"]
     assert found.data["grouped"] is True
+    # White space of their own keeps units apart.
+    spaced = document("a", [("ab ", 4.0), ("c", 2.0)], 0.0, sizes=[3, 1])
+    assert made(write(tmp_path / "o.jsonl", spaced)).data["grouped"] is False
 
 
 def test_documents_are_ranked_by_bits_per_symbol(tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_what_is_missing_says_how_sure_numbers_are(tmp_path: Path) -> None:
     lacking = made(write(tmp_path / "o.tsv", [*A, *B]))
     # 0.15 nats are 0.216 bits, 0.029 of 7.5.
     assert "by estimate the total is 0.216 bits too high (0.029 of it)" in lacking.short
-    assert "Most is missing in a: 0.15 nats, 0.216 of its 4.00 bits" in lacking.short
+    assert "Most is missing in document a: 0.15 nats, 0.216 of its 4.00 bits" in lacking.short
     sampled = made(write(tmp_path / "o.tsv", document("s", [("x", 1.0)], missing=None)))
     assert "estimates by sampling, or given that a string is accepted" in sampled.short
     assert sampled.table("Totals")["Missing by estimate, nats"] == ["no estimate", ""]
