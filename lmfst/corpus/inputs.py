@@ -99,12 +99,18 @@ def _names(inputs: Sequence[Input]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def require_unchanged(seen: Sequence[Input], work: Path) -> None:
-    """InputError if the corpus isn't any more what it was when reading began."""
-    changed = differences(seen, look([found.path for found in seen], seen))
+def require_unchanged(seen: Sequence[Input], work: Path) -> bool:
+    """InputError if the corpus isn't any more what it was when reading began. Whether it is sure
+    that it was never anything else meanwhile."""
+    now = look([found.path for found in seen], seen)
+    changed = differences(seen, now)
     if changed:
         raise InputError(
             "the corpus changed while it was read: " + "; ".join(changed),
             hint=f"put it back as it was and give the same command, which goes on with {work}; or "
             "begin again with --restart, when it doesn't change any more",
         )
+    return all(
+        before.stamp is not None and before.stamp == after.stamp
+        for before, after in zip(seen, now, strict=True)
+    )

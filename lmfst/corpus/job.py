@@ -7,7 +7,8 @@ the disk before the next:
 1. `OUT.work` is made and locked, and the manifest written.
 2. Shards are planned while the corpus is read, scored, written under temporary names, named, and
    noted in the ledger.
-3. The corpus is looked at again: it must be what it was.
+3. The corpus is looked at again: it must be what it was. If it may have been something else
+   meanwhile, the records of all shards are compared.
 4. The shards' checksums are compared (a damaged one is done again), and they are joined as a
    temporary file in `OUT.work`; so are the rejected records.
 5. Both get their names, `OUT.rejects.jsonl` first.
@@ -41,8 +42,8 @@ from lmfst.corpus.ledger import Ledger, Scored
 from lmfst.corpus.manifest import Done, Facts, Manifest, claimed, read_manifest
 from lmfst.corpus.progress import Watch
 from lmfst.corpus.records import Corpus, Gather, MakeScorer, MakeWriter
-from lmfst.corpus.scoring import Crew, Scoring
-from lmfst.corpus.shards import Limits
+from lmfst.corpus.scoring import Crew, Scoring, plan_anew
+from lmfst.corpus.shards import Limits, Start, content, cut, total
 from lmfst.corpus.worker import Setup
 from lmfst.ground._version import __version__
 from lmfst.ground.digests import digest
@@ -244,8 +245,9 @@ class _Run:
             while True:
                 if not ledger.is_complete():
                     self._score(ledger)
-                require_unchanged(self._manifest.inputs, self._place.work)
-                if not self._drop_damaged(ledger):
+                never_changed = require_unchanged(self._manifest.inputs, self._place.work)
+                as_scored = never_changed or self._is_as_scored(ledger)
+                if as_scored and not self._drop_damaged(ledger):
                     break
             done = self._joined(ledger)
         finally:
@@ -255,6 +257,20 @@ class _Run:
             remove(self._place.work)
         self._watch.event("end", {**asdict(done)})
         return done
+
+    def _is_as_scored(self, ledger: Ledger) -> bool:
+        """Whether the records of all shards are those of the corpus as it is; those that aren't
+        are forgotten."""
+        job, following = self._job, 0
+        for shard, items in cut(job.corpus, total(job.corpus), Start(), self._manifest.limits):
+            if shard.number not in ledger.plan or not ledger.is_as_planned(shard, content(items)):
+                break
+            following += 1
+        else:
+            if following == len(ledger.plan):
+                return True
+        plan_anew(ledger, following, self._watch)
+        return False
 
     def _facts(self, ledger: Ledger) -> dict[str, object]:
         return {

@@ -1,10 +1,11 @@
 """The ledger: which shards are planned and done, a line each, at the end of a file.
 
-A line is a checksum (CRC-32, hex) and an event in JSON: `plan` (where a shard begins and ends, and
-the batch tokens it is scored with), `done` (what came of it, and the checksums of its files) or
-`end` (the corpus has no more). A `done` is on the disk before anything relies on it, and after the
-files that it speaks of. Lines at the end that are incomplete are what a killed run, or a machine
-that stopped, leaves: they never were. Anything else that is damaged is an error.
+A line is a checksum (CRC-32, hex) and an event in JSON: `plan` (where a shard begins and ends, what
+its records are, and the batch tokens it is scored with), `done` (what came of it, and the checksums
+of its files), `forget` (shards from a number on are planned anew) or `end` (the corpus has no
+more). A `done` is on the disk before anything relies on it, and after the files that it speaks of.
+Lines at the end that are incomplete are what a killed run, or a machine that stopped, leaves: they
+never were. Anything else that is damaged is an error.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ class Scored(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A shard in the plan. batch_tokens: what it is scored with."""
+    """A shard in the plan. batch_tokens: what it is scored with. content: of its records
+    (`lmfst.corpus.shards.content`)."""
 
     shard: Shard
     batch_tokens: int
+    content: str
 
 
 @dataclass(frozen=True)
@@ -113,24 +116,42 @@ class Ledger:
             shard = Shard(
                 start, after.record - start.record, after.document - start.document, after
             )
-            self.plan[shard.number] = Entry(shard, event["batch_tokens"])
+            self.plan[shard.number] = Entry(shard, event["batch_tokens"], event["content"])
             self.batch_tokens = min(self.batch_tokens, event["batch_tokens"])
         elif kind == "done":
             scored = Scored(**event)
             if scored.number not in self.plan:
                 raise ValueError(f"shard {scored.number} is done and was never planned")
             self.done[scored.number] = scored
+        elif kind == "forget":
+            self._forget(event["from"])
         elif kind == "end":
             self.end = End(**event)
         else:
             raise ValueError(f"the event {kind!r}")
 
-    def planned(self, shard: Shard, batch_tokens: int) -> None:
+    def planned(self, shard: Shard, batch_tokens: int, content: str) -> None:
         """Note that a shard is handed out. InputError if it can't be written."""
-        self.plan[shard.number] = Entry(shard, batch_tokens)
+        self.plan[shard.number] = Entry(shard, batch_tokens, content)
         self.batch_tokens = min(self.batch_tokens, batch_tokens)
         self._add({"event": "plan", "start": shard.start, "next": shard.next,
-                   "batch_tokens": batch_tokens}, sync=False)  # fmt: skip
+                   "batch_tokens": batch_tokens, "content": content}, sync=False)  # fmt: skip
+
+    def is_as_planned(self, shard: Shard, content: str) -> bool:
+        """Whether a shard has the records that were planned, or wasn't planned."""
+        known = self.plan.get(shard.number)
+        return known is None or (known.shard[:3] == shard[:3] and known.content == content)
+
+    def forget_from(self, number: int) -> None:
+        """Note that shards from a number on, and the end, are planned anew."""
+        self._forget(number)
+        self._add({"event": "forget", "from": number}, sync=True)
+
+    def _forget(self, number: int) -> None:
+        self.end = None
+        for shard in [shard for shard in self.plan if shard >= number]:
+            del self.plan[shard]
+            self.done.pop(shard, None)
 
     def finished(self, scored: Scored) -> None:
         """Note that a shard is done, whose files are on the disk."""

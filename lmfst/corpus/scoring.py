@@ -19,7 +19,7 @@ from lmfst.corpus.ledger import End, Ledger
 from lmfst.corpus.pool import Died, Pool, Starved, share_of_threads
 from lmfst.corpus.progress import Tally, Watch
 from lmfst.corpus.records import KILLED, Corpus
-from lmfst.corpus.shards import Items, Limits, Shard, cut, total
+from lmfst.corpus.shards import Items, Limits, Shard, content, cut, total
 from lmfst.corpus.worker import (
     Counted,
     Failed,
@@ -30,7 +30,7 @@ from lmfst.corpus.worker import (
     Task,
     leave_out,
 )
-from lmfst.ground.errors import BudgetError, InputError, LmfstError
+from lmfst.ground.errors import BudgetError, LmfstError
 
 KILLS = 3
 """Workers that a shard may end before it is left out, or ends the job."""
@@ -53,6 +53,16 @@ class Crew:
     @classmethod
     def of(cls, workers: int, threads: int | None, gpus: Sequence[str]) -> Crew:
         return cls(workers, threads or share_of_threads(workers, os.environ), gpus)
+
+
+def plan_anew(ledger: Ledger, number: int, watch: Watch) -> None:
+    """Have shards done again whose records aren't those of the corpus: it was another one for a
+    while."""
+    watch.warn(
+        f"the corpus was another one when it was read before: shard {number} and those after it "
+        "are done again"
+    )
+    ledger.forget_from(number)
 
 
 class Scoring:
@@ -119,28 +129,28 @@ class Scoring:
         if ledger.is_complete():
             return
         last = None if ledger.end is None else ledger.last_open(ledger.end)
-        for shard, items in cut(
-            self._corpus, self._sizes, ledger.start(ledger.first_open()), self._limits
-        ):
-            known = ledger.plan.get(shard.number)
-            if known is not None and known.shard[:3] != shard[:3]:
-                raise self._another(
-                    f"shard {shard.number} has {shard.records} records with {shard.documents} "
-                    f"documents, and had {known.shard.records} with {known.shard.documents}"
-                )
+        first = ledger.start(ledger.first_open())
+        following = first.number
+        for shard, items in cut(self._corpus, self._sizes, first, self._limits):
+            found = content(items)
+            if not ledger.is_as_planned(shard, found):
+                plan_anew(ledger, shard.number, self._watch)
+                last = None
             if shard.number not in ledger.done:
+                known = ledger.plan.get(shard.number)
                 tokens = ledger.batch_tokens if known is None else known.batch_tokens
-                yield self._planned(shard, items, tokens)
+                yield self._planned(shard, items, tokens, found)
             if shard.number == last:
                 return
-        if last is not None:
-            raise self._another(f"it ends before shard {last}")
-        after = ledger.start(len(ledger.plan))
+            following = shard.next.number
+        if following in ledger.plan:
+            plan_anew(ledger, following, self._watch)
+        after = ledger.start(following)
         ledger.ended(End(after.number, after.record, after.document))
 
-    def _planned(self, shard: Shard, items: Items, batch_tokens: int) -> Task:
+    def _planned(self, shard: Shard, items: Items, batch_tokens: int, content: str) -> Task:
         number = shard.number
-        self._ledger.planned(shard, batch_tokens)
+        self._ledger.planned(shard, batch_tokens, content)
         rows, rejects = self._place.rows(number), self._place.rejected(number)
         return Task(number, shard.start.document, items, batch_tokens, rows, rejects)
 
@@ -159,12 +169,6 @@ class Scoring:
             if message.trace:
                 message.error.add_note(f"In a worker:\n{message.trace}")
             raise message.error
-
-    def _another(self, what: str) -> InputError:
-        return InputError(
-            f"{self._place.out}: the corpus isn't what it was: {what}",
-            hint="--restart begins again and gives up what is done",
-        )
 
     def _finish(self, finished: Finished) -> None:
         """Give a shard's files their names, and note it."""
@@ -206,7 +210,8 @@ class Scoring:
             f"no memory for {self._where(task)} with {task.batch_tokens} batch tokens; it is begun "
             f"again with {tokens}, and so are those after it"
         )
-        self._ledger.planned(self._ledger.plan[task.number].shard, tokens)
+        entry = self._ledger.plan[task.number]
+        self._ledger.planned(entry.shard, tokens, entry.content)
         self._tally.forget(task.number)
         self._again.append(task._replace(batch_tokens=tokens))
 

@@ -7,6 +7,7 @@ read, needs no more of it than a shard, and goes on from any shard's beginning.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,14 @@ class Shard(NamedTuple):
 
 
 Items = list[Document | Rejected]
+
+
+def content(items: Items) -> str:
+    """A digest of a shard's records: tells whether they are those that were scored."""
+    found = hashlib.blake2b(digest_size=16)
+    for item in items:
+        found.update(repr(item).encode("utf-8", "surrogatepass") + b"\n")
+    return found.hexdigest()
 
 
 @dataclass

@@ -144,6 +144,7 @@ def plot(found: dict[str, Row], path: Path) -> bool:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     matplotlib.rcParams["svg.hashsalt"] = "lmfst"
     rows = [row for section in found.values() for row in section["rows"] if "divergence" in row]
@@ -162,9 +163,10 @@ def plot(found: dict[str, Row], path: Path) -> bool:
         if not points:
             continue
         axes.plot([p[0] for p in points], [p[1] for p in points], style, label=label)
-        for x, y, name in points:
+        for number, (x, y, name) in enumerate(points):
             short = name.split("K=")[1].removesuffix(", no lookahead")
-            axes.annotate(f"K={short}", (x, y), (4, 4), textcoords="offset points", fontsize=7)
+            place = (4, 4 if number % 2 else -10)
+            axes.annotate(f"K={short}", (x, y), place, textcoords="offset points", fontsize=7)
     axes.set(
         xscale="log",
         yscale="log",
@@ -174,6 +176,8 @@ def plot(found: dict[str, Row], path: Path) -> bool:
     )
     axes.grid(True, which="both", linewidth=0.3)
     axes.legend()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
     figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)
     return True

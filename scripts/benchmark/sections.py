@@ -45,7 +45,7 @@ def full(bench: Bench) -> Section:
     with bench.lmfst() as ours:
         settings = [
             bench.setting(ours, f"{FULL}{t:g}", "distributions", texts, beam=BEAM, threshold=t)
-            for t in (1e-1, 1e-2, 3e-3, 1e-3)
+            for t in (1e-1, 1e-2, 8e-3, 5e-3, 3e-3, 1e-3)
         ]
         if bench.genlm is None:
             return _run(bench, settings, "distributions", texts)

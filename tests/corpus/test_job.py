@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,39 @@ def test_a_corpus_that_changes_meanwhile(corpus: Path, tmp_path: Path) -> None:
     run_job(job([corpus], out), again.watch())
     assert again.count("shard") == 0, "all were done already"
     assert rows(out) == expected_rows(corpus)
+
+
+@pytest.mark.parametrize("after", [4, 99])
+@pytest.mark.parametrize("change", ["longer", "shorter", "other"])
+def test_what_was_read_of_another_corpus_is_done_again(
+    corpus: Path, tmp_path: Path, change: str, after: int
+) -> None:
+    """The corpus was another one while an earlier run read it, which shows in its stamp alone."""
+    out, before = tmp_path / "out.jsonl", corpus.read_bytes()
+    lines_ = before.splitlines(keepends=True)
+    others = {
+        "longer": before + b"more\n" * 9,
+        "shorter": b"".join(lines_[:30]),
+        "other": b"".join([*lines_[:9], b"Z\n", *lines_[10:]]),
+    }
+    corpus.write_bytes(others[change])
+    items = list(read_lines(str(corpus), 0))
+    corpus.write_bytes(before)
+    other = Corpus([str(corpus)], lambda path, skip: iter(items[skip:]))
+    watched = Watched()
+
+    def stop(event: str, facts: Any) -> None:
+        if event == "join" or watched.count("shard") == after:
+            raise KeyboardInterrupt
+
+    # The end of the other corpus is noted, and then the run ends before its records are looked at.
+    with pytest.raises((KeyboardInterrupt, InputError)):
+        run_job(replace(job([corpus], out), corpus=other), watched.watch(stop))
+    again = Watched()
+    run_job(job([corpus], out), again.watch())
+    assert rows(out) == expected_rows(corpus)
+    said = [text for text in again.warnings if "the corpus was another one" in text]
+    assert len(said) == 1 or (after == 4 and change != "other" and not said)
 
 
 def test_a_damaged_shard_is_done_again(corpus: Path, tmp_path: Path) -> None:

@@ -183,9 +183,9 @@ def shard(number: int) -> Shard:
 def write_ledger(path: Path) -> None:
     ledger = Ledger(path, 64)
     for number in range(3):
-        ledger.planned(shard(number), 64)
+        ledger.planned(shard(number), 64, f"content {number}")
     ledger.finished(scored(1))
-    ledger.planned(shard(0), 32)
+    ledger.planned(shard(0), 32, "content 0")
     ledger.finished(scored(0))
     ledger.ended(End(3, 12, 9))
     ledger.close()
@@ -207,7 +207,13 @@ def test_ledgers_come_back(tmp_path: Path) -> None:
     assert not ledger.is_complete()
     ledger.finished(scored(2))
     assert ledger.is_complete() and ledger.first_open() == 3
+    assert ledger.is_as_planned(shard(1), "content 1") and ledger.is_as_planned(shard(9), "new")
+    assert not ledger.is_as_planned(shard(1), "content 2")
+    ledger.forget_from(1)
     ledger.close()
+    again = Ledger(path, 64)
+    assert (list(again.plan), list(again.done), again.end) == ([0], [0], None)
+    again.close()
 
 
 def test_a_ledger_may_end_anywhere(tmp_path: Path) -> None:
@@ -221,7 +227,7 @@ def test_a_ledger_may_end_anywhere(tmp_path: Path) -> None:
         whole = data[:end].rfind(b"\n") + 1
         assert cut_short.read_bytes() == data[:whole]
         assert len(ledger.done) == data[:whole].count(b'"done"')
-        ledger.planned(shard(7), 64)
+        ledger.planned(shard(7), 64, "x")
         ledger.close()
         again = Ledger(cut_short, 64)
         assert 7 in again.plan
@@ -250,7 +256,7 @@ def test_a_ledger_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(InputError, match="No space left") as caught:
-        ledger.planned(shard(0), 64)
+        ledger.planned(shard(0), 64, "x")
     monkeypatch.undo()
     assert "free some space" in caught.value.hint and "is kept in" in caught.value.hint
     ledger.close()
