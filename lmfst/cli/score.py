@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +21,7 @@ from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, S
 from lmfst.cli.progress import JobProgress
 from lmfst.cli.terminal import Terminal
 from lmfst.ground import defaults, types
-from lmfst.ground.errors import UsageError
+from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import RowFormat, Warn
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lmfst.inference.policy import Policy
     from lmfst.scored.levels import Levels
 
+MODEL_FILES, FST = "model files", "transducer"
+"""Names in the fingerprint."""
 JOB = "Job"
 """Name of a panel."""
 _FORMATS: dict[str, RowFormat] = {
@@ -148,13 +150,13 @@ def score(
 
     terminal = Terminal.of(quiet)
     _format(output)
-    if batch < 1:
-        raise UsageError(f"--batch must be at least 1, not {batch}")
+    written = Place.of(output).written
+    _require(batch, model, job, written)
     loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)
     levels.require(loading.policy())
     found = corpus_files(files, reading.doc)
-    require_apart(files, found, [*Place.of(output).written, job.log_json])
+    require_apart(files, found, [*written, job.log_json])
     corpus = _corpus(found, reading, terminal.warn)
     settings = {"given": given, "batch": batch, "unknown": unknown, "max_symbols": job.max_symbols}
     paths = loading.model_files(terminal)
@@ -168,6 +170,17 @@ def score(
     _tell(outcome, output, loading, terminal)
     if job.strict and outcome.done.rejected:
         raise typer.Exit(1)
+
+
+def _require(batch: int, model: ModelOptions, job: JobOptions, written: list[Path]) -> None:
+    """UsageError for numbers out of range, and for a log among the files that are written."""
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, not {batch}")
+    if model.batch_tokens is not None and model.batch_tokens < 1:
+        raise UsageError(f"--batch-tokens must be at least 1, not {model.batch_tokens}")
+    log = job.log_json
+    if log is not None and os.path.realpath(log) in map(str, written):
+        raise UsageError(f"--log-json {log}: the job writes rows there", hint="name another file")
 
 
 def _job(
@@ -188,10 +201,11 @@ def _job(
     passed = None if fmt == "jsonl" else _passed(corpus)
     inner, make_writer, join = how_written(fmt, levels, passed)
     columns = [*levels.columns, *(passed or ())]
+    made_of = {name: fingerprint[name] for name in (MODEL_FILES, FST)}
     return Job(
         corpus=corpus,
         out=output,
-        make_scorer=partial(make_scorer, loading, inner, settings),
+        make_scorer=partial(make_scorer, loading, inner, settings, made_of),
         make_writer=make_writer,
         fingerprint={**fingerprint, "level": levels.level, "columns": columns, "format": fmt},
         batch_tokens=batch_tokens,
@@ -278,7 +292,13 @@ class Loading:
         """The files that make the model what it is."""
         from lmfst.lm.load import model_paths
 
-        return model_paths(self.model.model, self.model.revision, terminal.note)
+        name, revision = self.model.model, self.model.revision
+        found = model_paths(name, revision, terminal.note)
+        if not any(path.endswith((".safetensors", ".gguf", ".arpa", ".gz")) for path in found):
+            # Of a hub, and not here yet: loading fetches it.
+            load_model(self.model, self.to, self.grammar, self.choice(), self.limits, terminal)
+            found = model_paths(name, revision, terminal.note)
+        return found
 
     def batch_tokens(self, model_files: list[str]) -> int:
         """Token positions of a call, whatever memory is free: numbers depend on it."""
@@ -287,20 +307,23 @@ class Loading:
         on_cpu = self.model.device == "cpu"
         return self.model.batch_tokens or tokens_by_files(model_files, on_cpu=on_cpu)
 
+    def digests(self, model_files: list[str]) -> list[str]:
+        """Of the model's files, and of that of the guide."""
+        from lmfst.corpus.inputs import look
+
+        guide = self.sampling.guide
+        own = [guide] if guide and os.path.isfile(guide) else []
+        return [found.digest for found in look([*model_files, *own])]
+
     def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
         """What decides on the numbers: all options but those of speed, and what model and target
         are, apart from their names."""
-        from lmfst.corpus.inputs import look
-
-        paths = [*model_files]
-        if self.sampling.guide and os.path.exists(self.sampling.guide):
-            paths.append(self.sampling.guide)
         machine = {"threads", "batch_tokens", "device"}
         return {
             **{name: value for name, value in asdict(self.model).items() if name not in machine},
-            "model files": [found.digest for found in look(paths)],
+            MODEL_FILES: self.digests(model_files),
             "to": self.to,
-            "fst": target_of(self.to, self.grammar, terminal).machine.digest,
+            FST: target_of(self.to, self.grammar, terminal).machine.digest,
             **asdict(self.policy_options),
             **asdict(self.limits),
             **asdict(self.sampling),
@@ -323,14 +346,31 @@ class _Told(Terminal):
         LOGGER.info(message)
 
 
-def make_scorer(loading: Loading, levels: Levels, settings: dict[str, Any], warn: Warn) -> Scorer:
-    """A worker's scorer. Its threads are those that its environment says."""
+def make_scorer(
+    loading: Loading,
+    levels: Levels,
+    settings: dict[str, Any],
+    made_of: dict[str, Any],
+    warn: Warn,
+) -> Scorer:
+    """A worker's scorer. Its threads are those that its environment says. made_of: digests of model
+    and target. InputError if they aren't those any more: a worker may begin hours after the job."""
     from lmfst.corpus.transduced import TransducedScorer
 
     model = replace(loading.model, threads=None)
     choice, terminal = loading.choice(), _Told(warn)
     lm = load_model(model, loading.to, loading.grammar, choice, loading.limits, terminal)
     levels.require(lm.policy)
+    now = {
+        MODEL_FILES: loading.digests(loading.model_files(terminal)),
+        FST: lm.target.machine.digest,
+    }
+    if changed := [name for name, digest in made_of.items() if now[name] != digest]:
+        raise InputError(
+            f"the {' and the '.join(changed)} changed after the job had begun",
+            hint="put it back as it was and give the same command, which goes on; or begin again "
+            "with --restart",
+        )
     return TransducedScorer(lm, levels, **settings)
 
 

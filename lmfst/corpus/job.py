@@ -47,7 +47,7 @@ from lmfst.corpus.shards import Limits, Start, content, cut, total
 from lmfst.corpus.worker import Setup
 from lmfst.ground._version import __version__
 from lmfst.ground.digests import digest
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import InputError, LmfstError, UsageError
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,11 @@ def run_job(job: Job, watch: Watch = Watch()) -> Outcome:  # noqa: B008 (it neve
             with writing(place.work):
                 remove(place.work)
             return Outcome(found, already=True)
-        return Outcome(_Run(job, join, place, manifest, watch).done(), already=False)
+        try:
+            return Outcome(_Run(job, join, place, manifest, watch).done(), already=False)
+        except LmfstError:
+            _leave_unbegun(place, manifest)
+            raise
 
 
 def _require_apart(job: Job, place: Place) -> None:
@@ -127,6 +131,15 @@ def _require_apart(job: Job, place: Place) -> None:
                 f"{path} is a file of the corpus, and the job would write to it",
                 hint="name another output",
             )
+
+
+def _leave_unbegun(place: Place, manifest: Manifest) -> None:
+    """Remove the work folder if no shard is done: what couldn't begin holds up no other job."""
+    with suppress(OSError, InputError):
+        ledger = Ledger(place.ledger, manifest.batch_tokens)
+        ledger.close()
+        if not ledger.done:
+            remove(place.work)
 
 
 def _leave(place: Place) -> None:
@@ -145,9 +158,10 @@ def _begun(job: Job, place: Place, watch: Watch) -> tuple[Manifest, Done | None]
         return _begin(job, place, _wanted(job, None)), None
     work, finished = read_manifest(place.manifest), read_manifest(place.finished)
     earlier = work or finished
-    if earlier is None and place.out.exists():
+    there = [path for path in (place.out, place.rejects) if path.exists()]
+    if earlier is None and there:
         raise InputError(
-            f"{place.out} is there already, and no job's work is beside it",
+            f"{there[0]} is there already, and no job's work is beside it",
             hint="name another output; --restart replaces this one",
         )
     wanted = _wanted(job, earlier)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 BLOCK = 1 << 20
+_EXACT = 1 << 53
 ROWS = 1 << 17
 """Rows of a row group, at least but for the last one: readers of Parquet are slow with small ones.
 """
@@ -95,6 +96,7 @@ class JoinParquet:
     def __init__(self) -> None:
         self._said: dict[str, pa.DataType] = {}
         self._found: dict[str, pa.DataType] = {}
+        self._large: set[str] = set()
 
     def see(self, path: Path) -> None:
         import pyarrow as pa
@@ -107,6 +109,14 @@ class JoinParquet:
                 self._said.setdefault(field.name, field.type)
                 before = self._found.get(field.name, pa.null())
                 self._found[field.name] = _unified(field.name, before, kind)
+                if field.type == pa.int64() and _is_large(file.metadata, field.name):
+                    self._large.add(field.name)
+                if self._found[field.name] == pa.float64() and field.name in self._large:
+                    raise InputError(
+                        f"the column {field.name} of the corpus has whole numbers beyond 2^53 and "
+                        "others with a fraction, which no column of numbers holds",
+                        hint=_MEND,
+                    )
 
     def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
         import pyarrow as pa
@@ -134,7 +144,7 @@ class JoinParquet:
         """The schema of all, its columns in the order of the shards, whichever was seen first."""
         import pyarrow as pa
 
-        self._said, self._found = {}, {}
+        self._said, self._found, self._large = {}, {}, set()
         for path in paths:
             self.see(path)
         # What is null everywhere is what its writers have said it is.
@@ -158,6 +168,19 @@ def _empty(metadata: pq.FileMetaData) -> set[str]:
             name = column.path_in_schema
             values[name] = values.get(name, False) or not none
     return {name for name, there in values.items() if not there}
+
+
+def _is_large(metadata: pq.FileMetaData, name: str) -> bool:
+    """Whether a column of whole numbers has some that a float can't hold."""
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group)
+        for number in range(rows.num_columns):
+            column = rows.column(number)
+            found = column.statistics
+            known = column.path_in_schema == name and found is not None and found.has_min_max
+            if known and max(-found.min, found.max) > _EXACT:
+                return True
+    return False
 
 
 def _unified(name: str, one: pa.DataType, other: pa.DataType) -> pa.DataType:

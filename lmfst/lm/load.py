@@ -126,10 +126,19 @@ def _set_threads(number: int) -> None:
     torch.set_num_threads(number)
 
 
+_VOCABULARIES = (".txt", ".model", ".tiktoken", ".vocab", ".bpe", ".py")
+"""Suffixes of a tokenizer's files that aren't JSON."""
+
+
 def model_paths(name: str, revision: str | None, note: Warn) -> list[str]:
-    """The files that make a model what it is: its weights, and what says how it computes."""
+    """The files that make a model what it is: its weights, what says how it computes, and its
+    tokenizer. Of a model from a hub that isn't in the cache, not all: it has no weights then."""
     if name.lower().endswith(ARPA):
         return [name]
     with model_files(name, revision, note) as files:
         weights, others = weights_and_configs(files)
-        return [str(path) for path in (*weights, *others)]
+        if not others:
+            return [str(path) for path in weights]
+        beside = sorted(others[0].parent.iterdir())
+        texts = [path for path in beside if path.suffix in _VOCABULARIES and path.is_file()]
+        return [str(path) for path in (*weights, *others, *texts)]

@@ -11,7 +11,7 @@ from lmfst.fst.pattern import Pattern, as_written
 from lmfst.fst.sequential import END
 from lmfst.ground import defaults
 from lmfst.ground.document import Document
-from lmfst.ground.errors import InputError, ZeroProbabilityError
+from lmfst.ground.errors import BudgetError, InputError, ZeroProbabilityError
 from lmfst.ground.types import Given, Unknown
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import Engine
@@ -100,12 +100,28 @@ class Scorer:
         numbers = iter([number for number, _ in waiting])
         for some in _batches((one for _, one in waiting), size):
             here = [next(numbers) for _ in some]
-            zeros: dict[int, str] = {}
-            ahead = [first + number for number in here]
-            scored = self._batch(some, given, ahead, tally, zeros.__setitem__)
-            for number, record in zip(here, scored, strict=True):
-                said = zeros.get(first + number)
-                yield number, ZeroProbabilityError(said) if said else record
+            try:
+                yield from self._at(here, some, first, given, tally)
+            except BudgetError:
+                # One of them needs too much: which one?
+                for number, one in zip(here, some, strict=True):
+                    try:
+                        yield from self._at([number], [one], first, given, tally)
+                    except BudgetError as error:
+                        said = f"{one[0].origin}: {error.message}"
+                        yield number, InputError(said, hint=error.hint)
+
+    def _at(
+        self, places: list[int], batch: list[Waiting], first: int, given: Given, tally: Tally
+    ) -> list[tuple[int, Scored | InputError]]:
+        """The records of a batch, with their places."""
+        zeros: dict[int, str] = {}
+        numbers = [first + place for place in places]
+        scored = list(self._batch(batch, given, numbers, tally, zeros.__setitem__))
+        return [
+            (place, ZeroProbabilityError(zeros[number]) if number in zeros else record)
+            for place, number, record in zip(places, numbers, scored, strict=True)
+        ]
 
     def _readable(
         self, document: Document, given: Given, unknown: Unknown, most: int | None, tally: Tally

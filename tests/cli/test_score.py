@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -18,9 +19,10 @@ import pandas as pd
 import pytest
 
 from lmfst.lm.arpa import read_tables, write_arpa
+from lmfst.lm.load import model_paths
 from tests.support.cli import ARPA, COMMAND, Done, environment, pipe
 from tests.support.pages import PAGES, write_files
-from tests.support.tiny import letter_bigram, normalised
+from tests.support.tiny import letter_bigram, make_folder, normalised
 
 TEXTS = ["ab", "a", "bab", "", "abba", "b"]
 
@@ -269,3 +271,56 @@ def test_the_page_on_corpora_reads_parquet(tmp_path: Path, monkeypatch: pytest.M
     )
     assert found["worst"][0][1] == "M"
     assert len(found["worst"]) == 3
+
+
+def test_a_model_that_changes_is_an_error(long: Long, model: Path) -> None:
+    """A worker that begins later would score by another one."""
+    before = model.read_bytes()
+    other = Path(long.arguments[2])
+    try:
+        run = long.start()
+        other.write_bytes(b"another one\n" + before)
+        for worker in children(run.pid):
+            os.kill(worker, signal.SIGKILL)
+        said = run.communicate()[1].decode()
+    finally:
+        other.write_bytes(before)
+    assert run.returncode == 1 and "the model files changed after the job had begun" in said
+    assert long.again().code == 0
+    assert long.out.read_bytes() == long.whole.read_bytes()
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_tokenizer_of_other_merges_is_another_model(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model")
+    (folder / "merges.txt").write_text("a b\n")
+    paths = model_paths(str(folder), None, str)
+    assert str(folder / "merges.txt") in paths and str(folder / "model.safetensors") in paths
+
+
+def test_too_much_for_one_document_is_no_end(model: Path, corpus: Path) -> None:
+    out = corpus.with_name("o.tsv")
+    done = score(model, corpus, "-o", out, "--level", "text", "--node-budget", "3")
+    assert done.code == 0
+    rejects = [json.loads(line) for line in Path(f"{out}.rejects.jsonl").read_text().splitlines()]
+    assert rejects and all("needs more than 3 nodes" in one["message"] for one in rejects)
+    assert all(one["message"].startswith(f"{corpus}:{one['line']}: ") for one in rejects)
+    assert len(out.read_text().splitlines()) - 1 + len(rejects) == len(TEXTS)
+
+
+def test_nobody_s_files_are_replaced(model: Path, corpus: Path) -> None:
+    out = corpus.with_name("o.tsv")
+    own = Path(f"{out}.rejects.jsonl")
+    own.write_text("mine\n")
+    done = score(model, corpus, "-o", out)
+    assert done.code == 1 and f"{own} is there already" in done.err
+    assert own.read_text() == "mine\n"
+    for place in (own, out):
+        done = score(model, corpus, "-o", out, "--log-json", place)
+        assert done.code == 2 and "the job writes rows there" in done.err
+    own.unlink()
+    assert score(model, corpus, "-o", out, "--batch-tokens", "0").code == 2
+    assert not Path(f"{out}.work").exists()
