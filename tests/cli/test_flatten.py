@@ -89,7 +89,7 @@ def test_choices_are_those_of_the_library() -> None:
 def test_every_command_has_a_module_of_its_name() -> None:
     group = typer.main.get_command(app)
     names = [*getattr(group, "commands", {})]
-    assert names[:3] == ["convert", "score", "next"]
+    assert names[:4] == ["convert", "score", "report", "next"]
     for name in names:
         module = importlib.import_module(f"lmfst.cli.{name}")
         assert getattr(module, name, None) or getattr(module, f"{name}_")
