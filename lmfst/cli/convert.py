@@ -11,7 +11,7 @@ import typer
 
 from lmfst.cli import options as o
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model
+from lmfst.cli.loading import choice_of, load_model, suggests
 from lmfst.cli.mistakes import document_files
 from lmfst.cli.model_options import (
     MODEL,
@@ -162,9 +162,9 @@ def convert(
     from lmfst.scored.records import ESCAPED_COLUMNS
 
     terminal = Terminal.of(quiet)
-    whole = limits.partial == "error" and model.context is None
-    choice = choice_of(policy, limits, sampling, suggestible=whole, common=versus is not None)
-    _require_batch(batch)
+    suggestible, common = suggests(model, limits), versus is not None
+    choice = choice_of(policy, limits, sampling, suggestible=suggestible, common=common)
+    require_batch(batch)
     levels = Levels(level, bounds, versus)
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
     paths, fmt = document_files(files or ["-"], reading.doc), rows.row_format()
@@ -194,7 +194,8 @@ def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:
         yield scored
 
 
-def _require_batch(batch: int) -> None:
+def require_batch(batch: int) -> None:
+    """UsageError for a number out of range."""
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
 

@@ -75,6 +75,12 @@ def choice_of(
     )
 
 
+def suggests(model: ModelOptions, limits: LimitOptions) -> bool:
+    """Whether a policy that a model suggests may be followed: it is one for whole strings, under a
+    model as it is."""
+    return limits.partial == "error" and model.context is None
+
+
 def load_model(
     model: ModelOptions,
     to: str,

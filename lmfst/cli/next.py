@@ -68,7 +68,6 @@ def next_(
     Where units are words, a last row … has the probability of all units that are not shown.
     """
     from lmfst.generate.next_units import following
-    from lmfst.report.plots import next_plot, require_plot
     from lmfst.scored.records import ESCAPED_COLUMNS, NEXT_COLUMNS, next_row
 
     terminal = Terminal.of(quiet)
@@ -84,6 +83,8 @@ def next_(
         terminal.warn(f"the prefix is {prefix!r} itself, not what the file of that name holds")
     fmt = rows.row_format()
     if plot is not None:
+        from lmfst.report.plots import require_plot
+
         require_plot(plot)
     lm = load_model(model, to, grammar, choice, limits, terminal)
     with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
@@ -92,4 +93,6 @@ def next_(
         for unit, logp in found:
             writer.write(next_row(unit, logp))
     if plot is not None:
+        from lmfst.report.plots import next_plot
+
         write_file(plot, next_plot(plot, prefix, found, terminal.warn), what="--plot")

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmfst.cli import options as o
-from lmfst.cli.convert import Batch, Bounds, Given, Unknown
+from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown, require_batch
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model, target_of
+from lmfst.cli.loading import choice_of, load_model, suggests, target_of
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
 from lmfst.cli.terminal import Terminal
-from lmfst.ground import defaults, types
+from lmfst.ground import defaults
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import RowFormat, Warn
+from lmfst.io.forms import ROW_SUFFIXES
 
 if TYPE_CHECKING:
     from lmfst.corpus import Corpus, Job, Outcome, Scorer
@@ -34,12 +35,6 @@ MODEL_FILES, FST = "model files", "transducer"
 """Names in the fingerprint."""
 JOB = "Job"
 """Name of a panel."""
-_FORMATS: dict[str, RowFormat] = {
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
 Corpora = Annotated[
     list[str],
     typer.Argument(
@@ -57,14 +52,6 @@ Out = Annotated[
         help="Where rows go; the suffix says in which format. OUT.rejects.jsonl says which records "
         "have none, and OUT.work holds what is done until all is.",
         show_default=False,
-        rich_help_panel=o.OUTPUT,
-    ),
-]
-Level = Annotated[
-    types.Level,
-    typer.Option(
-        "--level",
-        help="Rows per unit, per replicate of an estimate, per document, or one.",
         rich_help_panel=o.OUTPUT,
     ),
 ]
@@ -174,8 +161,7 @@ def score(
 
 def _require(batch: int, model: ModelOptions, job: JobOptions, written: list[Path]) -> None:
     """UsageError for numbers out of range, and for a log among the files that are written."""
-    if batch < 1:
-        raise UsageError(f"--batch must be at least 1, not {batch}")
+    require_batch(batch)
     if model.batch_tokens is not None and model.batch_tokens < 1:
         raise UsageError(f"--batch-tokens must be at least 1, not {model.batch_tokens}")
     log = job.log_json
@@ -222,13 +208,13 @@ def _job(
 
 def _format(output: str) -> RowFormat:
     suffix = PurePath(output).suffix.lower()
-    if suffix not in _FORMATS:
-        known = ", ".join(_FORMATS)
+    if suffix not in ROW_SUFFIXES:
+        known = ", ".join(ROW_SUFFIXES)
         raise UsageError(
             f"-o {output}: expected a name that ends in one of {known}",
             hint="the suffix says in which format rows are written",
         )
-    return _FORMATS[suffix]
+    return ROW_SUFFIXES[suffix]
 
 
 def _corpus(files: list[str], reading: o.ReadingOptions, warn: Warn) -> Corpus:
@@ -278,8 +264,8 @@ class Loading:
 
     def choice(self) -> PolicyChoice:
         """The choice of a policy."""
-        whole = self.limits.partial == "error" and self.model.context is None
-        return choice_of(self.policy_options, self.limits, self.sampling, suggestible=whole)
+        suggestible = suggests(self.model, self.limits)
+        return choice_of(self.policy_options, self.limits, self.sampling, suggestible=suggestible)
 
     def policy(self, *, suggested: bool = True) -> Policy:
         """The policy, as far as it can be told without the model. suggested: whether the target is

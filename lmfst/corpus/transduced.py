@@ -45,7 +45,7 @@ def gathered(facts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 class TransducedScorer:
     """Scores the documents of shards. Documents of similar length go on together.
 
-    levels: of the rows. given, batch, unknown, max_symbols: as `most`: see
+    levels: of the rows. given, batch, unknown, and max_symbols, which is `most` there: see
     `lmfst.scored.scorer.Scorer.each`.
     """
 

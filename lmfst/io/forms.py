@@ -18,6 +18,8 @@ SUFFIXES: dict[Form, tuple[str, ...]] = {
 PACKED = (".gz", ".zst")
 """What may come after that."""
 _ROWS: dict[Form, RowFormat] = {"tsv": "tsv", "jsonl": "jsonl", "parquet": "parquet"}
+ROW_SUFFIXES = {suffix: rows for form, rows in _ROWS.items() for suffix in SUFFIXES[form]}
+"""The format of rows in a file that isn't packed, by the end of its name."""
 
 
 def known_form(path: str) -> Form | None:

@@ -44,7 +44,7 @@ def parquet(stream: IO[bytes], reading: Reading) -> Found:
         )
     _look(stream, name)
     with (
-        _named(name, library),
+        named(name, library),
         files.ParquetFile(name, pre_buffer=False, buffer_size=_BUFFER) as file,
     ):
         columns = file.schema_arrow.names
@@ -79,14 +79,12 @@ def _look(stream: IO[bytes], name: str) -> None:
 
 
 @contextmanager
-def _named(name: str, library: Any) -> Iterator[None]:
-    """What pyarrow says of a file that it can't read, with the file's name."""
+def named(name: str, library: Any, hint: str = "copy or write the file again") -> Iterator[None]:
+    """What pyarrow says of a file that it can't read, with the file's name, as an InputError."""
     try:
         yield
     except (library.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{name}: expected a whole Parquet file: {error}", hint="copy or write the file again"
-        ) from None
+        raise InputError(f"{name}: expected a whole Parquet file: {error}", hint=hint) from None
 
 
 def _check(schema: Any, text: str, key: str | None, name: str, library: Any) -> None:

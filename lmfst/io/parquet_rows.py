@@ -68,17 +68,6 @@ class ParquetWriter(RowWriter):
         self._names: list[str] = []
         self._file: Any = None
 
-    def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
-        if passed.keys() != self._passed.keys():
-            self._meet(passed)
-        for column, value in zip(self._own, values, strict=True):
-            self._size += column.add(value)
-        for name, column in self._passed.items():
-            self._size += column.add(passed.get(name))
-        self._rows += 1
-        if self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
-            self._write_group()
-
     def _write_block(
         self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
     ) -> None:

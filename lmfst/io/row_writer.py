@@ -46,7 +46,7 @@ class RowWriter(ABC):
         if not row.keys() <= self._allowed:
             extra = sorted(row.keys() - self._allowed)
             raise UsageError(f"expected a row of {list(self._columns)}, found {extra} too")
-        self._write([row.get(name) for name in self._columns], passed or {})
+        self._write_block([[row.get(name)] for name in self._columns], passed or {})
 
     def write_block(
         self, block: Mapping[str, Sequence[object]], passed: Mapping[str, object] | None = None
@@ -60,16 +60,11 @@ class RowWriter(ABC):
             nothing = [None] * size
             self._write_block([block.get(name, nothing) for name in self._columns], passed or {})
 
+    @abstractmethod
     def _write_block(
         self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
     ) -> None:
-        """Write rows. columns: all of them, in order."""
-        for values in zip(*columns, strict=True):
-            self._write(values, passed)
-
-    @abstractmethod
-    def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
-        """Write a row. values: of all columns, in order."""
+        """Write rows, one at least. columns: all of them, in order."""
 
     @abstractmethod
     def _end(self) -> None:

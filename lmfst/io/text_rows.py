@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lmfst.ground.types import Warn
 from lmfst.io.json_text import dumps, dumps_plain
 from lmfst.io.row_files import Sink
-from lmfst.io.row_values import ESCAPES, exact, field, fields, json_texts, passed_field, plain
+from lmfst.io.row_values import ESCAPES, exact, field, fields, json_texts, passed_field
 from lmfst.io.row_writer import RowWriter
 
 
@@ -30,18 +30,12 @@ class TsvWriter(RowWriter):
         self._begun = False
         self._passed: dict[str, str] = {}
 
-    def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
-        self._begin(passed)
-        beside = [passed_field(passed.get(name)) for name in self._passed]
-        own = map(self._text, self._columns, values)
-        self._sink.write(_bytes("\t".join([*own, *beside])))
-
     def _write_block(
         self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
     ) -> None:
         self._begin(passed)
         own = [
-            column if name in self._escaped and {*map(type, column)} == {str} else fields(column)
+            self._texts(column) if name in self._escaped else fields(column)
             for name, column in zip(self._columns, columns, strict=True)
         ]
         beside = [[passed_field(passed.get(name))] * len(columns[0]) for name in self._passed]
@@ -60,10 +54,10 @@ class TsvWriter(RowWriter):
                 why = "the first row, which decides on the columns of TSV, has none of that name"
                 self._leave_out(name, why)
 
-    def _text(self, column: str, value: object) -> str:
-        if column in self._escaped and isinstance(value, str):
-            return value
-        return field(value)
+    @staticmethod
+    def _texts(column: Sequence[object]) -> list[str]:
+        """Fields whose text has been escaped."""
+        return [value if isinstance(value, str) else field(value) for value in column]
 
     def _end(self) -> None:
         self._begin({})
@@ -79,14 +73,6 @@ class JsonWriter(RowWriter):
     def __init__(self, sink: Sink, columns: Sequence[str], warn: Warn) -> None:
         super().__init__(sink, columns, warn)
         self._passed: dict[str, str] = {}
-
-    def _write(self, values: Sequence[object], passed: Mapping[str, object]) -> None:
-        record = {name: plain(v) for name, v in zip(self._columns, values, strict=True)}
-        line = dumps_plain(record)
-        if passed:
-            beside = self._beside(passed)
-            line = f"{line[:-1]}, {beside[1:]}" if record else beside
-        self._sink.write(_bytes(line))
 
     def _write_block(
         self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]

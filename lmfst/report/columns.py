@@ -19,6 +19,7 @@ from typing import IO, Any, NoReturn
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.io.extras import extra
 from lmfst.io.forms import known_form
+from lmfst.io.parquet import named
 from lmfst.io.row_values import ESCAPED
 from lmfst.io.streams import STDIN, opened
 from lmfst.scored.levels import COLUMNS
@@ -236,7 +237,7 @@ def _parquet(path: str, wanted: Wanted) -> Iterator[Block]:
     files = extra("pyarrow.parquet", "parquet", f"{path}: Parquet")
     with opened(path) as stream:
         _look(path, stream)
-    with _whole(path, library), files.ParquetFile(path, pre_buffer=False) as file:
+    with named(path, library, _AGAIN), files.ParquetFile(path, pre_buffer=False) as file:
         names = file.schema_arrow.names
         require_columns(path, names, wanted)
         present = [name for name in wanted.names if name in names]
@@ -252,12 +253,3 @@ def _parquet(path: str, wanted: Wanted) -> Iterator[Block]:
 def _look(path: str, stream: IO[bytes]) -> None:
     if stream.read(4) != b"PAR1":
         raise InputError(f"{path}: expected a Parquet file, found something else", hint=_AGAIN)
-
-
-@contextmanager
-def _whole(path: str, library: Any) -> Iterator[None]:
-    """What pyarrow says of a file that it can't read, with the file's name."""
-    try:
-        yield
-    except (library.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a whole Parquet file: {error}", hint=_AGAIN) from None

@@ -6,17 +6,15 @@ its first unit, and the last of which ends with the row of ⊥.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lmfst.ground.errors import InputError
 from lmfst.report.columns import Block, Wanted, blocks
-from lmfst.scored.records import UNIT_COLUMNS
+from lmfst.scored.records import UNIT_COLUMNS, bits
 from lmfst.target.units import END_NAME
 
 UNITS = Wanted("unit", UNIT_COLUMNS, ("file", "line"))
-_LN2 = math.log(2.0)
 _HINT = "a report needs all rows of each document, in their order: write the output again"
 
 Place = tuple[str, int]
@@ -111,8 +109,7 @@ def _typed(block: Block) -> _Rows:
         block.texts("unit"),
         block.whole("start"),
         block.whole("end"),
-        # Adding 0.0 turns -0.0 into 0.0.
-        [-logp / _LN2 + 0.0 for logp in block.numbers("logp")],
+        list(map(bits, block.numbers("logp"))),
         block.numbers("missing", gaps=True),
         place,
     )

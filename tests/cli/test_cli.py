@@ -17,12 +17,11 @@ import pytest
 
 from lmfst.fst import EPS, Fst, Symbols, read_fst, write_openfst
 from lmfst.ground._version import __version__
-from lmfst.lm.arpa import read_tables, write_arpa
 from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
 from tests.support.cli import ARPA, COMMAND, Done, call, environment, pipe
 from tests.support.paths import REPOSITORY
-from tests.support.tiny import normalised
+from tests.support.tiny import write_normalised
 
 HEADER = "id\tindex\tunit\tstart\tend\tlogp\tsurprisal\tmissing"
 SEP = 0xF0000
@@ -30,11 +29,7 @@ SEP = 0xF0000
 
 @pytest.fixture(scope="module")
 def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "m.arpa"
-    path.write_text(ARPA)
-    # As the rows are divided by their sums, this is the same model, of which there is no warning.
-    write_arpa(normalised(read_tables(path)), path)
-    return path
+    return write_normalised(ARPA, tmp_path_factory.mktemp("model") / "m.arpa")
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lmfst.lm.arpa import read_tables, write_arpa
 from tests.support.cli import ARPA, call, environment, pipe
 from tests.support.outputs import Page, document, write
-from tests.support.tiny import normalised
+from tests.support.tiny import write_normalised
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "m.arpa"
-    path.write_text(ARPA)
-    write_arpa(normalised(read_tables(path)), path)
-    return path
+    return write_normalised(ARPA, tmp_path_factory.mktemp("model") / "m.arpa")
 
 
 @pytest.fixture

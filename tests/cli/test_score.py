@@ -18,21 +18,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmfst.lm.arpa import read_tables, write_arpa
 from lmfst.lm.load import model_paths
 from tests.support.cli import ARPA, COMMAND, Done, environment, pipe
 from tests.support.pages import PAGES, write_files
-from tests.support.tiny import letter_bigram, make_folder, normalised
+from tests.support.tiny import letter_bigram, make_folder, write_normalised
 
 TEXTS = ["ab", "a", "bab", "", "abba", "b"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "m.arpa"
-    path.write_text(ARPA)
-    write_arpa(normalised(read_tables(path)), path)
-    return path
+    return write_normalised(ARPA, tmp_path_factory.mktemp("model") / "m.arpa")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lmfst.lm.arpa import write_arpa
+from lmfst.lm.arpa import read_tables, write_arpa
 from lmfst.lm.ngram import NgramLM, NgramTables
 
 CHATML = (
@@ -146,6 +146,13 @@ def letter_bigram(path: Path, letters: str = "ACGT", seed: int = 5, end: float =
         bigrams[name, "</s>"] = (math.log10(end), 0.0)
         bigrams |= {(name, b): (math.log10(q), 0.0) for b, q in zip(letters, p, strict=True)}
     write_arpa(NgramTables([unigrams, bigrams]), path)
+
+
+def write_normalised(arpa: str, path: Path) -> Path:
+    """Write a model whose rows are divided by their sums: the same one, without the warning."""
+    path.write_text(arpa)
+    write_arpa(normalised(read_tables(path)), path)
+    return path
 
 
 def normalised(tables: NgramTables) -> NgramTables:
