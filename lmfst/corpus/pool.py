@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from lmfst.corpus.worker import Finished, Message, OutOfMemory, Ready, Setup, Task
+from lmfst.corpus.worker import Begun, Finished, Message, OutOfMemory, Ready, Setup, Task
 from lmfst.ground.errors import LmfstError
 
 AHEAD = 2
@@ -49,11 +48,12 @@ _BEGIN = (
 
 
 class Died(NamedTuple):
-    """A worker has ended. task: the shard that it was at; None if it was at none."""
+    """A worker has ended. tasks: the shards that it was at: one that it scored, and one that it
+    finished meanwhile; there may be none."""
 
     pid: int
     how: str
-    task: Task | None
+    tasks: Sequence[Task]
 
 
 class Starved(NamedTuple):
@@ -87,13 +87,21 @@ def visible_gpus(environment: Mapping[str, str], folder: Path = _GPUS) -> list[s
 
 @dataclass
 class _Worker:
-    """A process, the socket to it, and what it has been given and hasn't done yet."""
+    """A process, the socket to it, what it has been given and hasn't done yet, and the numbers of
+    those among these that it has begun."""
 
     place: int
     process: subprocess.Popen[bytes]
     connection: Connection
     ready: bool = False
-    tasks: deque[Task] = field(default_factory=deque)
+    tasks: list[Task] = field(default_factory=list)
+    begun: set[int] = field(default_factory=set)
+
+    def pop(self, number: int) -> Task:
+        """It has done with that shard, or given it up."""
+        self.begun.discard(number)
+        at = next(at for at, task in enumerate(self.tasks) if task.number == number)
+        return self.tasks.pop(at)
 
 
 class Pool:
@@ -145,10 +153,12 @@ class Pool:
                 continue
             if isinstance(message, Ready):
                 worker.ready, self._failed_starts = True, 0
+            elif isinstance(message, Begun):
+                worker.begun.add(message.number)
             elif isinstance(message, Finished):
-                worker.tasks.popleft()
+                worker.pop(message.scored.number)
             elif isinstance(message, OutOfMemory):
-                yield Starved(worker.tasks.popleft(), message.message)
+                yield Starved(worker.pop(message.number), message.message)
                 continue
             yield message
 
@@ -157,7 +167,7 @@ class Pool:
         _end(worker)
         code = worker.process.returncode
         how = f"exit code {code}" if code >= 0 else f"signal {_name(-code)}"
-        at = worker.tasks.popleft() if worker.ready and worker.tasks else None
+        at = [worker.pop(number) for number in sorted(worker.begun)]
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts == STARTS:

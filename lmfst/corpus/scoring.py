@@ -216,22 +216,26 @@ class Scoring:
         self._again.append(task._replace(batch_tokens=tokens))
 
     def _bury(self, died: Died) -> None:
-        """Do the shard again that a worker was at when it ended."""
+        """Do the shards again that a worker was at when it ended."""
         self._watch.event("worker", {"pid": died.pid, "ended": died.how})
-        task = died.task
-        if task is None:
-            self._watch.warn(f"a worker (pid {died.pid}) has ended by {died.how}; it is replaced")
-            return
-        self._tally.forget(task.number)
-        self._kills[task.number] += 1
-        if self._kills[task.number] < KILLS:
+        for task in died.tasks:
+            self._tally.forget(task.number)
+            self._kills[task.number] += 1
+        again = [task for task in died.tasks if self._kills[task.number] < KILLS]
+        if again or not died.tasks:
+            where = " and ".join(map(self._where, again))
+            what = f" at {where}: done again, with nothing beside it" if again else ""
             self._watch.warn(
-                f"a worker (pid {died.pid}) has ended by {died.how} at {self._where(task)}, which "
-                "is done again"
+                f"a worker (pid {died.pid}) has ended by {died.how}{what}; it is replaced"
             )
-            self._again.append(task)
-            return
-        what = f"{self._where(task)} has ended {KILLS} workers, the last one by {died.how}"
+        self._again.extend(task._replace(alone=True) for task in again)
+        for task in died.tasks:
+            if task not in again:
+                self._leave_out(task, died.how)
+
+    def _leave_out(self, task: Task, how: str) -> None:
+        """A shard has ended too many workers. LmfstError if that ends the job."""
+        what = f"{self._where(task)} has ended {KILLS} workers, the last one by {how}"
         if not self._keep_going:
             raise LmfstError(
                 what,

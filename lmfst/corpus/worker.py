@@ -4,6 +4,7 @@ It is told what to do over a socket, in messages that are pickled by its parent 
 A thread takes them in, so that the next shard is here when one is done; when the other end of the
 socket closes, however the parent has ended, the process ends at once. The files of a shard are
 written under temporary names, and are on the disk when it is reported: the parent names them.
+Another thread has them on the disk, and finds their checksums, while the next shard is scored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +46,8 @@ class Setup(NamedTuple):
 
 class Task(NamedTuple):
     """A shard to be scored: its records, the number of its first document, where its files go
-    (`rows`, `rejects`: their final names) and the batch tokens."""
+    (`rows`, `rejects`: their final names) and the batch tokens. alone: whether nothing else may be
+    going on in the worker, so that it is known what has ended it."""
 
     number: int
     first: int
@@ -52,6 +55,7 @@ class Task(NamedTuple):
     batch_tokens: int
     rows: Path
     rejects: Path
+    alone: bool = False
 
 
 class Ready(NamedTuple):
@@ -63,6 +67,12 @@ class Said(NamedTuple):
 
     message: str
     is_warning: bool
+
+
+class Begun(NamedTuple):
+    """A shard is being scored."""
+
+    number: int
 
 
 class Counted(NamedTuple):
@@ -99,7 +109,7 @@ class Failed(NamedTuple):
 
 
 Found = Iterator[tuple[int, Result | Rejected]]
-Message = Ready | Said | Counted | Finished | OutOfMemory | Failed
+Message = Ready | Said | Begun | Counted | Finished | OutOfMemory | Failed
 
 
 def main(handle: int) -> None:
@@ -151,14 +161,53 @@ def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
     LOGGER.propagate = False
     scorer = setup.make_scorer(warn)
     connection.send(Ready())
+    finisher = _Finisher(connection)
     while True:
         task: Task = tasks.get()
+        if task.alone:
+            finisher.wait()
+        connection.send(Begun(task.number))
         try:
-            connection.send(_Shard(connection, task, setup.make_writer, warn).score(scorer))
+            shard = _Shard(connection, task, setup.make_writer, warn)
+            shard.score(scorer)
         except Exception as error:
             if not _is_memory(error):
                 raise
             connection.send(OutOfMemory(task.number, str(error)))
+        else:
+            finisher.finish(shard)
+            if task.alone:
+                finisher.wait()
+
+
+class _Finisher:
+    """Finishes a shard while the next one is scored, and reports it; one at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def finish(self, shard: _Shard) -> None:
+        """Begin with that when the one before is finished."""
+        self.wait()
+        self._last = self._thread.submit(self._finish, shard)
+
+    def wait(self) -> None:
+        """Until it has nothing to do."""
+        if self._last is not None:
+            self._last.result()
+
+    def _finish(self, shard: _Shard) -> None:
+        try:
+            self._connection.send(shard.finish())
+        except Exception as error:
+            # A parent that is gone needs no answer.
+            with suppress(OSError):
+                if _is_memory(error):
+                    self._connection.send(OutOfMemory(shard.number, str(error)))
+                else:
+                    _fail(self._connection, error)
 
 
 class _Shared(Connection):
@@ -191,20 +240,25 @@ def _is_memory(error: BaseException) -> bool:
 
 
 class _Shard:
-    """A shard while it is being scored."""
+    """A shard while it is being scored, and until it is finished."""
 
     def __init__(
         self, connection: Connection, task: Task, make_writer: MakeWriter, warn: Warn
     ) -> None:
         self._connection, self._task = connection, task
-        self._make_writer, self._warn = make_writer, warn
+        self.number = task.number
+        self._files = ShardFiles(task, make_writer, warn)
+        self._open = ExitStack()
+        self._facts: dict[str, Any] = {}
         self._documents = self._rejected = self._symbols = 0
         self._missing = 0.0
         self._told = time.monotonic()
 
-    def score(self, scorer: Scorer) -> Finished:
-        """Score it. Passes on the scorer's errors; InputError if its files can't be written."""
-        with ShardFiles(self._task, self._make_writer, self._warn) as files:
+    def score(self, scorer: Scorer) -> None:
+        """Score it, and write its rows. Passes on the scorer's errors; InputError if its files
+        can't be written. After an exception nothing is left of them."""
+        with ExitStack() as stack:
+            files = stack.enter_context(self._files)
             documents = [item for item in self._task.items if isinstance(item, Document)]
             results: Found = iter(())
             if documents:
@@ -214,8 +268,14 @@ class _Shard:
                     files.write(item)
                 else:
                     files.reject(item)
-            facts = scorer.facts() if documents else {}
-            return files.finish(self._symbols, self._missing, facts)
+            if documents:
+                self._facts = scorer.facts()
+            self._open = stack.pop_all()
+
+    def finish(self) -> Finished:
+        """Have its files on the disk. InputError, and nothing is left, if that can't be."""
+        with self._open:
+            return self._files.finish(self._symbols, self._missing, self._facts)
 
     def _in_order(self, results: Found, documents: int) -> Iterator[Result | Rejected]:
         """One result for each record: what reading has rejected stands in its place. They are

@@ -272,6 +272,34 @@ class Full(Lines):
         super().write(row)
 
 
+class Ending(Lines):
+    """Takes some seconds to complete its rows; if the given letter is among them, `how` it ends:
+    "killed", "memory" (an error the first time) or "disk"."""
+
+    def __init__(
+        self, stream: IO[bytes], warn: Warn, letter: str, how: str, seconds: float, marks: str
+    ) -> None:
+        super().__init__(stream, warn)
+        self._letter, self._how, self._seconds, self._marks = letter, how, seconds, marks
+        self._there = False
+
+    def write(self, row: Any) -> None:
+        self._there |= row["unit"] == self._letter
+        super().write(row)
+
+    def close(self) -> None:
+        time.sleep(self._seconds)
+        if not self._there:
+            return
+        if self._how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._how == "disk":
+            raise OSError(28, "No space left on device")
+        if not os.listdir(self._marks):
+            Path(self._marks, "mark").touch()
+            raise MemoryError("too much")
+
+
 class Odd:
     """A table that has other columns where a given letter is in it."""
 

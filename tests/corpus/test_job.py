@@ -23,6 +23,7 @@ from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import BudgetError, InputError, LmfstError, UsageError
 from tests.corpus import fakes
 from tests.corpus.fakes import (
+    Ending,
     Full,
     Odd,
     Watched,
@@ -525,6 +526,46 @@ def test_a_shard_that_kills_three_workers(corpus: Path, tmp_path: Path, marks: P
     assert [found["line"] for found in rejects(out)] == sorted(f["line"] for f in rejects(out))
     gone = {found["id"] for found in lost}
     assert rows(out) == [row for row in expected_rows(corpus) if row["id"] not in gone]
+
+
+def only_lost(corpus: Path, out: Path, **more: Any) -> list[str]:
+    """The ids that a job leaves out which keeps going; all else must be there."""
+    run_job(job([corpus], out, keep_going=True, **more), Watched().watch())
+    lost = [found["id"] for found in rejects(out) if found["reason"] == "killed_workers"]
+    assert rows(out) == [row for row in expected_rows(corpus) if row["id"] not in lost]
+    return lost
+
+
+def test_only_the_shard_that_kills_is_left_out(corpus: Path, tmp_path: Path, marks: Path) -> None:
+    """Not the one that is finished while it is scored, nor the one that is scored while it is
+    finished."""
+    with_word(corpus, b"zzz")
+    ending = partial(Ending, letter="z", seconds=0.1, marks=str(marks))
+    scoring = only_lost(
+        corpus,
+        tmp_path / "a.jsonl",
+        make_scorer=partial(deadly, word=b"zzz", marks=str(marks), times=99),
+        make_writer=partial(ending, how="nothing"),
+    )
+    finishing = only_lost(
+        corpus,
+        tmp_path / "b.jsonl",
+        make_scorer=partial(slow, seconds=0.1),
+        make_writer=partial(ending, how="killed"),
+    )
+    assert scoring == finishing and "10" in finishing and len(finishing) <= 4
+
+
+def test_errors_while_a_shard_is_finished(corpus: Path, tmp_path: Path, marks: Path) -> None:
+    """Also of the last shard, after which a worker waits."""
+    corpus.write_bytes(corpus.read_bytes() + b"zzz\n")
+    ending = partial(Ending, letter="z", seconds=0.0, marks=str(marks))
+    with pytest.raises(InputError, match="No space left on device"):
+        run_job(job([corpus], tmp_path / "a.jsonl", make_writer=partial(ending, how="disk")))
+    out, watched = tmp_path / "b.jsonl", Watched()
+    run_job(job([corpus], out, make_writer=partial(ending, how="memory")), watched.watch())
+    assert rows(out) == expected_rows(corpus)
+    assert "it is begun again with 32" in watched.warnings[0]
 
 
 def test_workers_that_never_begin(corpus: Path, tmp_path: Path) -> None:
