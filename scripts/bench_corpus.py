@@ -4,13 +4,14 @@ Documents of 200 bytes, cut out of data/sample.txt, are scored under an n-gram m
 and under a tiny transformers model with random weights, both made here:
 
 memory      the peak of all processes together, for all documents and for a tenth of them
-throughput  the whole command less one of a single document, beside `score_documents` of the same
-            documents in the memory of a process that has loaded the model, with as many threads
+throughput  from the first finished shard to the end of the command, beside `score_documents` of the
+            same documents in the memory of a process that has loaded the model, with as many
+            threads; one after the other, several times
 start       to the first finished shard: of a new job, and of one that was killed half way
 kills       the command or one of its workers is killed at a random time, and given again, and so on
             until it is done; the output must be that of a run that nothing interrupts
 
-    python scripts/bench_corpus.py [--quick] [--only PART ...] [--kills N] [--seed N]
+    python scripts/bench_corpus.py [--quick] [--only PART ...] [--pairs N] [--kills N] [--seed N]
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 BYTES = 200
 """Of a document."""
 COMMAND = "from lmfst.cli import main; main()"
-PARTS = ("memory", "start", "kills")
+PARTS = ("memory", "throughput", "start", "kills")
 WAIT = 0.02
 """Seconds from one look at the processes to the next."""
 BARE = """
@@ -73,10 +75,20 @@ class Ran:
     memory: int
     events: list[dict[str, object]]
 
+    def times(self, event: str) -> list[float]:
+        """Seconds to each event of a kind."""
+        return [float(str(one["time"])) for one in self.events if one["event"] == event]
+
     @property
     def first_shard(self) -> float:
         """Seconds to the first shard that it has finished."""
-        return next(float(str(one["time"])) for one in self.events if one["event"] == "shard")
+        return self.times("shard")[0]
+
+    @property
+    def speed(self) -> float:
+        """Symbols a second, from the first finished shard to the end."""
+        symbols = [int(str(one["symbols"])) for one in self.events if one["event"] == "shard"]
+        return sum(symbols[1:]) / (self.times("end")[0] - self.first_shard)
 
 
 def texts(count: int, seed: int) -> list[bytes]:
@@ -150,9 +162,12 @@ class Running:
             time.sleep(WAIT)
         return True
 
-    def result(self) -> Ran:
-        """What came of it, when it has ended well."""
-        self.wait()
+    def result(self, *, watched: bool = True) -> Ran:
+        """What came of it, when it has ended well. watched: whether its memory is looked at, which
+        takes time from it."""
+        if watched:
+            self.wait()
+        self.process.wait()
         if self.process.returncode:
             raise SystemExit(f"lmfst score ended with {self.process.returncode}")
         events = [json.loads(line) for line in self._log.read_text().splitlines()]
@@ -170,26 +185,42 @@ def _memory(pid: int) -> int:
     return 0
 
 
-def measure(case: Case, folder: Path, seed: int) -> None:
-    """Memory and throughput."""
-    found = {}
-    counts = (1, case.documents // 10, case.documents)
-    for count in counts:
-        corpus = folder / f"{case.name}.{count}.txt"
-        corpus.write_bytes(b"\n".join(texts(count, seed)) + b"\n")
-        found[count] = Running(case, corpus, folder / f"{case.name}.{count}.tsv").result()
-    one, tenth, whole = (found[count] for count in counts)
-    last = folder / f"{case.name}.{case.documents}.txt"
-    arguments = [sys.executable, "-c", BARE, str(case.model), str(last), case.policy]
-    said = subprocess.run(arguments, env=environment(), check=True, capture_output=True, text=True)
-    bare, symbols = map(float, said.stdout.split())
-    seconds = whole.seconds - one.seconds
+def corpus_of(case: Case, count: int, folder: Path, seed: int) -> Path:
+    """A file with so many documents."""
+    path = folder / f"{case.name}.{count}.txt"
+    path.write_bytes(b"\n".join(texts(count, seed)) + b"\n")
+    return path
+
+
+def measure_memory(case: Case, folder: Path, seed: int) -> None:
+    peaks = []
+    for count in (case.documents // 10, case.documents):
+        corpus = corpus_of(case, count, folder, seed)
+        peaks.append(Running(case, corpus, folder / f"{corpus.name}.tsv").result().memory)
+    tenth, whole = peaks
     print(
-        f"{case.name}: peak {whole.memory / 2**20:.0f} MiB for {case.documents:,} documents, "
-        f"{tenth.memory / 2**20:.0f} for a tenth: {whole.memory / tenth.memory:.3f}\n"
-        f"{case.name}: {whole.seconds:.1f} s, {one.seconds:.1f} for one document; without that "
-        f"{symbols / seconds:,.0f} symbols/s, the engine alone {symbols / bare:,.0f}: "
-        f"{bare / seconds:.2f}",
+        f"{case.name}: peak {whole / 2**20:.0f} MiB for {case.documents:,} documents, "
+        f"{tenth / 2**20:.0f} for a tenth: {whole / tenth:.3f}",
+        flush=True,
+    )
+
+
+def measure_throughput(case: Case, folder: Path, seed: int, pairs: int) -> None:
+    corpus = corpus_of(case, case.documents, folder, seed)
+    out = folder / f"{corpus.name}.speed.tsv"
+    bare, whole = [], []
+    for _ in range(pairs):
+        arguments = [sys.executable, "-c", BARE, str(case.model), str(corpus), case.policy]
+        said = subprocess.run(
+            arguments, env=environment(), check=True, capture_output=True, text=True
+        )
+        seconds, symbols = map(float, said.stdout.split())
+        bare.append(symbols / seconds)
+        whole.append(Running(case, corpus, out, "--restart").result(watched=False).speed)
+    ratios = [one / other for one, other in zip(whole, bare, strict=True)]
+    print(
+        f"{case.name}: {median(whole):,.0f} symbols/s, the engine alone {median(bare):,.0f}: "
+        f"{median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})",
         flush=True,
     )
 
@@ -262,6 +293,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the documents")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--pairs", type=int, default=3, help="of runs whose speeds are compared")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(argv)
@@ -274,7 +306,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         for case in cases:
             if "memory" in given.only:
-                measure(case, folder, given.seed)
+                measure_memory(case, folder, given.seed)
+            if "throughput" in given.only:
+                measure_throughput(case, folder, given.seed, given.pairs)
             if "start" in given.only:
                 measure_start(case, folder, given.seed)
             if "kills" in given.only:
