@@ -134,6 +134,11 @@ def test_bad_records_are_rejected_and_counted(model: Path, tmp_path: Path) -> No
         (["numbers.parquet", "-o", "out.tsv"], 1, "expected a column 'text'"),
         (["corpus.jsonl", "-o", "out.tsv", "--text-column", "no"], 0, "rejected"),
         (["corpus.jsonl", "-o", "out.tsv", "--workers", "0"], 2, "at least one worker"),
+        (
+            ["corpus.jsonl", "-o", "out.tsv", "--workers", "2", "--device", "map"],
+            2,
+            "is there once",
+        ),
         (["corpus.jsonl", "-o", "corpus.jsonl/out.tsv"], 1, "corpus.jsonl"),
     ],
 )
