@@ -37,7 +37,7 @@ COLUMN_TYPES: dict[str, type] = {
 
 
 class Same(Sequence[T]):
-    """A column that has one value in all its rows, `rows` of them: written, it is formatted once."""
+    """A column with one value in all its rows, `rows` of them: written, it is formatted once."""
 
     __slots__ = ("rows", "value")
 

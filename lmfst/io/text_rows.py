@@ -61,21 +61,32 @@ class _LineWriter(RowWriter):
             line = self._joint.join([*texts, *beside])
             self._sink.write(_bytes(f"{self._begins}{line}{self._ends}"))
             return
+        beside = [text.replace("%", "%%") for text in beside]
+        same = [
+            (name + one(column.value)).replace("%", "%%") if isinstance(column, Same) else None
+            for (name, one, _), column in zip(self._forms, columns, strict=True)
+        ]
         for some in self._pieces(columns, sum(map(len, beside))):
-            self._write_piece(some, beside)
+            self._write_piece(some, same, beside)
 
-    def _write_piece(self, columns: Sequence[Sequence[object]], beside: Sequence[str]) -> None:
-        """Write some rows. One formatting of all is quicker than one of each."""
+    def _write_piece(
+        self,
+        columns: Sequence[Sequence[object]],
+        same: Sequence[str | None],
+        beside: Sequence[str],
+    ) -> None:
+        """Write some rows. One formatting of all is quicker than one of each.
+
+        same, beside: parts of a template; None for columns whose values differ.
+        """
         parts, varying = [], []
-        for (name, one, many), column in zip(self._forms, columns, strict=True):
-            if isinstance(column, Same):
-                parts.append((name + one(column.value)).replace("%", "%%"))
-            else:
+        for (name, _, many), text, column in zip(self._forms, same, columns, strict=True):
+            if text is None:
                 form, values = many(column)
-                parts.append(name.replace("%", "%%") + form)
+                text = name.replace("%", "%%") + form
                 varying.append(values)
-        parts += [text.replace("%", "%%") for text in beside]
-        line = f"{self._begins}{self._joint.join(parts)}{self._ends}"
+            parts.append(text)
+        line = f"{self._begins}{self._joint.join([*parts, *beside])}{self._ends}"
         size, width = len(columns[0]), len(varying)
         flat: list[object] = [None] * (size * width)
         for at, values in enumerate(varying):
