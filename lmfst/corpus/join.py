@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 _EXACT = 1 << 53
 ROWS, GROUP = 1 << 17, 1 << 26
-"""Rows of a row group, at least but for the last one: readers of Parquet are slow with small ones;
-and the bytes in memory at which it is written before, since it is held as long."""
+"""Rows of a row group, at least, but for the last one, since readers of Parquet are slow with small
+ones; and the bytes in memory at which it is written before."""
 _MEND = "JSON lines can hold them: name an output that ends in .jsonl"
 
 
@@ -86,7 +86,7 @@ class JoinTables:
 
 
 class JoinParquet:
-    """Parquet: the rows of whole row groups, put together to groups of `ROWS`, or `GROUP` bytes, or more.
+    """Parquet: the rows of whole row groups, put together to groups of `ROWS` (or `GROUP` bytes).
 
     A column that a shard lacks is null there. One that is null throughout a shard gets the type
     that it has elsewhere, and whole numbers become numbers where others aren't whole. Other types
