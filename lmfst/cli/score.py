@@ -151,9 +151,17 @@ def score(
     tokens = loading.batch_tokens(paths)
     wanted = _job(output, corpus, loading, levels, settings, fingerprint, tokens, job)
     log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
-    with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
-        watch = Watch(progress.see, terminal.warn, note=terminal.note)
-        outcome = run_job(wanted, watch if log is None else log.beside(watch))
+    try:
+        with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
+            watch = Watch(progress.see, terminal.warn, note=terminal.note)
+            outcome = run_job(wanted, watch if log is None else log.beside(watch))
+    except KeyboardInterrupt:
+        if (work := Place.of(output).work).exists():
+            terminal.note(
+                f"{output}: interrupted; what is done is kept in {work.name}: the same command "
+                "goes on"
+            )
+        raise
     _tell(outcome, output, loading, terminal)
     if job.strict and outcome.done.rejected:
         raise typer.Exit(1)

@@ -206,6 +206,20 @@ def test_killed_runs_go_on(long: Long) -> None:
     assert long.out.read_bytes() == long.whole.read_bytes()
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_says_how_to_go_on(long: Long, sent: signal.Signals, code: int) -> None:
+    # A shell has what it runs in the background ignore interrupts, its processes, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run = long.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    run.send_signal(sent)
+    _, said = run.communicate()
+    assert run.returncode == code
+    assert b"interrupted; what is done is kept in out.tsv.work: the same command goes on" in said
+
+
 def test_a_shard_that_was_damaged_is_done_again(long: Long) -> None:
     run = long.start()
     run.kill()
