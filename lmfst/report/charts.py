@@ -36,7 +36,8 @@ class Bins:
 def binned(fine: Sequence[Counter[int]], infinite: Sequence[int]) -> Bins:
     """Fine counts as at most `MOST_BINS` bins of a handy width, up to where all but a thousandth of
     the units are. infinite: units that are in no bin."""
-    last = max(_quantile(counts, 0.999) for counts in fine)
+    # Estimates may be below 0; these are in the first bin.
+    last = max(0, *(_quantile(counts, 0.999) for counts in fine))
     step = next((step for step in _STEPS if last < step * MOST_BINS), _STEPS[-1])
     size = min(MOST_BINS, last // step + 1)
     found = [[0] * size for _ in fine]

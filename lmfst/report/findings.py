@@ -38,13 +38,13 @@ class Versus:
 @dataclass(frozen=True)
 class Findings:
     """What a page says. outputs: one or two. entries: the documents that are shown, by their place
-    on the page. places: the same, from their number in the first output."""
+    on the page. places: the same, from their number in either output."""
 
     outputs: list[Output]
     entries: list[Entry]
     versus: Versus | None = None
     texts: Texts | None = None
-    places: dict[int, int] = field(default_factory=dict)
+    places: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
 
     @property
     def first(self) -> Output:
@@ -66,7 +66,9 @@ def findings(paths: Sequence[str], texts: str | None, warn: Warn) -> Findings:
     found = outputs(paths, warn)
     read = None if texts is None else read_texts(texts, found[0].totals, found[0].name)
     entries, versus = _alone(found[0]) if len(found) == 1 else _two(found[0], found[1])
-    places = {entry.first.number: at for at, entry in enumerate(entries)}
+    first = {entry.first.number: at for at, entry in enumerate(entries)}
+    shown = ((at, entry.second) for at, entry in enumerate(entries))
+    places = first, {second.number: at for at, second in shown if second is not None}
     return Findings(found, entries, versus, read, places)
 
 
@@ -88,6 +90,9 @@ def _two(one: Output, other: Output) -> tuple[list[Entry], Versus]:
     same = dict(zip(pairs.first.tolist(), pairs.same.tolist(), strict=True))
     different = [int(pairs.first[pair]) for pair in pairs.chosen()]
     chosen = _with_worst(list(dict.fromkeys([*different, *choose(documents[0])])), one)
+    if other.totals.worst is not None:
+        lacks = pairs.first[pairs.second == other.totals.worst].tolist()
+        chosen = list(dict.fromkeys([*chosen, *lacks]))
     room = ROOM // 2
     seen = windows(documents[0], chosen, room)
     others = windows(documents[1], [partner[n] for n in chosen if n in partner], room)

@@ -10,7 +10,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNSHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""Control characters, also those that turn the direction of what follows, and lone surrogates."""
 _EMPTY = {"meta", "br"}
 _LEAVES = {"rect", "line"}
 """Elements of SVG without content, which close themselves."""

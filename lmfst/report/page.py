@@ -71,7 +71,7 @@ def _header(found: Findings) -> Html:
     links |= {"totals": "Totals", "distribution": "Distribution", "units": "Units"}
     if found.versus is not None:
         links["versus"] = "Side by side"
-    links |= {"made": "What made it", "terms": "Words"}
+    links |= {"made": "What made it", "terms": "What the words mean"}
     items = [e("li", {}, e("a", {"href": f"#{name}"}, said)) for name, said in links.items()]
     return e(
         "header",

@@ -176,9 +176,12 @@ def documents(found: Findings) -> Html:
         row += ["—", "—"] if mark is None else [quoted(mark.text), num(mark.value)]
         rows.append(row)
     versus = ["B, bits", "B − A"] if two else []
-    heads = ["Document", "Symbols", "A, bits" if two else "Bits", *versus, "Bits per symbol"]
-    heads += ["Missing, nats", "Most surprising unit", "its bits"]
-    caption = "Documents by bits per symbol, ⊥ included; the most surprising first"
+    of = "A, " if two else ""
+    heads = ["Document", f"{of}symbols", f"{of}bits", *versus, f"{of}bits per symbol"]
+    heads += [f"{of}missing, nats", f"{of}most surprising unit", "its bits"]
+    heads = [head[0].upper() + head[1:] for head in heads[:-1]] + heads[-1:]
+    by = " by A" if two else ""
+    caption = f"Documents by bits per symbol{by}, ⊥ included; the most surprising first"
     shown = table(caption, heads, rows, texts=[len(heads) - 2])
     return section("documents", "Documents", _which(found), shown)
 
@@ -212,7 +215,7 @@ def _which(found: Findings) -> Html:
     )
     if found.versus is not None:
         said += ", and those in which either output is better by most"
-    if found.first.totals.missing:
+    if any(output.totals.missing for output in found.outputs):
         said += "; and the one that lacks most"
     return e("p", {}, said + ". The number before a name is its rank. Totals are of all.")
 
@@ -224,7 +227,7 @@ def units(found: Findings) -> Html:
         title = "Most surprising units"
         label: Content = title if len(found.outputs) == 1 else [tag(at), " ", title]
         rows = [
-            [*unit_cells(found, unit, linked=at == 0), num(unit.bits[0])]
+            [*unit_cells(found, unit, at), num(unit.bits[0])]
             for unit in output.summary.worst.found()
         ]
         heads = ["Unit", "in its place", "Document", "bits"]
@@ -232,14 +235,13 @@ def units(found: Findings) -> Html:
     return section("units", "Most surprising units", parts)
 
 
-def unit_cells(found: Findings, unit: Unit, *, linked: bool = True) -> list[Content]:
-    """The unit, what stands beside it, and its document. linked: whether its number is that of the
-    first output."""
-    place = found.places.get(unit.document) if linked else None
+def unit_cells(found: Findings, unit: Unit, of: int = 0) -> list[Content]:
+    """The unit, what stands beside it, and its document. of: the output whose unit it is."""
+    place = found.places[of].get(unit.document)
     return [
         e("span", {"class": "unit"}, data(unit.text, 60)),
         e("span", {"class": "context"}, in_context(unit, found.grouped)),
-        [shown_button(unit.id, place, unit.at), f", unit {unit.at + 1:,}"],
+        [shown_button(unit.id, place, unit.at, of), f", unit {unit.at + 1:,}"],
     ]
 
 

@@ -143,13 +143,16 @@ def level(sizes: Iterable[int], room: int) -> int:
     return room
 
 
-def rounded(values: Sequence[float]) -> list[float]:
-    """Bits for the page, to two digits; -1 stands for infinitely many, which JSON lacks."""
-    return [-1 if math.isinf(value) else round(value, 2) for value in values]
+def rounded(values: Sequence[float]) -> list[float | None]:
+    """Bits for the page, to two digits; None stands for infinitely many, which JSON lacks.
+    Estimates may be below 0."""
+    return [None if math.isinf(value) else round(value, 2) for value in values]
 
 
-def rounded_missing(values: Sequence[float | None]) -> list[float] | None:
-    """Nats for the page; None if there are none, or nothing is missing. -1 as above."""
+def rounded_missing(values: Sequence[float | None]) -> list[float | None] | None:
+    """Nats for the page; None if there are none, or nothing is missing. In it as above."""
     if not any(values) or None in values:
         return None
-    return [-1 if value is None or math.isinf(value) else float(f"{value:.2g}") for value in values]
+    return [
+        None if value is None or math.isinf(value) else float(f"{value:.2g}") for value in values
+    ]

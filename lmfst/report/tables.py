@@ -77,13 +77,16 @@ def quoted(unit: str) -> Html:
     return e("span", {}, "“", e("span", {"class": "unit"}, data(unit, _UNIT)), "”")
 
 
-def shown_button(text: str, place: int | None, unit: int | None = None) -> Html:
-    """The name of a document; a button that shows it, where it is on the page at a place."""
+def shown_button(text: str, place: int | None, unit: int | None = None, of: int = 0) -> Html:
+    """The name of a document; a button that shows it, where it is on the page at a place. unit: the
+    index of one that it goes to, among those of the first output or the second, `of`."""
     if place is None:
         return data(text, 80)
     given: dict[str, str | int] = {"class": "link", "type": "button", "data-doc": place}
     if unit is not None:
         given["data-unit"] = unit
+    if of:
+        given["data-of"] = "2"
     return e("button", {**given, "disabled": "disabled"}, data(text, 80))
 
 

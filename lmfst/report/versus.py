@@ -67,7 +67,7 @@ def _documents(found: Findings, two: Versus) -> Html:
     differences = two.pairs.differences
     for pair in sorted(two.pairs.chosen(), key=lambda pair: -differences[pair]):
         number = int(two.pairs.first[pair])
-        place = found.places[number]
+        place = found.places[0][number]
         bits = two.pairs.bits[pair]
         better = tag(0 if differences[pair] > 0 else 1)
         cells = [num(bits[0]), num(bits[1]), num(differences[pair], sign=True)]

@@ -184,3 +184,53 @@ lines.push(document.title, document.querySelectorAll("img, iframe").length);
 """
     )
     assert said(dom(path, tmp_path, act)) == "Surprisal: o.tsv | 0"
+
+
+def test_zero_and_estimates_above_one_are_told_apart(tmp_path: Path) -> None:
+    rows = document("d", [("x", -0.25), ("y", float("inf"))], float("inf"))
+    act = (
+        NOTE
+        % """
+document.querySelector(".text span").focus();
+lines.push(info());
+press("ArrowRight");
+lines.push(info());
+"""
+    )
+    text = dom(made(tmp_path, write(tmp_path / "o.tsv", rows)), tmp_path, act)
+    assert said(text).split(" | ") == [
+        "“x”, unit 1 of 2 · −0.25 bits · probability 1.19",
+        "“y”, unit 2 of 2 · ∞ bits · probability 0",
+    ]
+    assert re.findall(r'<span class="(h\d)', text) == ["h0", "h7", "h7"]
+
+
+def test_readers_that_speak_get_the_values_of_both_outputs(tmp_path: Path) -> None:
+    first = document("d", [("x", 1.0), ("y", 5.0)], missing=[0.5, 0.25])
+    second = document("d", [("xy", 7.0)])
+    paths = write(tmp_path / "a.tsv", first), write(tmp_path / "b.tsv", second)
+    act = (
+        NOTE
+        % """
+const table = document.querySelector("#reader details");
+table.addEventListener("toggle", () => {
+  for (const row of table.querySelectorAll("caption, tbody tr"))
+    lines.push([...row.children].map((cell) => cell.textContent).join(" ") || row.textContent);
+  document.querySelectorAll('#units button[data-of="2"]')[0].click();
+  lines.push(info());
+  noted.textContent = lines.join(" | ");
+});
+table.open = true;
+"""
+    )
+    noted = said(dom(made(tmp_path, *paths), tmp_path, act)).split(" | ")
+    assert noted == [
+        "Units of A: d",
+        "1 x 1.00 0.5",
+        "2 y 5.00 0.25",
+        "3 ⊥ 1.00 0",
+        "Units of B: d",
+        "1 xy 7.00",
+        "2 ⊥ 1.00",
+        "“xy”, unit 1 of 1 · 7.00 bits · probability 0.00781",
+    ]

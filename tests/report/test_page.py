@@ -112,7 +112,32 @@ def test_probability_zero_is_said(tmp_path: Path) -> None:
     # What follows a unit of probability zero isn't surprising any more.
     names = [row[0] for row in found.tables["Most surprising units"]]
     assert names == ["Unit", "q", "y", "x"]
-    assert found.data["docs"][0]["b"] == [-1, -1, -1]
+    assert found.data["docs"][0]["b"] == [None, None, None]
+    # Of the others: 4 bits of 2 symbols, in 3 rows.
+    others = "Over the other 1: 2.000 bits per symbol; perplexity 2.52 per unit."
+    assert others in found.short
+    assert "Over the other" not in made(write(tmp_path / "o.tsv", impossible)).short
+
+
+def test_estimates_above_one_keep_their_sign(tmp_path: Path) -> None:
+    found = made(write(tmp_path / "o.tsv", document("d", [("x", -0.25), ("y", 1.0)])))
+    assert found.data["docs"][0]["b"] == [-0.25, 1.0, 1.0]
+    assert found.table("Totals")["Bits"] == ["1.75", "0.75"]
+
+
+def test_an_output_that_a_job_is_at_work_on(tmp_path: Path) -> None:
+    out, said = tmp_path / "o.tsv", list[str]()
+    (tmp_path / "o.tsv.work").mkdir()
+    with pytest.raises(InputError, match="found the work of a job that isn't done") as caught:
+        made(out)
+    assert "the same lmfst score goes on" in caught.value.hint
+    assert made(write(out, A), said=said).table("Totals")["Bits"] == ["4.00", "3.00"]
+    assert len(said) == 1 and "a job is at work on it" in said[0]
+    (tmp_path / "o.tsv.work").rmdir()
+    write_manifest(out)
+    out.unlink()
+    with pytest.raises(InputError, match="found no such file"):
+        made(out)
 
 
 def test_what_is_missing_says_how_sure_numbers_are(tmp_path: Path) -> None:
@@ -217,12 +242,13 @@ NASTY = [
     "]]> --> <!--",
     "\\u2028\\u2029",
     "${alert(1)} {{7*7}} `x`",
-    "\u202egnp.exe",
     "javascript:alert(1)",
 ]
 
 
-@pytest.mark.parametrize("nasty", [*NASTY, "\0\x07\x1b[31m", "\u2028\u2029", "\ud800", "a\r\nb"])
+@pytest.mark.parametrize(
+    "nasty", [*NASTY, "\0\x07\x1b[31m", "\u2028\u2029", "\ud800", "a\r\nb", "\u202egnp.exe"]
+)
 def test_data_are_text(tmp_path: Path, nasty: str) -> None:
     tame = made(write(tmp_path / "o.jsonl", document("id", [("unit", 5.0), ("x", 1.0)])))
     folder = tmp_path / "n"
@@ -243,7 +269,7 @@ def test_data_are_text(tmp_path: Path, nasty: str) -> None:
     if nasty in NASTY:
         assert shown == nasty
         assert f"“{nasty}”" in found.short and nasty in found.table("Options and files")["model"]
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", found.text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]", found.text)
     policy = next(value for _, name, value in found.attributes if name == "content")
     assert "default-src 'none'" in policy and "unsafe" not in policy
 
