@@ -61,8 +61,11 @@ def _quantile(counts: Counter[int], share: float) -> int:
     return 0
 
 
-def quantile(counts: Counter[int], share: float) -> float:
-    """The same in bits, up to the width of a fine bin."""
+def quantile(counts: Counter[int], share: float, infinite: int = 0) -> float:
+    """The same in bits, up to the width of a fine bin. infinite: units that are in no bin."""
+    if share * (counts.total() + infinite) > counts.total():
+        return math.inf
+    share *= 1.0 + infinite / max(1, counts.total())
     return (_quantile(counts, share) + 1) / FINE
 
 

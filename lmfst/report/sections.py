@@ -123,7 +123,10 @@ def distribution(found: Findings) -> Html:
     fine = [summary.fine for summary in summaries]
     bins = binned(fine, [summary.infinite for summary in summaries])
     quantiles = [
-        [f"{share:.0%} of the units have less than", *(num(quantile(one, share)) for one in fine)]
+        [
+            f"{share:.0%} of the units have less than",
+            *(num(quantile(one.fine, share, one.infinite)) for one in summaries),
+        ]
         for share in (0.5, 0.9, 0.99)
     ]
     names: list[Content] = ["bits"]

@@ -10,7 +10,7 @@ from lmfst.report.findings import Findings, Versus
 from lmfst.report.markup import Content, Html, data, e
 from lmfst.report.output import Output
 from lmfst.report.summary import totals
-from lmfst.report.tables import in_context, num, quoted, shown_button, small, tag
+from lmfst.report.tables import fine, in_context, num, quoted, shown_button, small, tag
 
 _LN2 = math.log(2.0)
 MOST_FREQUENT = 8
@@ -182,19 +182,24 @@ def _better(found: Findings, versus: Versus) -> Content:
     label = e("b", {}, "Which is better: ")
     if said.impossible[0] != said.impossible[1]:
         return [label, *_fewer_zeros(found, versus)]
-    if not said.difference:
-        return [label, "neither: both give the documents that they share the same probability."]
+    if not any(said.better):
+        return [
+            label,
+            "neither: both give each document that they share the same probability, to a "
+            "millionth of a bit.",
+            _zeros(said.impossible),
+        ]
     at = 0 if said.difference > 0 else 1
     size = abs(said.difference)
     symbols = _symbols(found, versus)
-    rate = f", {num(size / symbols, 4)} bits per symbol," if symbols else ""
+    rate = f", {fine(size / symbols, 4)} bits per symbol," if symbols else ""
     return [
         label,
         tag(at),
         " ",
         data(found.outputs[at].name, 80),
         f" gives the higher probability to the {said.documents:,} documents that both have, by "
-        f"{num(size)} bits{rate} in all (",
+        f"{fine(size)} bits{rate} in all (",
         *_bits(versus),
         ").",
         _spread(found, versus),
@@ -252,7 +257,7 @@ def _spread(found: Findings, versus: Versus) -> str:
         clear = "more" if size > 2 * said.error else "no more"
         text = (
             f" From document to document the difference varies: its standard error is "
-            f"{num(said.error)} bits, so it is {clear} than twice that."
+            f"{fine(said.error)} bits, so it is {clear} than twice that."
         )
     lacks = sum(output.totals.missing for output in found.outputs) / _LN2
     if lacks >= size and size > 0:

@@ -60,6 +60,14 @@ def num(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def fine(value: float, digits: int = 2, *, sign: bool = False) -> str:
+    """A number as `num`; one that would be 0 so has its first digits instead."""
+    text = num(value, digits, sign=sign)
+    if value == 0.0 or text.strip("+−0.,"):
+        return text
+    return f"{value:{'+' if sign else ''}.2g}".replace("-", "−", 1)
+
+
 def small(value: float | None) -> str:
     """A number that may be tiny."""
     if value is None or math.isnan(value):

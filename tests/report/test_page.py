@@ -88,18 +88,18 @@ def test_the_most_surprising_units_stand_in_their_place(tmp_path: Path) -> None:
 
 
 def test_the_distribution_counts_units_without_ends(tmp_path: Path) -> None:
-    units = [("x", 0.1)] * 500 + [("y", 1.1)] * 490 + [("z", 20.3)] * 10 + [("w", math.inf)]
+    units = [("x", 0.1)] * 510 + [("y", 1.1)] * 480 + [("z", 20.3)] * 10 + [("w", math.inf)]
     found = made(write(tmp_path / "o.tsv", document("d", units, math.inf)))
     rows = {row[0]: row[1] for row in found.tables["Units by surprisal"][1:]}
     assert sum(int(count) for count in rows.values()) == 1001
-    assert rows["0 to 1"] == "500" and rows["1 to 2"] == "490" and rows["20 to 21"] == "10"
+    assert rows["0 to 1"] == "510" and rows["1 to 2"] == "480" and rows["20 to 21"] == "10"
     assert rows["21 and more"] == "1"
     quantiles = found.table("Surprisal of units")
     # Up to the width of a fine bin, a twentieth of a bit.
     assert float(quantiles["50% of the units have less than"][0]) == pytest.approx(0.15, abs=0.051)
     assert float(quantiles["90% of the units have less than"][0]) == pytest.approx(1.15, abs=0.051)
     bars = [name for tag, key, name in found.attributes if tag == "rect" and key == "height"]
-    assert len(bars) == 21 and float(bars[1]) / float(bars[0]) == pytest.approx(0.98, abs=0.01)
+    assert len(bars) == 21 and float(bars[1]) / float(bars[0]) == pytest.approx(480 / 510, abs=0.01)
 
 
 def test_probability_zero_is_said(tmp_path: Path) -> None:
@@ -373,3 +373,12 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
     small, large = map(_peak, paths)
     assert paths[1].stat().st_size > 20_000_000
     assert large - small < 12_000_000
+
+
+def test_units_of_probability_zero_count_in_the_distribution(tmp_path: Path) -> None:
+    units = [("x", 0.12)] * 60 + [("y", 1.12)] * 35 + [("z", math.inf)] * 5
+    quantiles = made(write(tmp_path / "o.tsv", document("d", units, math.inf)))
+    found = quantiles.table("Surprisal of units")
+    assert found["50% of the units have less than"] == ["0.15"]
+    assert found["90% of the units have less than"] == ["1.15"]
+    assert found["99% of the units have less than"] == ["∞"]

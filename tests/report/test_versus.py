@@ -232,3 +232,18 @@ def test_units_of_both_are_named_where_nothing_says_what_they_are(tmp_path: Path
     assert "A what they are isn't recorded" in found.short
     assert "B what they are isn't recorded" in found.short
     assert "B what they are" not in made(*both(tmp_path, FIRST, FIRST)).short
+
+
+def test_tiny_differences_are_not_written_as_zero(tmp_path: Path) -> None:
+    second = [*document("a", units(1.0004, 2, 3)), *document("b", units(4, 4))]
+    found = made(*both(tmp_path, FIRST, second))
+    assert "A one.tsv gives the higher probability" in found.short
+    assert "by 0.0004 bits, 0.0001 bits per symbol, in all" in found.short
+    assert found.table("Documents in which either")["a"][2:] == ["+0.0004", "A"]
+
+
+def test_rounding_makes_neither_better(tmp_path: Path) -> None:
+    second = [row | {"logp": row["logp"] - 1e-9} for row in FIRST]
+    found = made(*both(tmp_path, FIRST, second))
+    assert "neither: both give each document that they share the same probability" in found.short
+    assert "Documents in which either" not in str(list(found.tables))
