@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lmfst.ground.types import Warn
 from lmfst.report.compare import Differences, Pairs, Verdict, look_again, paired, verdict
@@ -50,10 +51,10 @@ class Findings:
     def first(self) -> Output:
         return self.outputs[0]
 
-    @property
-    def grouped(self) -> bool:
-        """Whether units are shown apart from each other."""
-        return any(output.summary.apart for output in self.outputs)
+    @cached_property
+    def grouped(self) -> list[bool]:
+        """Whether units of each output are shown apart from each other."""
+        return [output.summary.apart for output in self.outputs]
 
 
 def findings(paths: Sequence[str], texts: str | None, warn: Warn) -> Findings:

@@ -58,13 +58,13 @@
   }
 
   function panel(title, units, classOf, which) {
-    const text = el("div", { class: page.grouped ? "text spaced" : "text", role: "group" });
+    const text = el("div", { class: page.grouped[which - 1] ? "text spaced" : "text", role: "group" });
     text.setAttribute("aria-label", `${title}. Arrow keys go from unit to unit.`);
     units.forEach((unit, at) => {
       const span = el("span", { class: classOf(at), tabindex: at ? "-1" : "0" }, unit || "∅");
       span.dataset.at = at;
       text.append(span);
-      if (page.grouped) text.append(" ");
+      if (page.grouped[which - 1]) text.append(" ");
       if (unit.endsWith("\\n") && !unit.endsWith("\\\\n")) text.append(el("br"));
     });
     const spans = text.getElementsByTagName("span");
@@ -198,11 +198,11 @@
     return found;
   }
 
-  function cutNote(doc) {
-    const last = doc.begin + doc.u.length;
-    if (!doc.begin && last > doc.n) return "";
-    return `Units ${doc.begin + 1} to ${Math.min(last, doc.n)} of ${doc.n} are shown` +
-      (doc.begin ? ", around the most surprising one." : ".");
+  function cutNote(begin, units, total) {
+    const last = begin + units.length;
+    if (!begin && last > total) return "";
+    return `Units ${begin + 1} to ${Math.min(last, total)} of ${total} are shown` +
+      (begin ? ", around the most surprising one." : ".");
   }
 
   function render(number) {
@@ -214,9 +214,14 @@
       "Point at a unit, or go to the text with Tab and from unit to unit with the arrow keys.");
     const grid = el("div", { class: "panels" }, ...panels(doc));
     const series = [{ kind: "la", values: doc.b, begin: doc.begin }];
-    if (doc.b2 && !doc.u2) series.push({ kind: "lb", values: doc.b2, begin: doc.begin });
-    const label = `Surprisal in bits along ${doc.label}; the values are in the table below`;
-    const [drawing, mark] = curve(series, doc.n, label, (at) => show(at, 1));
+    if (doc.b2) series.push({ kind: "lb", values: doc.b2, begin: doc.begin2 || 0 });
+    if (!doc.u2) for (const one of series) one.begin = doc.begin;
+    const label = (name) =>
+      `${name}Surprisal in bits along ${doc.label}; the values are in the table below`;
+    const drawings = doc.u2
+      ? [curve([series[0]], doc.n, label("A: "), (at) => show(at, 1)),
+        curve([series[1]], doc.n2, label("B: "), (at) => show(at, 2))]
+      : [curve(series, doc.n, label(""), (at) => show(at, 1))];
     const table = el("details", {}, el("summary", {}, "The values as a table"));
     table.addEventListener("toggle", () => {
       if (!table.open || table.children.length > 1) return;
@@ -225,17 +230,22 @@
     });
     show = (at, which) => {
       info.replaceChildren(described(doc, at, which));
-      if (which === 1) mark(at);
+      const drawing = drawings[doc.u2 ? which - 1 : 0];
+      drawing[1](at);
       for (const on of reader.querySelectorAll("span.on")) on.classList.remove("on");
       if (doc.u2) return;
       for (const one of grid.querySelectorAll(`span[data-at="${at}"]`)) one.classList.add("on");
     };
-    const note = cutNote(doc);
+    const note = doc.u2
+      ? [["A: ", cutNote(doc.begin, doc.u, doc.n)], ["B: ", cutNote(doc.begin2, doc.u2, doc.n2)]]
+        .filter((one) => one[1]).map((one) => one.join("")).join(" ")
+      : cutNote(doc.begin, doc.u, doc.n);
     reader.append(heading, el("p", { class: "muted" }, doc.about + (note ? " " + note : "")),
       ...legend(doc), grid, info);
-    if (two && !doc.u2 && doc.b2)
-      reader.append(el("p", { class: "muted" }, "A: solid blue line; B: dashed orange line."));
-    reader.append(drawing, table);
+    const lines = doc.u2 ? "Above: A; below: B, which has other units."
+      : "A: solid blue line; B: dashed orange line.";
+    if (doc.b2) reader.append(el("p", { class: "muted" }, lines));
+    reader.append(...drawings.map((one) => one[0]), table);
     return heading;
   }
 

@@ -81,7 +81,7 @@ def _totals(output: Output, title: Content) -> Html:
     if output.made.rejected:
         counted += f"; {output.made.rejected:,} records were rejected and have no rows"
     caption = [title, ": ", counted]
-    heads = ["", "with the ends ⊥", "without ⊥"]
+    heads = ["Sum", "with the ends ⊥", "without ⊥"]
     return table(caption, heads, rows, label=f"Totals of {output.name}")
 
 
@@ -108,7 +108,7 @@ def canonical(found: Findings) -> Html:
         ["The tokenizer's own tokens alone", num(texts.canonical / -_LN2)],
         ["What the others add to the log-probability", num(texts.added / _LN2)],
     ]
-    shown = table(f"Tokenizations, in bits, over {texts.known:,} documents", ["", "bits"], rows)
+    shown = table(f"Tokenizations, in bits, over {texts.known:,} documents", ["Sum", "bits"], rows)
     most = [
         "Of one document they add most in ",
         data(texts.most[1], 80),
@@ -146,7 +146,7 @@ def distribution(found: Findings) -> Html:
         "Distribution of surprisal",
         histogram(bins, "How many units have how much surprisal; the counts are in a table below"),
         e("p", {"class": "muted"}, lines, note, "Ends ⊥ are not counted."),
-        table("Surprisal of units, in bits", ["", *names], quantiles),
+        table("Surprisal of units, in bits", ["Share", *names], quantiles),
         e(
             "details",
             {},
@@ -243,7 +243,7 @@ def unit_cells(found: Findings, unit: Unit, of: int = 0) -> list[Content]:
     place = found.places[of].get(unit.document)
     return [
         e("span", {"class": "unit"}, data(unit.text, 60)),
-        e("span", {"class": "context"}, in_context(unit, found.grouped)),
+        e("span", {"class": "context"}, in_context(unit, found.grouped[of])),
         [shown_button(unit.id, place, unit.at, of), f", unit {unit.at + 1:,}"],
     ]
 
@@ -252,7 +252,7 @@ def how_made(found: Findings) -> Html:
     """What the manifests say; where there are two, what differs."""
     facts = [output.made.facts for output in found.outputs]
     names = list(dict.fromkeys(name for one in facts for name in one))
-    heads: list[Content] = ["", *(data(output.name, 80) for output in found.outputs)]
+    heads: list[Content] = ["What", *(data(output.name, 80) for output in found.outputs)]
     rows: list[Sequence[Content]] = []
     for name in names:
         values = [one.get(name, "—") for one in facts]

@@ -123,7 +123,7 @@ def _surprising(found: Findings) -> Content:
             quoted(mark.text),
             f" (unit {mark.at + 1:,} of {documents.units[number]:,}), with "
             f"{num(mark.value)} bits: ",
-            in_context(mark, found.grouped),
+            in_context(mark, found.grouped[0]),
         ]
     return said if mark is not None else [*said, "."]
 

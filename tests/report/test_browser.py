@@ -234,3 +234,25 @@ table.open = true;
         "2 ⊥ 1.00",
         "“xy”, unit 1 of 1 · 7.00 bits · probability 0.00781",
     ]
+
+
+def test_other_units_have_a_curve_of_their_own(tmp_path: Path) -> None:
+    first = document("d", [("xy", 7.0), ("z", 1.0)], sizes=[2, 1])
+    second = document("d", [("x", 1.0), ("y", 5.0), ("z", 2.0)])
+    paths = write(tmp_path / "a.tsv", first), write(tmp_path / "b.tsv", second)
+    act = (
+        NOTE
+        % """
+const panels = [...document.querySelectorAll(".panel .text")];
+lines.push(panels.map((one) => one.textContent).join(" and "));
+const places = () => [...document.querySelectorAll("#reader .here")]
+  .map((line) => Number(line.getAttribute("x1")) > 0);
+lines.push(document.querySelectorAll("#reader svg .lb").length);
+panels[1].querySelector("span").focus();
+lines.push(places().join());
+panels[0].querySelector("span").focus();
+lines.push(places().join());
+"""
+    )
+    noted = said(dom(made(tmp_path, *paths), tmp_path, act)).split(" | ")
+    assert noted == ["xy z ⊥  and xyz⊥", "1", "false,true", "true,true"]
