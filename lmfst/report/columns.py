@@ -160,6 +160,7 @@ def require_columns(path: str, names: Sequence[str], wanted: Wanted) -> None:
         f"{path}: expected rows of level {wanted.level}, with the columns "
         f"{', '.join(wanted.required)}; found {found}, without {', '.join(lacking)}",
         hint=f"score or convert the texts with --level {wanted.level}"
+        + (", or name rows of texts with --texts" if {*COLUMNS["text"]} <= {*names} else "")
         + (" by this version of lmfst" if len(lacking) < len(wanted.required) / 2 else ""),
     )
 

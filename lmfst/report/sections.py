@@ -25,6 +25,7 @@ from lmfst.report.tables import (
 
 _LN2 = math.log(2.0)
 _UNKNOWN = "not known"
+_RANK = "The number before a name is its rank."
 
 
 def section(name: str, title: str, *content: Content) -> Html:
@@ -211,7 +212,7 @@ def _which(found: Findings) -> Html:
     """Which documents are shown, and why."""
     count, shown = found.first.totals.documents, len(found.entries)
     if shown == count:
-        return e("p", {}, f"All {count:,} documents are shown.")
+        return e("p", {}, f"All {count:,} documents are shown. {_RANK}")
     said = (
         f"{shown:,} of {count:,} documents are shown: the {MOST} with most bits per symbol, "
         f"{SPREAD} others evenly spread over the ranking"
@@ -220,7 +221,7 @@ def _which(found: Findings) -> Html:
         said += ", and those in which either output is better by most"
     if any(output.totals.missing for output in found.outputs):
         said += "; and the one that lacks most"
-    return e("p", {}, said + ". The number before a name is its rank. Totals are of all.")
+    return e("p", {}, f"{said}. {_RANK} Totals are of all.")
 
 
 def units(found: Findings) -> Html:

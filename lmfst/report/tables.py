@@ -54,7 +54,7 @@ def num(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     if value is None or math.isnan(value):
         return "—"
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "−∞" if value < 0 else "+∞" if sign else "∞"
     # Adding 0.0 turns -0.0 into 0.0.
     text = f"{round(value, digits) + 0.0:{'+' if sign else ''},.{digits}f}"
     return text.replace("-", "−")

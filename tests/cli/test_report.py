@@ -82,6 +82,7 @@ def test_an_output_of_convert_with_texts(model: Path, corpus: Path) -> None:
         (["a.tsv", "-o", "gone/page.html"], 1, "gone/page.html: -o can't be written"),
         (["a.tsv", "other.tsv"], 1, "found no document that both have"),
         (["text.tsv"], 1, "found rows of level text"),
+        (["text.tsv"], 1, "name rows of texts with --texts"),
         (["lines.tsv"], 1, "expected rows of level unit, with the columns id, index, unit"),
         (["gone.tsv"], 1, "gone.tsv"),
         (["."], 2, "expected a file of rows"),

@@ -247,3 +247,12 @@ def test_rounding_makes_neither_better(tmp_path: Path) -> None:
     found = made(*both(tmp_path, FIRST, second))
     assert "neither: both give each document that they share the same probability" in found.short
     assert "Documents in which either" not in str(list(found.tables))
+
+
+def test_a_difference_without_end_has_a_sign(tmp_path: Path) -> None:
+    zero = document("a", [("u0", math.inf)], math.inf)
+    first = [*zero, *document("b", units(1))]
+    second = [*document("a", units(1)), *document("b", [("u0", math.inf)], math.inf)]
+    found = made(*both(tmp_path, first, second))
+    rows = found.table("Documents in which either")
+    assert rows["a"] == ["∞", "2.00", "−∞", "B"] and rows["b"] == ["2.00", "∞", "+∞", "A"]
