@@ -76,7 +76,7 @@ def findings(paths: Sequence[str], texts: str | None, warn: Warn) -> Findings:
 def _alone(output: Output) -> tuple[list[Entry], None]:
     documents = output.summary.documents
     chosen = _with_worst(choose(documents), output)
-    gather = Gather(documents, windows(documents, chosen, ROOM), ROOM)
+    gather = Gather(documents, windows(documents, chosen, ROOM, output.summary.length), ROOM)
     for part in parts(output.path):
         gather.add(part)
     entries = [Entry(gather.shown[number], marks=(gather.marked.get(number),)) for number in chosen]
@@ -95,8 +95,9 @@ def _two(one: Output, other: Output) -> tuple[list[Entry], Versus]:
         lacks = pairs.first[pairs.second == other.totals.worst].tolist()
         chosen = list(dict.fromkeys([*chosen, *lacks]))
     room = ROOM // 2
-    seen = windows(documents[0], chosen, room)
-    others = windows(documents[1], [partner[n] for n in chosen if n in partner], room)
+    seen = windows(documents[0], chosen, room, one.summary.length)
+    partners = [partner[n] for n in chosen if n in partner]
+    others = windows(documents[1], partners, room, other.summary.length)
     for number in chosen:
         if same.get(number):
             # The same units are shown of both.

@@ -382,3 +382,16 @@ def test_units_of_probability_zero_count_in_the_distribution(tmp_path: Path) -> 
     assert found["50% of the units have less than"] == ["0.15"]
     assert found["90% of the units have less than"] == ["1.15"]
     assert found["99% of the units have less than"] == ["∞"]
+
+
+def test_long_units_leave_no_document_without_its_own(tmp_path: Path) -> None:
+    rows = [
+        row
+        for at in range(60)
+        for row in document(f"d{at}", [("<" * 300 + str(n), n / 10) for n in range(150)])
+    ]
+    found = made(write(tmp_path / "o.jsonl", rows))
+    sizes = [len(doc["u"]) for doc in found.data["docs"]]
+    assert len(sizes) == 40 and min(sizes) > 50
+    # The most surprising unit is among those that are shown.
+    assert all(max(doc["b"]) == 14.9 for doc in found.data["docs"])
