@@ -103,8 +103,8 @@
   }
 
   function curve(series, total, label, pointed) {
-    const width = Math.max(260, Math.min(960, reader.clientWidth)), height = 190;
-    const [left, right, above, below] = [44, 8, 10, 26];
+    const width = Math.max(260, Math.min(960, reader.clientWidth)), height = 200;
+    const [left, right, above, below] = [44, 8, 20, 26];
     const values = series.flatMap((one) => one.values).filter((value) => value !== null);
     const most = values.reduce((a, b) => Math.max(a, b), 1);
     const inner = width - left - right;
@@ -119,7 +119,7 @@
         String(Number(value.toPrecision(3)))));
     }
     const end = series[0].begin + series[0].values.length;
-    drawing.append(svg("text", { x: left + 4, y: above + 6 }, "bits"));
+    drawing.append(svg("text", { x: left - 6, y: 10, "text-anchor": "end" }, "bits"));
     drawing.append(svg("text", { x: left, y: height - 6 }, `unit ${series[0].begin + 1}`));
     drawing.append(svg("text", { x: width - right, y: height - 6, "text-anchor": "end" },
       end > total ? "⊥" : `unit ${end}`));

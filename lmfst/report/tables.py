@@ -11,6 +11,8 @@ from lmfst.report.summary import Unit
 CONTEXT = 60
 """Characters of what stands before and after a unit."""
 _UNIT = 60
+NAMELESS = "∅"
+"""What stands for an empty id, so that there is something to see and to press."""
 _LETTERS = "AB"
 
 
@@ -88,6 +90,7 @@ def quoted(unit: str) -> Html:
 def shown_button(text: str, place: int | None, unit: int | None = None, of: int = 0) -> Html:
     """The name of a document; a button that shows it, where it is on the page at a place. unit: the
     index of one that it goes to, among those of the first output or the second, `of`."""
+    text = text or NAMELESS
     if place is None:
         return data(text, 80)
     given: dict[str, str | int] = {"class": "link", "type": "button", "data-doc": place}

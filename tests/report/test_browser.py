@@ -37,7 +37,7 @@ def made(folder: Path, *outputs: Path) -> Path:
     return path
 
 
-def dom(path: Path, folder: Path, act: str = "") -> str:
+def dom(path: Path, folder: Path, act: str = "", *options: str) -> str:
     """The page after its script has run. act: a script of the test's own that runs then; the
     page's policy, which would stop it, is taken off for it."""
     text = path.read_text()
@@ -50,6 +50,7 @@ def dom(path: Path, folder: Path, act: str = "") -> str:
         [
             CHROMIUM,
             *QUIET,
+            *options,
             f"--user-data-dir={folder / 'profile'}",
             "--enable-logging=stderr",
             "--dump-dom",
@@ -256,3 +257,28 @@ lines.push(places().join());
     )
     noted = said(dom(made(tmp_path, *paths), tmp_path, act)).split(" | ")
     assert noted == ["xy z ⊥  and xyz⊥", "1", "false,true", "true,true"]
+
+
+def test_what_stands_beside_a_unit_keeps_its_width_on_a_phone(tmp_path: Path) -> None:
+    units = [(f"word{at}", 9.0 + at) for at in range(20)]
+    rows = document("d", units, sizes=[2] * 20)
+    page_of = made(tmp_path, write(tmp_path / "o.tsv", rows))
+    # The window of a browser without a screen has a least width; a frame has none.
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<body><iframe width="390" height="800" src="{page_of.name}"></iframe></body>'
+    )
+    act = (
+        NOTE
+        % """
+document.querySelector("iframe").addEventListener("load", (event) => {
+  const inside = event.target.contentDocument;
+  const widths = [...inside.querySelectorAll(".context")]
+    .map((one) => one.getBoundingClientRect().width);
+  lines.push(Math.min(...widths) >= 120, inside.documentElement.scrollWidth <= 390);
+  noted.textContent = lines.join(" | ");
+});
+"""
+    )
+    text = dom(frame, tmp_path, act, "--allow-file-access-from-files")
+    assert said(text) == "true | true"

@@ -395,3 +395,10 @@ def test_long_units_leave_no_document_without_its_own(tmp_path: Path) -> None:
     assert len(sizes) == 40 and min(sizes) > 50
     # The most surprising unit is among those that are shown.
     assert all(max(doc["b"]) == 14.9 for doc in found.data["docs"])
+
+
+def test_a_document_without_an_id_can_be_gone_to(tmp_path: Path) -> None:
+    found = made(write(tmp_path / "o.tsv", [*A, *document("", [("x", 9.0)], place=None)]))
+    assert "Most surprising document: ∅, with 10.000 bits per symbol" in found.short
+    assert found.data["docs"][0]["label"] == "∅"
+    assert "1. ∅" in found.table("Documents by bits per symbol")
