@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from lmfst.corpus.join import JoinLines, JoinParquet, JoinTables, MakeJoin
 from lmfst.corpus.records import MakeWriter, Result, RowSink
+from lmfst.corpus.shards import windows
 from lmfst.ground.columns import Same
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import InputError, ZeroProbabilityError
@@ -61,21 +62,23 @@ class TransducedScorer:
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
     ) -> Iterator[tuple[int, Result | Rejected]]:
-        """As `lmfst.corpus.records.Scorer`."""
+        """As `lmfst.corpus.records.Scorer`. Those of a window are all done before the next ones, so
+        that the rows of a window wait for others, at most."""
         self._limit(batch_tokens)
         self._tally = Tally()
-        found = self.model.scorer.each(
-            documents,
-            first,
-            self.given,
-            self.batch,
-            self.unknown,
-            self.max_symbols,
-            self._tally,
-        )
         try:
-            for number, one in found:
-                yield number, self._result(documents[number], one)
+            for begin, some in windows(documents):
+                found = self.model.scorer.each(
+                    some,
+                    first + begin,
+                    self.given,
+                    self.batch,
+                    self.unknown,
+                    self.max_symbols,
+                    self._tally,
+                )
+                for number, one in found:
+                    yield begin + number, self._result(some[number], one)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
