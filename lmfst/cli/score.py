@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from lmfst.cli.progress import JobProgress
 from lmfst.cli.terminal import Terminal
 from lmfst.ground import defaults
 from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.kernels import compiled
 from lmfst.ground.types import RowFormat, Warn
 from lmfst.io.forms import ROW_SUFFIXES
 
@@ -195,7 +197,8 @@ def _job(
         make_writer=make_writer,
         fingerprint={**fingerprint, "level": levels.level, "columns": columns, "format": fmt},
         batch_tokens=batch_tokens,
-        machine={"device": loading.model.device, "processor": platform.machine()},
+        machine=_machine(loading.model.device),
+        named=loading.named(),
         workers=options.workers,
         threads=loading.model.threads,
         gpus=tuple(visible_gpus(os.environ)),
@@ -204,6 +207,13 @@ def _job(
         join=join,
         gather=gathered,
     )
+
+
+def _machine(device: str) -> dict[str, str]:
+    """What numbers depend on in their last digits."""
+    libraries = {name: version(name) for name in ("torch", "numpy", "numba")}
+    kernels = "compiled" if compiled() else "plain Python"
+    return {"device": device, "processor": platform.machine(), **libraries, "kernels": kernels}
 
 
 def _format(output: str) -> RowFormat:
@@ -303,17 +313,41 @@ class Loading:
 
     def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
         """What decides on the numbers: all options but those of speed, and what model and target
-        are, apart from their names."""
-        machine = {"threads", "batch_tokens", "device"}
-        return {
+        are, apart from the names of files."""
+        machine = {"model", "threads", "batch_tokens", "device"}
+        said = {
             **{name: value for name, value in asdict(self.model).items() if name not in machine},
+            **self._named(),
             MODEL_FILES: self.digests(model_files),
-            "to": self.to,
             FST: target_of(self.to, self.grammar, terminal).machine.digest,
-            **asdict(self.policy_options),
-            **asdict(self.limits),
-            **asdict(self.sampling),
+            **self._policy(),
+            "partial": self.limits.partial,
         }
+        return {name: value for name, value in said.items() if name not in self.named()}
+
+    def _named(self) -> dict[str, str]:
+        guide = self.sampling.guide
+        return {"model": self.model.model, "to": self.to} | ({"guide": guide} if guide else {})
+
+    def named(self) -> dict[str, str]:
+        """What is called by the name of a file, which others may have, too: it is known by its
+        content."""
+        return {name: value for name, value in self._named().items() if _is_file(value)}
+
+    def _policy(self) -> dict[str, Any]:
+        """The policy that options lead to, however they are given."""
+        from lmfst.inference.recommend import RECOMMENDED
+
+        suggested = RECOMMENDED.get(self.model.model)
+        policy = self.policy().describe()
+        # Whether it is followed is up to the target, which the job has, too.
+        return policy | ({"policy": "auto"} if self.choice().follows(suggested) else {})
+
+
+def _is_file(name: str) -> bool:
+    """Whether a model, a target (of a grammar perhaps FILE:RULE) or a guide is one of the user's
+    own files or folders."""
+    return os.path.exists(name) or (":" in name and os.path.isfile(name.rpartition(":")[0]))
 
 
 class _Told(Terminal):

@@ -58,13 +58,14 @@ class Job:
     found there by their names, so they must be functions (or partials of some) of modules that can
     be imported. fingerprint: whatever decides about the rows (model, target, policy, columns); the
     version of lmfst is added. machine: what may change their last digits (kind of device, number
-    format); a difference is a warning. batch_tokens: the budget that the scorer is given. threads:
-    of each worker; None: a share of the processors. Both stay what they were when the work was
-    begun. workers: processes. gpus: of which each gets one, if there are several. keep_going:
-    whether a shard that has ended three workers is left out. restart: whether earlier work is given
-    up, and an output that is there replaced. join: how shards become one file; None: by the
-    output's suffix. gather: makes the facts of the job of those that scorers note; None: there are
-    none. limits: of a shard; None: by the corpus' size.
+    format); a difference is a warning. named: what things of the fingerprint are called (files,
+    which may be given by several names): noted, and compared with nothing. batch_tokens: the budget
+    that the scorer is given. threads: of each worker; None: a share of the processors. Both stay
+    what they were when the work was begun. workers: processes. gpus: of which each gets one, if
+    there are several. keep_going: whether a shard that has ended three workers is left out.
+    restart: whether earlier work is given up, and an output that is there replaced. join: how
+    shards become one file; None: by the output's suffix. gather: makes the facts of the job of
+    those that scorers note; None: there are none. limits: of a shard; None: by the corpus' size.
     """
 
     corpus: Corpus
@@ -74,6 +75,7 @@ class Job:
     fingerprint: Facts
     batch_tokens: int
     machine: Facts = field(default_factory=dict)
+    named: Facts = field(default_factory=dict)
     workers: int = 1
     threads: int | None = None
     gpus: tuple[str, ...] = ()
@@ -205,6 +207,7 @@ def _wanted(job: Job, earlier: Manifest | None) -> Manifest:
     return Manifest(
         fingerprint={**job.fingerprint, "lmfst": __version__},
         machine=dict(job.machine),
+        named=dict(job.named),
         inputs=inputs,
         batch_tokens=job.batch_tokens,
         threads=crew.threads,

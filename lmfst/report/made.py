@@ -59,7 +59,7 @@ def made(path: str, warn: Warn) -> Made:
     place = manifest_of(path)
     try:
         facts = json.loads(place.read_text(encoding="utf-8", errors="surrogatepass"))
-        fingerprint, done = facts["fingerprint"], facts["done"]
+        fingerprint, done = {**facts.get("named", {}), **facts["fingerprint"]}, facts["done"]
         size, rejected = int(done["size"]), int(done["rejected"])
         to, model = str(fingerprint["to"]), str(fingerprint["model"])
     except FileNotFoundError:

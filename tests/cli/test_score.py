@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lmfst.ground import defaults
 from lmfst.lm.load import model_paths
 from tests.support.cli import ARPA, COMMAND, Done, environment, pipe
 from tests.support.pages import PAGES, write_files
@@ -95,6 +96,28 @@ def test_what_is_done_is_not_done_again(model: Path, corpus: Path) -> None:
     assert "--restart" in other.err and out.read_bytes() == before
     assert score(model, corpus, "-o", out, "--level", "text", "--restart").code == 0
     assert len(out.read_bytes().splitlines()) == len(TEXTS)
+
+
+def test_the_same_job_may_be_named_in_other_words(
+    model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are known by their content, policies by what options lead to."""
+    monkeypatch.chdir(model.parent)
+    out = corpus.with_name("o.tsv")
+    assert pipe("score", corpus, "-o", out, "--model", "m.arpa", "--exact").code == 0
+    Path("link.arpa").symlink_to("m.arpa")
+    budget = ["--node-budget", str(defaults.NODE_BUDGET)]
+    for name in ("m.arpa", "./m.arpa", model, "link.arpa"):
+        for policy in (["--exact"], ["--policy", "exact"], ["--policy", "exact", *budget]):
+            done = pipe("score", corpus, "-o", out, "--model", name, *policy)
+            assert done.code == 0 and "nothing to do" in done.err, (name, policy, done.err)
+    manifest = json.loads(Path(f"{out}.manifest.json").read_text())
+    assert manifest["named"] == {"model": "m.arpa"} and manifest["fingerprint"]["to"] == "bytes"
+    assert {"torch", "numpy", "numba", "kernels"} <= manifest["machine"].keys()
+    for more in (["--node-budget", "7"], ["--beam", "9", "--policy", "beam"]):
+        exact = [] if "beam" in more else ["--exact"]
+        done = pipe("score", corpus, "-o", out, "--model", "m.arpa", *exact, *more)
+        assert done.code == 1 and "is another job" in done.err, more
 
 
 def test_bad_records_are_rejected_and_counted(model: Path, tmp_path: Path) -> None:
