@@ -405,13 +405,15 @@ def _tell(outcome: Outcome, output: str, loading: Loading, terminal: Terminal) -
         advice = Advice.of(loading.policy(suggested=facts["estimates"]), facts)
         for said in advice.warnings(Tally.unpacked(done.facts["tally"])):
             terminal.warn(said)
-    said = f"{output}: {done.documents:,} documents, {done.rows:,} rows, {done.symbols:,} symbols"
+    rows = "1 row" if done.rows == 1 else f"{done.rows:,} rows"
+    said = f"{output}: {done.documents:,} documents, {rows}, {done.symbols:,} symbols"
     if done.missing:
         said += f", missing {done.missing:.3g} nats by estimate"
     if done.rejected:
         said += f"; {done.rejected:,} records were rejected: {output}.rejects.jsonl says why"
     if done.lost:
-        said += f"; {len(done.lost):,} shards were left out"
+        many = f"{len(done.lost):,} shards were" if len(done.lost) > 1 else "1 shard was"
+        said += f"; {many} left out: --restart begins again with all"
     if outcome.already:
         said = f"nothing to do: it was all done before. {said}"
     terminal.note(said)

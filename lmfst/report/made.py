@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from lmfst.ground.manifests import manifest_of
 from lmfst.ground.types import Warn
 
 _HIDDEN = {"model files", "columns", "format", "level", "batch"}
@@ -45,12 +45,6 @@ class Made:
         name, _, option = self.to.partition(":")
         said = _KINDS.get(name, f"units of the target {self.to}")
         return f"{said} (--to {self.to})" if option and name in _KINDS else said
-
-
-def manifest_of(path: str) -> Path:
-    """Where the manifest of an output is, if it has one."""
-    out = Path(os.path.realpath(path))
-    return out.with_name(out.name + ".manifest.json")
 
 
 def made(path: str, warn: Warn) -> Made:

@@ -276,6 +276,34 @@ def test_letters_in_the_other_case_are_told_of_the_whole_job(tmp_path: Path) -> 
     assert "3 letters of 2 documents, the first of them" in done.err
 
 
+def test_what_was_rejected_is_in_no_advice(tmp_path: Path) -> None:
+    """Neither its letters nor what is missing of it."""
+    dna, corpus = tmp_path / "dna.arpa", tmp_path / "c.fa"
+    letter_bigram(dna)
+    corpus.write_text(">a\nACGT\n>b\nggCaaaaa\n>c\naX\n>d\nAc\n")
+    done = pipe(
+        "score", corpus, "--model", dna, "--exact", "-o", tmp_path / "o.tsv", "--max-symbols", "6"
+    )
+    assert done.code == 0 and "2 records were rejected" in done.err
+    assert f"1 letter of {corpus}:7: record 'd' is read in" in done.err
+
+
+def test_columns_are_those_of_the_corpus_without_rows_too(model: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "c.jsonl"
+    corpus.write_text('{"text": "xyz", "n": 1, "unit": "u"}\n')
+    for suffix in ("tsv", "parquet"):
+        out = tmp_path / f"o.{suffix}"
+        done = score(model, corpus, "-o", out, "--level", "text")
+        assert done.code == 0 and "0 rows" in done.err
+        found = pd.read_csv(out, sep="\t") if suffix == "tsv" else pd.read_parquet(out)
+        assert len(found) == 0 and [*found.columns][-4:] == ["file", "line", "n", "unit"]
+
+
+def test_a_summary_is_one_row(model: Path, corpus: Path) -> None:
+    done = score(model, corpus, "-o", corpus.with_name("o.tsv"), "--level", "summary")
+    assert done.code == 0 and "6 documents, 1 row," in done.err
+
+
 def test_the_page_on_corpora_reads_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (snippet,) = re.findall(
         r"<!-- parquet -->\n```py\n(.*?)```", PAGES["docs/how-to/corpora.md"], re.DOTALL

@@ -77,3 +77,12 @@ def test_a_small_shard_is_one_window() -> None:
     long = Document("d", b"a" * BYTES, "f:1")
     assert [begin for begin, _ in windows([long, long, some[0]])] == [0, 1, 2]
     assert [*windows([])] == []
+
+
+def test_documents_without_rows_are_in_no_tally(model: TransducedLM) -> None:
+    scorer = TransducedScorer(model, Levels("text"), "source", 64, "auto", max_symbols=8)
+    odd = [Document("x", b"aXb", "f:4"), Document("y", b"ab" * 5, "f:5")]
+    found, _ = scored(scorer, [*documents(3), *odd], 0)
+    assert [isinstance(one, Rejected) for one in found] == [False] * 3 + [True] * 2
+    if not model.policy.estimates:
+        assert scorer.facts()["tally"]["documents"] == 3
