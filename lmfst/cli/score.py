@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,24 +15,20 @@ import typer
 from lmfst.cli import options as o
 from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown, require_batch
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model, suggests, target_of
+from lmfst.cli.identity import FST, MODEL_FILES, Loading, machine_facts
+from lmfst.cli.loading import load_model
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
 from lmfst.cli.terminal import Terminal
 from lmfst.ground import defaults
 from lmfst.ground.errors import InputError, UsageError
-from lmfst.ground.kernels import compiled
 from lmfst.ground.types import RowFormat, Warn
 from lmfst.io.forms import ROW_SUFFIXES
 
 if TYPE_CHECKING:
     from lmfst.corpus import Corpus, Job, Outcome, Scorer
-    from lmfst.inference.choose import PolicyChoice
-    from lmfst.inference.policy import Policy
     from lmfst.scored.levels import Levels
 
-MODEL_FILES, FST = "model files", "transducer"
-"""Names in the fingerprint."""
 JOB = "Job"
 """Name of a panel."""
 Corpora = Annotated[
@@ -197,7 +191,7 @@ def _job(
         make_writer=make_writer,
         fingerprint={**fingerprint, "level": levels.level, "columns": columns, "format": fmt},
         batch_tokens=batch_tokens,
-        machine=_machine(loading.model.device),
+        machine=machine_facts(loading.model.device),
         named=loading.named(),
         workers=options.workers,
         threads=loading.model.threads,
@@ -207,13 +201,6 @@ def _job(
         join=join,
         gather=gathered,
     )
-
-
-def _machine(device: str) -> dict[str, str]:
-    """What numbers depend on in their last digits."""
-    libraries = {name: version(name) for name in ("torch", "numpy", "numba")}
-    kernels = "compiled" if compiled() else "plain Python"
-    return {"device": device, "processor": platform.machine(), **libraries, "kernels": kernels}
 
 
 def _format(output: str) -> RowFormat:
@@ -259,95 +246,6 @@ def _passed(corpus: Corpus) -> tuple[str, ...]:
         if isinstance(item, Document):
             return tuple(item.extra)
     return ()
-
-
-@dataclass(frozen=True)
-class Loading:
-    """The options that say what scores."""
-
-    model: ModelOptions
-    to: str
-    grammar: o.GrammarOptions
-    policy_options: PolicyOptions
-    sampling: SamplingOptions
-    limits: LimitOptions
-
-    def choice(self) -> PolicyChoice:
-        """The choice of a policy."""
-        suggestible = suggests(self.model, self.limits)
-        return choice_of(self.policy_options, self.limits, self.sampling, suggestible=suggestible)
-
-    def policy(self, *, suggested: bool = True) -> Policy:
-        """The policy, as far as it can be told without the model. suggested: whether the target is
-        one for which the model suggests one."""
-        from lmfst.inference.recommend import RECOMMENDED
-
-        return self.choice().policy(RECOMMENDED.get(self.model.model) if suggested else None)
-
-    def model_files(self, terminal: Terminal) -> list[str]:
-        """The files that make the model what it is."""
-        from lmfst.lm.load import model_paths
-
-        name, revision = self.model.model, self.model.revision
-        found = model_paths(name, revision, terminal.note)
-        if not any(path.endswith((".safetensors", ".gguf", ".arpa", ".gz")) for path in found):
-            # Of a hub, and not here yet: loading fetches it.
-            load_model(self.model, self.to, self.grammar, self.choice(), self.limits, terminal)
-            found = model_paths(name, revision, terminal.note)
-        return found
-
-    def batch_tokens(self, model_files: list[str]) -> int:
-        """Token positions of a call, whatever memory is free: numbers depend on it."""
-        from lmfst.lm.memory import tokens_by_files
-
-        on_cpu = self.model.device == "cpu"
-        return self.model.batch_tokens or tokens_by_files(model_files, on_cpu=on_cpu)
-
-    def digests(self, model_files: list[str]) -> list[str]:
-        """Of the model's files, and of that of the guide."""
-        from lmfst.corpus.inputs import look
-
-        guide = self.sampling.guide
-        own = [guide] if guide and os.path.isfile(guide) else []
-        return [found.digest for found in look([*model_files, *own])]
-
-    def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
-        """What decides on the numbers: all options but those of speed, and what model and target
-        are, apart from the names of files."""
-        machine = {"model", "threads", "batch_tokens", "device"}
-        said = {
-            **{name: value for name, value in asdict(self.model).items() if name not in machine},
-            **self._named(),
-            MODEL_FILES: self.digests(model_files),
-            FST: target_of(self.to, self.grammar, terminal).machine.digest,
-            **self._policy(),
-            "partial": self.limits.partial,
-        }
-        return {name: value for name, value in said.items() if name not in self.named()}
-
-    def _named(self) -> dict[str, str]:
-        guide = self.sampling.guide
-        return {"model": self.model.model, "to": self.to} | ({"guide": guide} if guide else {})
-
-    def named(self) -> dict[str, str]:
-        """What is called by the name of a file, which others may have, too: it is known by its
-        content."""
-        return {name: value for name, value in self._named().items() if _is_file(value)}
-
-    def _policy(self) -> dict[str, Any]:
-        """The policy that options lead to, however they are given."""
-        from lmfst.inference.recommend import RECOMMENDED
-
-        suggested = RECOMMENDED.get(self.model.model)
-        policy = self.policy().describe()
-        # Whether it is followed is up to the target, which the job has, too.
-        return policy | ({"policy": "auto"} if self.choice().follows(suggested) else {})
-
-
-def _is_file(name: str) -> bool:
-    """Whether a model, a target (of a grammar perhaps FILE:RULE) or a guide is one of the user's
-    own files or folders."""
-    return os.path.exists(name) or (":" in name and os.path.isfile(name.rpartition(":")[0]))
 
 
 class _Told(Terminal):

@@ -430,8 +430,10 @@ def test_parquet_that_cannot_be_one_table(
 
 
 def test_outputs_have_known_suffixes() -> None:
-    assert join_for("a/b.jsonl") is JoinLines
-    with pytest.raises(UsageError, match=r"ends in .jsonl, .tsv, .parquet, found no suffix"):
+    assert join_for("a/b.jsonl") is join_for("a/b.NDJSON") is JoinLines
+    with pytest.raises(
+        UsageError, match=r"\.ndjson, .parquet, found no suffix"
+    ):
         join_for("a.b/c")
 
 
