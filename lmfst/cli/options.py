@@ -125,7 +125,7 @@ class ReadingOptions:
             "--id-field",
             metavar="NAME",
             help="Column or key of the id (default: id if there is one, else the number of row or "
-            "line). With several files FILE: stands before it.",
+            "line). With several files FILE: stands before it (not in score).",
         ),
     ] = None
 

@@ -49,8 +49,9 @@ def report(
     *, outputs: Outputs, output: Page = "-", texts: Texts = None, quiet: o.Quiet = False
 ) -> None:
     """One HTML page, which needs no network: totals, documents coloured by surprisal, units."""
+    from lmfst.ground.manifests import manifest_of
     from lmfst.io import Stdout, require_apart, require_different
-    from lmfst.report import findings, manifest_of, page
+    from lmfst.report import findings, page
 
     terminal = Terminal.of(quiet)
     if len(outputs) > MOST:

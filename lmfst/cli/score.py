@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,8 @@ import typer
 from lmfst.cli import options as o
 from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown, require_batch
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model, suggests, target_of
+from lmfst.cli.identity import FST, MODEL_FILES, Loading, machine_facts
+from lmfst.cli.loading import load_model
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
 from lmfst.cli.terminal import Terminal
@@ -27,12 +27,8 @@ from lmfst.io.forms import ROW_SUFFIXES
 
 if TYPE_CHECKING:
     from lmfst.corpus import Corpus, Job, Outcome, Scorer
-    from lmfst.inference.choose import PolicyChoice
-    from lmfst.inference.policy import Policy
     from lmfst.scored.levels import Levels
 
-MODEL_FILES, FST = "model files", "transducer"
-"""Names in the fingerprint."""
 JOB = "Job"
 """Name of a panel."""
 Corpora = Annotated[
@@ -211,7 +207,8 @@ def _job(
         make_writer=make_writer,
         fingerprint={**fingerprint, "level": levels.level, "columns": columns, "format": fmt},
         batch_tokens=batch_tokens,
-        machine={"device": loading.model.device, "processor": platform.machine()},
+        machine=machine_facts(loading.model.device),
+        named=loading.named(),
         workers=options.workers,
         threads=loading.model.threads,
         # A model that is spread has them all.
@@ -266,74 +263,6 @@ def _passed(corpus: Corpus) -> tuple[str, ...]:
         if isinstance(item, Document):
             return tuple(item.extra)
     return ()
-
-
-@dataclass(frozen=True)
-class Loading:
-    """The options that say what scores."""
-
-    model: ModelOptions
-    to: str
-    grammar: o.GrammarOptions
-    policy_options: PolicyOptions
-    sampling: SamplingOptions
-    limits: LimitOptions
-
-    def choice(self) -> PolicyChoice:
-        """The choice of a policy."""
-        suggestible = suggests(self.model, self.limits)
-        return choice_of(self.policy_options, self.limits, self.sampling, suggestible=suggestible)
-
-    def policy(self, *, suggested: bool = True) -> Policy:
-        """The policy, as far as it can be told without the model. suggested: whether the target is
-        one for which the model suggests one."""
-        from lmfst.inference.recommend import RECOMMENDED
-
-        return self.choice().policy(RECOMMENDED.get(self.model.model) if suggested else None)
-
-    def model_files(self, terminal: Terminal) -> list[str]:
-        """The files that make the model what it is."""
-        from lmfst.lm.load import model_paths
-
-        name, revision = self.model.model, self.model.revision
-        found = model_paths(name, revision, terminal.note)
-        if not any(path.endswith((".safetensors", ".gguf", ".arpa", ".gz")) for path in found):
-            # Of a hub, and not here yet: loading fetches it.
-            load_model(self.model, self.to, self.grammar, self.choice(), self.limits, terminal)
-            found = model_paths(name, revision, terminal.note)
-        return found
-
-    def batch_tokens(self, model_files: list[str]) -> int:
-        """Token positions of a call, whatever memory is free: numbers depend on it."""
-        from lmfst.corpus import visible_gpus
-        from lmfst.lm.memory import tokens_by_files
-        from lmfst.lm.spread import is_map
-
-        device = self.model.device
-        on_cpu = not visible_gpus(os.environ) if is_map(device) else device == "cpu"
-        return self.model.batch_tokens or tokens_by_files(model_files, on_cpu=on_cpu)
-
-    def digests(self, model_files: list[str]) -> list[str]:
-        """Of the model's files, and of that of the guide."""
-        from lmfst.corpus.inputs import look
-
-        guide = self.sampling.guide
-        own = [guide] if guide and os.path.isfile(guide) else []
-        return [found.digest for found in look([*model_files, *own])]
-
-    def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
-        """What decides on the numbers: all options but those of speed, and what model and target
-        are, apart from their names."""
-        machine = {"threads", "batch_tokens", "device"}
-        return {
-            **{name: value for name, value in asdict(self.model).items() if name not in machine},
-            MODEL_FILES: self.digests(model_files),
-            "to": self.to,
-            FST: target_of(self.to, self.grammar, terminal).machine.digest,
-            **asdict(self.policy_options),
-            **asdict(self.limits),
-            **asdict(self.sampling),
-        }
 
 
 class _Told(Terminal):
@@ -391,13 +320,15 @@ def _tell(outcome: Outcome, output: str, loading: Loading, terminal: Terminal) -
         advice = Advice.of(loading.policy(suggested=facts["estimates"]), facts)
         for said in advice.warnings(Tally.unpacked(done.facts["tally"])):
             terminal.warn(said)
-    said = f"{output}: {done.documents:,} documents, {done.rows:,} rows, {done.symbols:,} symbols"
+    rows = "1 row" if done.rows == 1 else f"{done.rows:,} rows"
+    said = f"{output}: {done.documents:,} documents, {rows}, {done.symbols:,} symbols"
     if done.missing:
         said += f", missing {done.missing:.3g} nats by estimate"
     if done.rejected:
         said += f"; {done.rejected:,} records were rejected: {output}.rejects.jsonl says why"
     if done.lost:
-        said += f"; {len(done.lost):,} shards were left out"
+        many = f"{len(done.lost):,} shards were" if len(done.lost) > 1 else "1 shard was"
+        said += f"; {many} left out: --restart begins again with all"
     if outcome.already:
         said = f"nothing to do: it was all done before. {said}"
     terminal.note(said)

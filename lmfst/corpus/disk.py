@@ -20,6 +20,7 @@ from typing import IO
 from lmfst.ground.atomic import write_hint
 from lmfst.ground.digests import digest
 from lmfst.ground.errors import InputError
+from lmfst.ground.manifests import manifest_of
 
 LOCK = "lock"
 _OURS = re.compile(
@@ -65,7 +66,7 @@ class Place:
     @property
     def finished(self) -> Path:
         """The manifest of the output that is there."""
-        return self._beside(".manifest.json")
+        return manifest_of(self.out)
 
     @property
     def written(self) -> list[Path]:

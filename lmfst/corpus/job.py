@@ -25,6 +25,7 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO
 
 from lmfst.corpus.disk import (
     Place,
@@ -58,13 +59,14 @@ class Job:
     found there by their names, so they must be functions (or partials of some) of modules that can
     be imported. fingerprint: whatever decides about the rows (model, target, policy, columns); the
     version of lmfst is added. machine: what may change their last digits (kind of device, number
-    format); a difference is a warning. batch_tokens: the budget that the scorer is given. threads:
-    of each worker; None: a share of the processors. Both stay what they were when the work was
-    begun. workers: processes. gpus: of which each gets one, if there are several. keep_going:
-    whether a shard that has ended three workers is left out. restart: whether earlier work is given
-    up, and an output that is there replaced. join: how shards become one file; None: by the
-    output's suffix. gather: makes the facts of the job of those that scorers note; None: there are
-    none. limits: of a shard; None: by the corpus' size.
+    format); a difference is a warning. named: what things of the fingerprint are called (files,
+    which may be given by several names): noted, and compared with nothing. batch_tokens: the budget
+    that the scorer is given. threads: of each worker; None: a share of the processors. Both stay
+    what they were when the work was begun. workers: processes. gpus: of which each gets one, if
+    there are several. keep_going: whether a shard that has ended three workers is left out.
+    restart: whether earlier work is given up, and an output that is there replaced. join: how
+    shards become one file; None: by the output's suffix. gather: makes the facts of the job of
+    those that scorers note; None: there are none. limits: of a shard; None: by the corpus' size.
     """
 
     corpus: Corpus
@@ -74,6 +76,7 @@ class Job:
     fingerprint: Facts
     batch_tokens: int
     machine: Facts = field(default_factory=dict)
+    named: Facts = field(default_factory=dict)
     workers: int = 1
     threads: int | None = None
     gpus: tuple[str, ...] = ()
@@ -205,6 +208,7 @@ def _wanted(job: Job, earlier: Manifest | None) -> Manifest:
     return Manifest(
         fingerprint={**job.fingerprint, "lmfst": __version__},
         machine=dict(job.machine),
+        named=dict(job.named),
         inputs=inputs,
         batch_tokens=job.batch_tokens,
         threads=crew.threads,
@@ -255,6 +259,7 @@ class _Run:
         ledger = Ledger(self._place.ledger, self._manifest.batch_tokens)
         try:
             self._drop_missing(ledger)
+            self._drop_lost(ledger)
             self._watch.event("begin", self._facts(ledger))
             while True:
                 if not ledger.is_complete():
@@ -317,6 +322,12 @@ class _Run:
                     self._drop(ledger, number, path)
                     break
 
+    def _drop_lost(self, ledger: Ledger) -> None:
+        """Forget shards that an earlier run has left out: what ended its workers may be gone."""
+        for number in [number for number, scored in sorted(ledger.done.items()) if scored.lost]:
+            self._watch.note(f"shard {number}, which was left out, is tried again")
+            ledger.damaged(number)
+
     def _drop_damaged(self, ledger: Ledger) -> bool:
         """Forget shards whose files aren't what was written; whether there are any."""
         before = len(ledger.done)
@@ -346,8 +357,14 @@ class _Run:
         rejects = [place.rejected(found.number) for found in scored if found.rejects]
         joined = place.work / "joined.tmp"
         rejected = place.work / "rejected.tmp"
+        written: int | None = None
+
+        def join(to: IO[bytes]) -> None:
+            nonlocal written
+            written = self._join.join(rows, to, self._job.make_writer)
+
         with writing(place.out, place.work):
-            put_on_disk(joined, lambda to: self._join.join(rows, to, self._job.make_writer))
+            put_on_disk(joined, join)
             if place.out.exists():
                 joined.chmod(place.out.stat().st_mode & 0o777)
             if rejects:
@@ -362,7 +379,7 @@ class _Run:
         return Done(
             documents=sum(entry.shard.records for entry in ledger.plan.values()),
             rejected=sum(found.rejects for found in scored),
-            rows=sum(found.rows for found in scored),
+            rows=sum(found.rows for found in scored) if written is None else written,
             symbols=sum(found.symbols for found in scored),
             missing=math.fsum(found.missing for found in scored),
             size=found.st_size,

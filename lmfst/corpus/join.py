@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from lmfst.corpus.records import MakeWriter
 from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.types import RowFormat
+from lmfst.io.forms import ROW_SUFFIXES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,9 +35,10 @@ class Join(Protocol):
         """Look at a shard's file. InputError if it doesn't go with those that were seen before."""
         ...
 
-    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> int | None:
         """Write them to `to`, in the order of `paths`. If there are none, the writer makes the
-        file, so that a table has its header. InputError if they don't go together."""
+        file, so that a table has its header. How many rows were written; None: those of the shards.
+        InputError if they don't go together."""
         ...
 
 
@@ -213,19 +216,23 @@ def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-JOINS: dict[str, MakeJoin] = {".jsonl": JoinLines, ".tsv": JoinTables, ".parquet": JoinParquet}
-"""By the suffix of the output."""
+JOINS: dict[RowFormat, MakeJoin] = {
+    "jsonl": JoinLines,
+    "tsv": JoinTables,
+    "parquet": JoinParquet,
+}
+"""By the format of the rows."""
 
 
 def join_for(path: str) -> MakeJoin:
-    """The join for an output. UsageError for another suffix."""
+    """The join for an output, by its suffix. UsageError for another one."""
     suffix = Path(path).suffix
-    if suffix not in JOINS:
+    if suffix.lower() not in ROW_SUFFIXES:
         raise UsageError(
-            f"{path}: expected an output that ends in {', '.join(JOINS)}, found "
+            f"{path}: expected an output that ends in {', '.join(ROW_SUFFIXES)}, found "
             f"{repr(suffix) if suffix else 'no suffix'}"
         )
-    return JOINS[suffix]
+    return JOINS[ROW_SUFFIXES[suffix.lower()]]
 
 
 def _begin(paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:

@@ -58,8 +58,8 @@ class Manifest:
 
     id: tells the work of one run from that of another on the same output. fingerprint: what decides
     about the rows; another one is another job. machine: what may change their last digits.
-    batch_tokens, threads: what the work was begun with, and goes on with. done: None while it
-    isn't.
+    batch_tokens, threads: what the work was begun with, and goes on with. named: what things of the
+    fingerprint are called, for readers. done: None while it isn't.
     """
 
     fingerprint: dict[str, Any]
@@ -68,6 +68,7 @@ class Manifest:
     batch_tokens: int
     threads: int
     limits: Limits
+    named: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: f"{time.time_ns():x}-{os.getpid():x}")
     done: Done | None = None
 

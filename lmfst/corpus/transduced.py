@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from lmfst.corpus.join import JoinLines, JoinParquet, JoinTables, MakeJoin
+from lmfst.corpus.join import JOINS, MakeJoin
 from lmfst.corpus.records import MakeWriter, Result, RowSink
+from lmfst.corpus.shards import windows
 from lmfst.ground.columns import Same
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import InputError, ZeroProbabilityError
@@ -61,21 +62,23 @@ class TransducedScorer:
     def score(
         self, documents: Sequence[Document], first: int, batch_tokens: int
     ) -> Iterator[tuple[int, Result | Rejected]]:
-        """As `lmfst.corpus.records.Scorer`."""
+        """As `lmfst.corpus.records.Scorer`. Those of a window are all done before the next ones, so
+        that the rows of a window wait for others, at most."""
         self._limit(batch_tokens)
         self._tally = Tally()
-        found = self.model.scorer.each(
-            documents,
-            first,
-            self.given,
-            self.batch,
-            self.unknown,
-            self.max_symbols,
-            self._tally,
-        )
         try:
-            for number, one in found:
-                yield number, self._result(documents[number], one)
+            for begin, some in windows(documents):
+                found = self.model.scorer.each(
+                    some,
+                    first + begin,
+                    self.given,
+                    self.batch,
+                    self.unknown,
+                    self.max_symbols,
+                    self._tally,
+                )
+                for number, one in found:
+                    yield begin + number, self._result(some[number], one)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -114,6 +117,8 @@ class _Rows:
 
     def __init__(self, writer: RowWriter, passed: Sequence[str] | None, warn: Warn) -> None:
         self._writer, self._passed, self._warn = writer, passed, warn
+        if passed:
+            writer.expect(passed)
 
     def write(self, rows: tuple[Block, Mapping[str, object]], /) -> None:
         block, extra = rows
@@ -172,11 +177,12 @@ class Summary:
     def see(self, path: Path) -> None:
         """They always go together."""
 
-    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> int:
         """As `lmfst.corpus.join.Join`."""
         found = summary_row(row for path in paths for row in _texts(path))
         with rows_to(to, self.fmt, self.columns) as writer:
             writer.write({name: found[name] for name in self.columns})
+        return 1
 
 
 def _texts(path: Path) -> Iterator[dict[str, Any]]:
@@ -193,10 +199,5 @@ def how_written(
     """
     if levels.level == "summary":
         return Levels("text", bounds=True), make_exact, partial(Summary, fmt, levels.columns)
-    joins: dict[RowFormat, MakeJoin] = {
-        "tsv": JoinTables,
-        "jsonl": JoinLines,
-        "parquet": JoinParquet,
-    }
     columns = (*levels.columns, *PLACE)
-    return levels, partial(make_rows, fmt, columns, passed), joins[fmt]
+    return levels, partial(make_rows, fmt, columns, passed), JOINS[fmt]

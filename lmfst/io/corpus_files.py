@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,9 @@ from lmfst.ground.types import DocMode
 from lmfst.io.documents import NOT_TWICE
 from lmfst.io.forms import PACKED, SUFFIXES, form_of, known_form
 from lmfst.io.streams import STDIN
+
+_OPEN = re.compile(r"/dev/(stdin|fd/\d+)|/proc/(self|thread-self|\d+)/fd/\d+")
+"""Names of files that a process has open already; a later run has others there."""
 
 
 def corpus_files(paths: Sequence[str], doc: DocMode = "auto") -> list[str]:
@@ -24,9 +28,9 @@ def corpus_files(paths: Sequence[str], doc: DocMode = "auto") -> list[str]:
     for the files that match, sorted. doc: what a document is; "auto": by suffix, which must say the
     same of all files then, however they are packed.
 
-    Raises UsageError for no path, `-`, a folder or pattern without files, files that come twice,
-    and files of different forms; InputError for a file that isn't there or can't be read twice, and
-    for a folder that can't be read.
+    Raises UsageError for no path, `-`, `/dev/stdin` and the like, a folder or pattern without
+    files, files that come twice, and files of different forms; InputError for a file that isn't
+    there or can't be read twice, and for a folder that can't be read.
     """
     if not paths:
         raise UsageError("expected files of a corpus, found none", hint="name a file or a folder")
@@ -40,6 +44,11 @@ def corpus_files(paths: Sequence[str], doc: DocMode = "auto") -> list[str]:
 def _files(path: str) -> list[str]:
     if path == STDIN:
         raise UsageError(NOT_TWICE, hint="write it to a file first")
+    if _OPEN.fullmatch(os.path.abspath(path)):
+        raise UsageError(
+            f"{path}: a file that is handed over open can't be read twice, as a corpus must be",
+            hint="give its name, or write what comes to a file first",
+        )
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:

@@ -92,6 +92,9 @@ class ParquetWriter(RowWriter):
         if self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
             self._write_group()
 
+    def expect(self, passed: Sequence[str]) -> None:
+        self._meet(dict.fromkeys(passed))
+
     def _meet(self, passed: Mapping[str, object]) -> None:
         """Take up columns that were not passed on before, as long as that is open."""
         for name in passed:

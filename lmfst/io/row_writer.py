@@ -67,6 +67,10 @@ class RowWriter(ABC):
             self._write_block([block.get(name, nothing) for name in self._columns], passed or {})
 
     @abstractmethod
+    def expect(self, passed: Sequence[str]) -> None:
+        """Have columns for what is passed on, also if no rows come."""
+
+    @abstractmethod
     def _write_block(
         self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
     ) -> None:

@@ -130,6 +130,9 @@ class TsvWriter(_LineWriter):
                 why = "the first row, which decides on the columns of TSV, has none of that name"
                 self._leave_out(name, why)
 
+    def expect(self, passed: Sequence[str]) -> None:
+        self._begin(dict.fromkeys(passed))
+
     def _end(self) -> None:
         self._begin({})
 
@@ -155,6 +158,9 @@ class JsonWriter(_LineWriter):
             self._passed = self._renamed(list(passed))
         whole = dumps({self._passed[name]: exact(value) for name, value in passed.items()})
         return [whole[1:-1]]
+
+    def expect(self, passed: Sequence[str]) -> None:
+        """Nothing: every row has keys of its own."""
 
     def _end(self) -> None:
         """Nothing."""

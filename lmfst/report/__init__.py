@@ -6,7 +6,6 @@ Not here: how documents are scored (`lmfst.model`), and how rows are written (`l
 from __future__ import annotations
 
 from lmfst.report.findings import Findings, findings
-from lmfst.report.made import manifest_of
 from lmfst.report.page import page
 from lmfst.report.plots import SurprisalPlot, next_plot, require_plot
 
@@ -14,7 +13,6 @@ __all__ = [
     "Findings",
     "SurprisalPlot",
     "findings",
-    "manifest_of",
     "next_plot",
     "page",
     "require_plot",

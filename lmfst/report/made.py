@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from lmfst.ground.manifests import manifest_of
 from lmfst.ground.types import Warn
 
 _HIDDEN = {"model files", "columns", "format", "level", "batch"}
@@ -47,19 +47,13 @@ class Made:
         return f"{said} (--to {self.to})" if option and name in _KINDS else said
 
 
-def manifest_of(path: str) -> Path:
-    """Where the manifest of an output is, if it has one."""
-    out = Path(os.path.realpath(path))
-    return out.with_name(out.name + ".manifest.json")
-
-
 def made(path: str, warn: Warn) -> Made:
     """What made the output `path`. warn: is told of a manifest that isn't that of this output, or
     can't be read; nothing is known then."""
     place = manifest_of(path)
     try:
         facts = json.loads(place.read_text(encoding="utf-8", errors="surrogatepass"))
-        fingerprint, done = facts["fingerprint"], facts["done"]
+        fingerprint, done = {**facts.get("named", {}), **facts["fingerprint"]}, facts["done"]
         size, rejected = int(done["size"]), int(done["rejected"])
         to, model = str(fingerprint["to"]), str(fingerprint["model"])
     except FileNotFoundError:

@@ -24,6 +24,7 @@ from lmfst.inference.zeros import Zeros
 from lmfst.scored.advice import Advice
 from lmfst.scored.records import Scored
 from lmfst.target import Reader
+from lmfst.target.case import Folded
 
 DNA = frozenset(b"ACGTNacgtn")
 Waiting = tuple[Document, Pattern]
@@ -85,13 +86,16 @@ class Scorer:
         about all documents are left to the caller (`advice`).
         """
         waiting: list[tuple[int, Waiting]] = []
+        folded: dict[int, Folded] = {}
         strict: Unknown = "error" if unknown == "skip" else unknown
         for number, document in enumerate(documents):
-            one = self._readable(document, given, strict, most, tally)
+            letters = Folded()
+            one = self._readable(document, given, strict, most, letters)
             if isinstance(one, InputError):
                 yield number, one
             else:
                 waiting.append((number, one))
+                folded[number] = letters
         # Texts of one length go on together to their ends, and so share calls of one size.
         waiting.sort(key=lambda one: (len(one[1][1]), one[0]))
         size = max(1, batch // self._policy.copies)
@@ -100,16 +104,28 @@ class Scorer:
         numbers = iter([number for number, _ in waiting])
         for some in _batches((one for _, one in waiting), size):
             here = [next(numbers) for _ in some]
-            try:
-                yield from self._at(here, some, first, given, tally)
-            except BudgetError:
-                # One of them needs too much: which one?
-                for number, one in zip(here, some, strict=True):
-                    try:
-                        yield from self._at([number], [one], first, given, tally)
-                    except BudgetError as error:
-                        said = f"{one[0].origin}: {error.message}"
-                        yield number, InputError(said, hint=error.hint)
+            for number, found in self._within_budget(here, some, first, given, tally):
+                if isinstance(found, InputError):
+                    del folded[number]
+                yield number, found
+        # As in their order, which says which one is the first.
+        for _, letters in sorted(folded.items()):
+            tally.folded.join(letters)
+
+    def _within_budget(
+        self, places: list[int], batch: list[Waiting], first: int, given: Given, tally: Tally
+    ) -> Iterator[tuple[int, Scored | InputError]]:
+        """The records of a batch, with their places; an error for one that needs too much."""
+        try:
+            yield from self._at(places, batch, first, given, tally)
+        except BudgetError:
+            # One of them needs too much: which one?
+            for place, one in zip(places, batch, strict=True):
+                try:
+                    yield from self._at([place], [one], first, given, tally)
+                except BudgetError as error:
+                    said = f"{one[0].origin}: {error.message}"
+                    yield place, InputError(said, hint=error.hint)
 
     def _at(
         self, places: list[int], batch: list[Waiting], first: int, given: Given, tally: Tally
@@ -124,12 +140,13 @@ class Scorer:
         ]
 
     def _readable(
-        self, document: Document, given: Given, unknown: Unknown, most: int | None, tally: Tally
+        self, document: Document, given: Given, unknown: Unknown, most: int | None, folded: Folded
     ) -> Waiting | InputError:
-        """A document as it is read; the error if it can't be, or has more symbols than `most`."""
+        """A document as it is read; the error if it can't be, or has more symbols than `most`.
+        folded: where its letters in the other case are counted."""
         warn = self._setting.warn
         try:
-            found = next(self._reader.read_all([document], given, unknown, tally.folded, warn))
+            found = next(self._reader.read_all([document], given, unknown, folded, warn))
         except InputError as error:
             return error
         if most is not None and len(found[1]) > most:
@@ -148,7 +165,8 @@ class Scorer:
         zero: Callable[[int, str], object] | None = None,
     ) -> Iterator[Scored]:
         """numbers: those of the batch's documents in the corpus. zero: is told the numbers of those
-        of probability zero, and why they are; None: that is a warning."""
+        of probability zero, and why they are, which count in no tally then; None: that is a
+        warning."""
         queries = [
             self.query(
                 (*target, END),
@@ -159,19 +177,23 @@ class Scorer:
             for number, (document, target) in zip(numbers, batch, strict=True)
         ]
         found = self._engine.run(queries)
-        scored = []
+        scored, counted = [], []
         for number, (document, target), query, result in zip(
             numbers, batch, queries, found, strict=True
         ):
-            if said := self.zeros.of_document(document, given, query, result):
+            said = self.zeros.of_document(document, given, query, result)
+            counted.append(not said or zero is None)
+            if said:
                 if zero is None:
                     self._setting.warn(said)
                 else:
                     zero(number, said)
             written, units = as_written(target), self._setting.target.units
             scored.append(Scored.of(document.id, written, result, units, document.extra))
-        for record, result in zip(scored, found, strict=True):
-            if result.missing is not None:
+        for record, result, counts in zip(scored, found, counted, strict=True):
+            if not counts:
+                pass
+            elif result.missing is not None:
                 limit = self._policy.limit(result.passes, len(record.target) + 1)
                 tally.add(result.passes, float(result.missing.sum()), limit)
             elif result.log_replicates is not None and unsure(result.log_replicates):

@@ -57,7 +57,7 @@ def test_two_settings_of_a_model(model: Path, corpus: Path) -> None:
     found = Page(corpus.with_name("page.html").read_text())
     assert "Which is better: A exact.jsonl" in found.short
     assert "matched by file and line" in str(list(found.tables))
-    assert found.table("Options and files")["exact (differs)"] == ["yes", "—"]
+    assert found.table("Options and files")["policy (differs)"] == ["exact", "beam"]
 
 
 def test_an_output_of_convert_with_texts(model: Path, corpus: Path) -> None:

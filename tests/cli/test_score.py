@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lmfst.ground import defaults
 from lmfst.lm.load import model_paths
 from tests.support.cli import ARPA, COMMAND, Done, environment, pipe
 from tests.support.pages import PAGES, write_files
@@ -95,6 +96,28 @@ def test_what_is_done_is_not_done_again(model: Path, corpus: Path) -> None:
     assert "--restart" in other.err and out.read_bytes() == before
     assert score(model, corpus, "-o", out, "--level", "text", "--restart").code == 0
     assert len(out.read_bytes().splitlines()) == len(TEXTS)
+
+
+def test_the_same_job_may_be_named_in_other_words(
+    model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are known by their content, policies by what options lead to."""
+    monkeypatch.chdir(model.parent)
+    out = corpus.with_name("o.tsv")
+    assert pipe("score", corpus, "-o", out, "--model", "m.arpa", "--exact").code == 0
+    Path("link.arpa").symlink_to("m.arpa")
+    budget = ["--node-budget", str(defaults.NODE_BUDGET)]
+    for name in ("m.arpa", "./m.arpa", model, "link.arpa"):
+        for policy in (["--exact"], ["--policy", "exact"], ["--policy", "exact", *budget]):
+            done = pipe("score", corpus, "-o", out, "--model", name, *policy)
+            assert done.code == 0 and "nothing to do" in done.err, (name, policy, done.err)
+    manifest = json.loads(Path(f"{out}.manifest.json").read_text())
+    assert manifest["named"] == {"model": "m.arpa"} and manifest["fingerprint"]["to"] == "bytes"
+    assert {"torch", "numpy", "numba", "kernels"} <= manifest["machine"].keys()
+    for more in (["--node-budget", "7"], ["--beam", "9", "--policy", "beam"]):
+        exact = [] if "beam" in more else ["--exact"]
+        done = pipe("score", corpus, "-o", out, "--model", "m.arpa", *exact, *more)
+        assert done.code == 1 and "is another job" in done.err, more
 
 
 def test_bad_records_are_rejected_and_counted(model: Path, tmp_path: Path) -> None:
@@ -270,6 +293,34 @@ def test_letters_in_the_other_case_are_told_of_the_whole_job(tmp_path: Path) -> 
     done = pipe("score", corpus, "--model", dna, "--exact", "-o", tmp_path / "o.tsv")
     assert done.code == 0
     assert "3 letters of 2 documents, the first of them" in done.err
+
+
+def test_what_was_rejected_is_in_no_advice(tmp_path: Path) -> None:
+    """Neither its letters nor what is missing of it."""
+    dna, corpus = tmp_path / "dna.arpa", tmp_path / "c.fa"
+    letter_bigram(dna)
+    corpus.write_text(">a\nACGT\n>b\nggCaaaaa\n>c\naX\n>d\nAc\n")
+    done = pipe(
+        "score", corpus, "--model", dna, "--exact", "-o", tmp_path / "o.tsv", "--max-symbols", "6"
+    )
+    assert done.code == 0 and "2 records were rejected" in done.err
+    assert f"1 letter of {corpus}:7: record 'd' is read in" in done.err
+
+
+def test_columns_are_those_of_the_corpus_without_rows_too(model: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "c.jsonl"
+    corpus.write_text('{"text": "xyz", "n": 1, "unit": "u"}\n')
+    for suffix in ("tsv", "parquet"):
+        out = tmp_path / f"o.{suffix}"
+        done = score(model, corpus, "-o", out, "--level", "text")
+        assert done.code == 0 and "0 rows" in done.err
+        found = pd.read_csv(out, sep="\t") if suffix == "tsv" else pd.read_parquet(out)
+        assert len(found) == 0 and [*found.columns][-4:] == ["file", "line", "n", "unit"]
+
+
+def test_a_summary_is_one_row(model: Path, corpus: Path) -> None:
+    done = score(model, corpus, "-o", corpus.with_name("o.tsv"), "--level", "summary")
+    assert done.code == 0 and "6 documents, 1 row," in done.err
 
 
 def test_the_page_on_corpora_reads_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from lmfst.corpus import Corpus, Progress, Watch, run_job
+from lmfst.corpus.join import JoinLines
+from lmfst.corpus.records import MakeWriter
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import BudgetError, InputError, LmfstError, UsageError
 from tests.corpus import fakes
@@ -566,6 +568,29 @@ def test_errors_while_a_shard_is_finished(corpus: Path, tmp_path: Path, marks: P
     run_job(job([corpus], out, make_writer=partial(ending, how="memory")), watched.watch())
     assert rows(out) == expected_rows(corpus)
     assert "it is begun again with 32" in watched.warnings[0]
+
+
+class Unwritten(JoinLines):
+    """Ends a job before its output is there."""
+
+    def join(self, paths: Sequence[Path], to: IO[bytes], make_writer: MakeWriter) -> None:
+        raise LmfstError("not now")
+
+
+def test_a_shard_that_was_left_out_is_tried_again(
+    corpus: Path, tmp_path: Path, marks: Path
+) -> None:
+    """By the next run, as long as the job isn't finished."""
+    with_word(corpus, b"death")
+    out = tmp_path / "out.jsonl"
+    make = partial(deadly, word=b"death", marks=str(marks), times=3)
+    with pytest.raises(LmfstError, match="not now"):
+        run_job(
+            job([corpus], out, make_scorer=make, keep_going=True, join=Unwritten), Watched().watch()
+        )
+    assert len(list(marks.iterdir())) == 3
+    outcome = run_job(job([corpus], out, make_scorer=make, keep_going=True))
+    assert outcome.done.lost == [] and rows(out) == expected_rows(corpus)
 
 
 def test_workers_that_never_begin(corpus: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,23 @@ def test_limits_keep_the_number_of_shards_bounded() -> None:
     assert Limits.of(BYTES * MOST + 1) == Limits(2 * RECORDS, 2 * BYTES)
     size = 10**13
     assert MOST / 2 < size / Limits.of(size).bytes <= MOST
+
+
+def test_what_is_passed_on_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    def read(path: str, skip: int) -> Iterator[Document]:
+        for n in range(skip, 12):
+            extra = {"note": "x" * 35, "more": [{"k": "y" * 4}, 1.5]} if n < 6 else {}
+            yield Document(str(n), b"ab", "f:1", extra=extra)
+
+    path = tmp_path / "corpus"
+    path.write_bytes(b"ab\n" * 12)
+    corpus = Corpus([str(path)], read)
+    # 4 + 35 + 4 + 1 + 4 + 8 characters are passed on beside each of the first six.
+    plan = planned(corpus, Start(), Limits(99, 999, passed=2 * 56))
+    assert [shard.records for shard, _ in plan] == [2, 2, 8]
+    plan = planned(corpus, Start(), Limits(99, 999, passed=2 * 56 - 1))
+    assert [shard.records for shard, _ in plan] == [1, 1, 1, 1, 1, 7]
+    assert [shard.records for shard, _ in planned(corpus, Start(), Limits(99, 999))] == [12]
 
 
 def test_readers_may_say_where_they_are(tmp_path: Path) -> None:
@@ -413,8 +430,8 @@ def test_parquet_that_cannot_be_one_table(
 
 
 def test_outputs_have_known_suffixes() -> None:
-    assert join_for("a/b.jsonl") is JoinLines
-    with pytest.raises(UsageError, match=r"ends in .jsonl, .tsv, .parquet, found no suffix"):
+    assert join_for("a/b.jsonl") is join_for("a/b.NDJSON") is JoinLines
+    with pytest.raises(UsageError, match=r"\.ndjson, .parquet, found no suffix"):
         join_for("a.b/c")
 
 

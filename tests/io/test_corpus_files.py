@@ -121,3 +121,10 @@ def test_a_folder_that_cannot_be_read(corpus: Path) -> None:
             corpus_files(["corpus"])
     finally:
         (corpus / "sub").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/dev/../dev/fd/0", "/proc/self/fd/0"])
+def test_files_that_are_open_already_are_refused(name: str) -> None:
+    """Also where a file is redirected to them: the next run has another one there."""
+    with pytest.raises(UsageError, match="can't be read twice"):
+        corpus_files([name])
