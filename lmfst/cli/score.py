@@ -9,7 +9,7 @@ from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,7 @@ from lmfst.io.forms import ROW_SUFFIXES
 
 if TYPE_CHECKING:
     from lmfst.corpus import Corpus, Job, Outcome, Scorer
+    from lmfst.corpus.pool import MakePool
     from lmfst.inference.choose import PolicyChoice
     from lmfst.inference.policy import Policy
     from lmfst.scored.levels import Levels
@@ -35,6 +36,7 @@ MODEL_FILES, FST = "model files", "transducer"
 """Names in the fingerprint."""
 JOB = "Job"
 """Name of a panel."""
+Engine = Literal["local", "ray"]
 Corpora = Annotated[
     list[str],
     typer.Argument(
@@ -81,6 +83,36 @@ class JobOptions:
             rich_help_panel=JOB,
         ),
     ] = 1
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            "--engine",
+            help="Workers: processes of this machine, or actors of Ray, perhaps on several machines "
+            "(pip install lmfst[ray]).",
+            rich_help_panel=JOB,
+        ),
+    ] = "local"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT|auto",
+            help="Ray: the cluster; auto: one that runs on this machine (default: one of this "
+            "machine, started for the job).",
+            show_default=False,
+            rich_help_panel=JOB,
+        ),
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-worker",
+            metavar="G",
+            help="Ray: GPUs, or the share of one, that each worker has (default: none).",
+            show_default=False,
+            rich_help_panel=JOB,
+        ),
+    ] = None
     keep_going: Annotated[
         bool,
         typer.Option(
@@ -139,6 +171,7 @@ def score(
     _format(output)
     written = Place.of(output).written
     _require(batch, model, job, written)
+    workers = _workers(model, job, terminal)
     loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)
     levels.require(loading.policy())
@@ -150,6 +183,7 @@ def score(
     fingerprint = {**loading.identity(paths, terminal), **asdict(reading), **settings}
     tokens = loading.batch_tokens(paths)
     wanted = _job(output, corpus, loading, levels, settings, fingerprint, tokens, job)
+    wanted = replace(wanted, make_pool=workers)
     log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
     with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
         watch = Watch(progress.see, terminal.warn, note=terminal.note)
@@ -167,6 +201,36 @@ def _require(batch: int, model: ModelOptions, job: JobOptions, written: list[Pat
     log = job.log_json
     if log is not None and os.path.realpath(log) in map(str, written):
         raise UsageError(f"--log-json {log}: the job writes rows there", hint="name another file")
+
+
+def _workers(model: ModelOptions, job: JobOptions, terminal: Terminal) -> MakePool:
+    """What makes workers. UsageError for options that don't go together, and for an address that
+    can't be one; InputError if Ray isn't installed, or nothing is at the address."""
+    from lmfst.corpus import visible_gpus
+    from lmfst.corpus.pool import local_workers
+
+    if job.engine == "local":
+        given = {"--address": job.address, "--gpus-per-worker": job.gpus_per_worker}
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(f"{name} {value} is for workers of Ray", hint="give --engine ray")
+        return local_workers
+    from lmfst.corpus.ray_cluster import Cluster
+    from lmfst.corpus.ray_pool import RayPool
+
+    cluster = Cluster(job.address, job.gpus_per_worker or 0.0)
+    cluster.require()
+    if not cluster.gpus:
+        if (model.device or "").startswith("cuda"):
+            raise UsageError(
+                f"--device {model.device}: workers of Ray have no GPU unless they are given some",
+                hint="give --gpus-per-worker",
+            )
+        if model.device is None and visible_gpus(os.environ):
+            terminal.warn(
+                "this machine has GPUs, and workers of Ray have none without --gpus-per-worker"
+            )
+    return partial(RayPool, cluster)
 
 
 def _job(
@@ -353,7 +417,8 @@ def make_scorer(
     }
     if changed := [name for name, digest in made_of.items() if now[name] != digest]:
         raise InputError(
-            f"the {' and the '.join(changed)} changed after the job had begun",
+            f"the {' and the '.join(changed)} changed after the job had begun, or a worker's "
+            "machine has others",
             hint="put it back as it was and give the same command, which goes on; or begin again "
             "with --restart",
         )

@@ -4,7 +4,8 @@ It is told what to do over a socket, in messages that are pickled by its parent 
 A thread takes them in, so that the next shard is here when one is done; when the other end of the
 socket closes, however the parent has ended, the process ends at once. The files of a shard are
 written under temporary names, and are on the disk when it is reported: the parent names them.
-Another thread has them on the disk, and finds their checksums, while the next shard is scored.
+Another thread has them on the disk, and finds their checksums, while the next shard is scored. An
+actor of Ray does the same, and is told by calls (`lmfst.corpus.ray_actor`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Protocol, Self
 
 from lmfst.corpus.disk import temporary, writing
 from lmfst.corpus.ledger import Scored
@@ -112,20 +113,39 @@ Found = Iterator[tuple[int, Result | Rejected]]
 Message = Ready | Said | Begun | Counted | Finished | OutOfMemory | Failed
 
 
+class Inbox(Protocol):
+    """Where a worker gets its `Setup` from, and then a `Task` after the other."""
+
+    def get(self) -> Any:
+        """Wait for the next one."""
+        ...
+
+
+class Outbox(Protocol):
+    """Where it puts each `Message`; several threads do."""
+
+    def send(self, obj: Any, /) -> None: ...
+
+
 def main(handle: int) -> None:
     """The whole life of a worker, which talks over the socket `handle`."""
     connection = _Shared(handle)
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
+    serve(connection, tasks)
+    # The parent ends it: what it has reported isn't lost then.
+    threading.Event().wait()
+
+
+def serve(outbox: Outbox, inbox: Inbox) -> None:
+    """Do what there is to do, until something fails; that is reported, too."""
     try:
-        _work(connection, tasks)
+        _work(outbox, inbox)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(1)
     except BaseException as error:
         with suppress(OSError):
-            _fail(connection, error)
-        # The parent ends it: what it has reported isn't lost then.
-        threading.Event().wait()
+            _fail(outbox, error)
 
 
 def _receive(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
@@ -140,40 +160,40 @@ def _receive(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
             _fail(connection, error)
 
 
-def _fail(connection: Connection, error: BaseException) -> None:
+def _fail(outbox: Outbox, error: BaseException) -> None:
     trace = "" if isinstance(error, LmfstError) else traceback.format_exc()
     try:
-        connection.send(Failed(error, trace))
+        outbox.send(Failed(error, trace))
     except OSError:
         raise
     except Exception:  # an error that can't be pickled
-        connection.send(Failed(RuntimeError(f"{type(error).__name__}: {error}"), trace))
+        outbox.send(Failed(RuntimeError(f"{type(error).__name__}: {error}"), trace))
 
 
-def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
-    setup: Setup = tasks.get()
+def _work(outbox: Outbox, inbox: Inbox) -> None:
+    setup: Setup = inbox.get()
 
     def warn(message: str) -> None:
-        connection.send(Said(message, is_warning=True))
+        outbox.send(Said(message, is_warning=True))
 
-    LOGGER.handlers = [_Notes(connection)]
+    LOGGER.handlers = [_Notes(outbox)]
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     scorer = setup.make_scorer(warn)
-    connection.send(Ready())
-    finisher = _Finisher(connection)
+    outbox.send(Ready())
+    finisher = _Finisher(outbox)
     while True:
-        task: Task = tasks.get()
+        task: Task = inbox.get()
         if task.alone:
             finisher.wait()
-        connection.send(Begun(task.number))
+        outbox.send(Begun(task.number))
         try:
-            shard = _Shard(connection, task, setup.make_writer, warn)
+            shard = _Shard(outbox, task, setup.make_writer, warn)
             shard.score(scorer)
         except Exception as error:
             if not _is_memory(error):
                 raise
-            connection.send(OutOfMemory(task.number, str(error)))
+            outbox.send(OutOfMemory(task.number, str(error)))
         else:
             finisher.finish(shard)
             if task.alone:
@@ -183,8 +203,8 @@ def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
 class _Finisher:
     """Finishes a shard while the next one is scored, and reports it; one at a time."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
 
@@ -200,14 +220,14 @@ class _Finisher:
 
     def _finish(self, shard: _Shard) -> None:
         try:
-            self._connection.send(shard.finish())
+            self._outbox.send(shard.finish())
         except Exception as error:
             # A parent that is gone needs no answer.
             with suppress(OSError):
                 if _is_memory(error):
-                    self._connection.send(OutOfMemory(shard.number, str(error)))
+                    self._outbox.send(OutOfMemory(shard.number, str(error)))
                 else:
-                    _fail(self._connection, error)
+                    _fail(self._outbox, error)
 
 
 class _Shared(Connection):
@@ -225,14 +245,14 @@ class _Shared(Connection):
 class _Notes(logging.Handler):
     """Hands on what `lmfst.ground.announce` says."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         super().__init__()
-        self._connection = connection
+        self._outbox = outbox
 
     def emit(self, record: logging.LogRecord) -> None:
         # When the parent is gone, the process ends by itself.
         with suppress(OSError):
-            self._connection.send(Said(record.getMessage(), is_warning=False))
+            self._outbox.send(Said(record.getMessage(), is_warning=False))
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -242,10 +262,8 @@ def _is_memory(error: BaseException) -> bool:
 class _Shard:
     """A shard while it is being scored, and until it is finished."""
 
-    def __init__(
-        self, connection: Connection, task: Task, make_writer: MakeWriter, warn: Warn
-    ) -> None:
-        self._connection, self._task = connection, task
+    def __init__(self, outbox: Outbox, task: Task, make_writer: MakeWriter, warn: Warn) -> None:
+        self._outbox, self._task = outbox, task
         self.number = task.number
         self._files = ShardFiles(task, make_writer, warn)
         self._open = ExitStack()
@@ -315,7 +333,7 @@ class _Shard:
             counted = Counted(
                 self._task.number, self._documents, self._rejected, self._symbols, self._missing
             )
-            self._connection.send(counted)
+            self._outbox.send(counted)
 
 
 class ShardFiles:
