@@ -87,7 +87,7 @@ class JobOptions:
         Engine,
         typer.Option(
             "--engine",
-            help="Workers: processes of this machine, or actors of Ray, perhaps on several machines "
+            help="Workers: processes of this machine, or actors of Ray, maybe on several machines "
             "(pip install lmfst[ray]).",
             rich_help_panel=JOB,
         ),

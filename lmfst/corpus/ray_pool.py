@@ -73,8 +73,8 @@ class RayPool:
             self._close = stack.pop_all()
         if self._count < crew.workers:
             self._to_say.append(
-                f"the cluster {cluster.name} has room for {self._count} workers with "
-                f"{self._size()}, not for {crew.workers}: it is done with these"
+                f"the cluster {cluster.name} has room for {self._count} of {crew.workers} workers "
+                f"with {self._size()}: they do it"
             )
 
     def _remote(self) -> Any:
