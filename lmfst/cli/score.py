@@ -213,7 +213,7 @@ def _workers(model: ModelOptions, job: JobOptions, terminal: Terminal) -> MakePo
         given = {"--address": job.address, "--gpus-per-worker": job.gpus_per_worker}
         for name, value in given.items():
             if value is not None:
-                raise UsageError(f"{name} {value} is for workers of Ray", hint="give --engine ray")
+                raise UsageError(f"{name} is for workers of Ray", hint="give --engine ray, too")
         return local_workers
     from lmfst.corpus.ray_cluster import Cluster
     from lmfst.corpus.ray_pool import RayPool

@@ -81,18 +81,35 @@ class _Outbox:
     """What the worker has said, pickled at once, so that it hears of what can't be."""
 
     def __init__(self) -> None:
-        self._said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._change = threading.Condition()
+        self._said: list[bytes] = []
+        self._handed = self._received = 0
 
     def send(self, obj: Any, /) -> None:
-        self._said.put(pickle.dumps(obj))
+        self._put(obj)
+
+    def deliver(self, obj: Any, /) -> None:
+        """Send, and wait until it has arrived: what an answer holds is lost with this process."""
+        number = self._put(obj)
+        with self._change:
+            self._change.wait_for(lambda: self._received >= number)
+
+    def _put(self, obj: Any) -> int:
+        data = pickle.dumps(obj)
+        with self._change:
+            self._said.append(data)
+            self._change.notify_all()
+            return self._handed + len(self._said)
 
     def taken(self) -> list[bytes]:
-        """All there is, as soon as there is something."""
-        found = [self._said.get()]
-        with suppress(queue.Empty):
-            while True:
-                found.append(self._said.get_nowait())
-        return found
+        """All there is, as soon as there is something. Who asks has the answers before."""
+        with self._change:
+            self._received = self._handed
+            self._change.notify_all()
+            self._change.wait_for(lambda: self._said)
+            found, self._said = self._said, []
+            self._handed += len(found)
+            return found
 
 
 class Actor:

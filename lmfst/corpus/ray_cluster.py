@@ -29,7 +29,7 @@ STORE = 80 * 2**20
 """Bytes of Ray's store of objects, next to its minimum: calls are small, and pass it by."""
 ANSWER = 5.0
 """Seconds within which a machine has to answer."""
-PATIENCE = 30.0
+PATIENCE = 15.0
 """Seconds within which a cluster has to."""
 _NONE = {"include_dashboard": False, "log_to_driver": False, "logging_level": "CRITICAL"}
 # Tried three times, not twenty.
@@ -60,10 +60,11 @@ class Cluster:
     def require(self) -> None:
         """UsageError for an address or a number that can't be. InputError if Ray isn't installed,
         or if nothing is at the address."""
-        if not (0 <= self.gpus < 1 or (math.isfinite(self.gpus) and self.gpus == int(self.gpus))):
+        gpus = self.gpus
+        if not (0 <= gpus < 1 or (1 <= gpus < math.inf and gpus == int(gpus))):
             raise UsageError(
                 f"--gpus-per-worker must be a share of a GPU (0.5) or a number of them (2), not "
-                f"{self.gpus:g}"
+                f"{gpus:g}"
             )
         if self.address not in (None, "auto"):
             self._require_host(str(self.address))

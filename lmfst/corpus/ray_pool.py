@@ -23,6 +23,7 @@ from typing import Any
 from lmfst.corpus import ray_actor
 from lmfst.corpus.disk import Place
 from lmfst.corpus.pool import AHEAD, THREADS, Crew, Died, Duties, Starts, Starved
+from lmfst.corpus.ray_actor import software
 from lmfst.corpus.ray_cluster import Cluster
 from lmfst.corpus.worker import Failed, Message, Said, Setup, Task
 from lmfst.ground.errors import InputError, LmfstError
@@ -60,7 +61,7 @@ class RayPool:
     def __init__(self, cluster: Cluster, setup: Setup, crew: Crew, place: Place) -> None:
         self._cluster, self._crew, self._manifest = cluster, crew, place.manifest
         self._setup = pickle.dumps(setup)
-        self._software = ray_actor.software()
+        self._software = software()
         self._waiting: deque[Task] = deque()
         self._workers: list[_Worker] = []
         self._starts = Starts()

@@ -126,6 +126,10 @@ class Outbox(Protocol):
 
     def send(self, obj: Any, /) -> None: ...
 
+    def deliver(self, obj: Any, /) -> None:
+        """Send what isn't lost if this process ends a moment later."""
+        ...
+
 
 def main(handle: int) -> None:
     """The whole life of a worker, which talks over the socket `handle`."""
@@ -148,7 +152,7 @@ def serve(outbox: Outbox, inbox: Inbox) -> None:
             _fail(outbox, error)
 
 
-def _receive(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
+def _receive(connection: _Shared, tasks: queue.SimpleQueue[Any]) -> None:
     """Take in messages until the parent is gone; then nobody waits for this process."""
     try:
         while True:
@@ -186,7 +190,7 @@ def _work(outbox: Outbox, inbox: Inbox) -> None:
         task: Task = inbox.get()
         if task.alone:
             finisher.wait()
-        outbox.send(Begun(task.number))
+        outbox.deliver(Begun(task.number))
         try:
             shard = _Shard(outbox, task, setup.make_writer, warn)
             shard.score(scorer)
@@ -240,6 +244,9 @@ class _Shared(Connection):
     def send(self, obj: Any) -> None:
         with self._writing:
             super().send(obj)
+
+    # A socket keeps what was written to it.
+    deliver = send
 
 
 class _Notes(logging.Handler):
