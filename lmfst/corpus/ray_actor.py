@@ -137,9 +137,8 @@ class Actor:
         if path is not None:
             sys.path[:] = path
         else:
-            for name in not_on_path:
-                with suppress(ValueError):
-                    sys.path.remove(name)
+            while sys.path and sys.path[0] in not_on_path:
+                del sys.path[0]
         with suppress(OSError):
             os.chdir(folder)
         return {
