@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,6 +110,20 @@ class Beside:
         ),
     ] = None
 
+    def require_apart(self, rows: str | None) -> None:
+        """UsageError if one file would be written twice. rows: where rows go."""
+        seen: dict[str, str] = {}
+        for option, path in (("-o", rows), ("--meta", self.meta), ("--plot", self.plot)):
+            if path is None or path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+                continue
+            place = os.path.realpath(path)
+            if place in seen:
+                raise UsageError(
+                    f"{option} {path}: expected a file of its own, {seen[place]} goes there, too",
+                    hint="give another name",
+                )
+            seen[place] = option
+
     def picture(self, level: types.Level) -> SurprisalPlot | None:
         """What draws; None if nothing is asked for. UsageError for a level without units."""
         if self.plot is None:
@@ -169,6 +184,7 @@ def convert(
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
     paths, fmt = document_files(files or ["-"], reading.doc), rows.row_format()
     require_apart(files or [], paths, [rows.output or "-", beside.meta, beside.plot])
+    beside.require_apart(rows.output)
     picture = beside.picture(level)
     lm = load_model(model, to, grammar, choice, limits, terminal)
     levels.require(lm.policy)

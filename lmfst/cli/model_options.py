@@ -83,7 +83,12 @@ class ModelOptions:
     ] = "float32"
     device: Annotated[
         str,
-        typer.Option("--device", help="Torch device, such as cpu or cuda.", rich_help_panel=MODEL),
+        typer.Option(
+            "--device",
+            help="Torch device, such as cpu or cuda; map: all of them, memory and the disk, for a "
+            "model that is too large for one (map:0=20GiB,cpu=64GiB says how much each takes).",
+            rich_help_panel=MODEL,
+        ),
     ] = "cpu"
     compiled: Annotated[
         bool,

@@ -185,9 +185,17 @@ def score(
     wanted = _job(output, corpus, loading, levels, settings, fingerprint, tokens, job)
     wanted = replace(wanted, make_pool=workers)
     log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
-    with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
-        watch = Watch(progress.see, terminal.warn, note=terminal.note)
-        outcome = run_job(wanted, watch if log is None else log.beside(watch))
+    try:
+        with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
+            watch = Watch(progress.see, terminal.warn, note=terminal.note)
+            outcome = run_job(wanted, watch if log is None else log.beside(watch))
+    except KeyboardInterrupt:
+        if (work := Place.of(output).work).exists():
+            terminal.note(
+                f"{output}: interrupted; what is done is kept in {work.name}: the same command "
+                "goes on"
+            )
+        raise
     _tell(outcome, output, loading, terminal)
     if job.strict and outcome.done.rejected:
         raise typer.Exit(1)
@@ -195,9 +203,16 @@ def score(
 
 def _require(batch: int, model: ModelOptions, job: JobOptions, written: list[Path]) -> None:
     """UsageError for numbers out of range, and for a log among the files that are written."""
+    from lmfst.lm.spread import is_map
+
     require_batch(batch)
     if model.batch_tokens is not None and model.batch_tokens < 1:
         raise UsageError(f"--batch-tokens must be at least 1, not {model.batch_tokens}")
+    if is_map(model.device) and job.workers > 1:
+        raise UsageError(
+            f"--workers {job.workers}: a model that is spread over all devices is there once",
+            hint="leave --workers out, or take another --device",
+        )
     log = job.log_json
     if log is not None and os.path.realpath(log) in map(str, written):
         raise UsageError(f"--log-json {log}: the job writes rows there", hint="name another file")
@@ -246,6 +261,7 @@ def _job(
     """settings: the scorer's. fingerprint: without levels and columns."""
     from lmfst.corpus import Job, visible_gpus
     from lmfst.corpus.transduced import gathered, how_written
+    from lmfst.lm.spread import is_map
 
     fmt = _format(output)
     passed = None if fmt == "jsonl" else _passed(corpus)
@@ -262,7 +278,8 @@ def _job(
         machine={"device": loading.model.device, "processor": platform.machine()},
         workers=options.workers,
         threads=loading.model.threads,
-        gpus=tuple(visible_gpus(os.environ)),
+        # A model that is spread has them all.
+        gpus=() if is_map(loading.model.device) else tuple(visible_gpus(os.environ)),
         keep_going=options.keep_going,
         restart=options.restart,
         join=join,
@@ -352,9 +369,12 @@ class Loading:
 
     def batch_tokens(self, model_files: list[str]) -> int:
         """Token positions of a call, whatever memory is free: numbers depend on it."""
+        from lmfst.corpus import visible_gpus
         from lmfst.lm.memory import tokens_by_files
+        from lmfst.lm.spread import is_map
 
-        on_cpu = self.model.device == "cpu"
+        device = self.model.device
+        on_cpu = not visible_gpus(os.environ) if is_map(device) else device == "cpu"
         return self.model.batch_tokens or tokens_by_files(model_files, on_cpu=on_cpu)
 
     def digests(self, model_files: list[str]) -> list[str]:

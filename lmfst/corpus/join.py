@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20
 _EXACT = 1 << 53
-ROWS = 1 << 17
-"""Rows of a row group, at least but for the last one: readers of Parquet are slow with small ones.
-"""
+ROWS, GROUP = 1 << 17, 1 << 26
+"""Rows of a row group, at least, but for the last one, since readers of Parquet are slow with small
+ones; and the bytes in memory at which it is written before."""
 _MEND = "JSON lines can hold them: name an output that ends in .jsonl"
 
 
@@ -86,7 +86,7 @@ class JoinTables:
 
 
 class JoinParquet:
-    """Parquet: the rows of whole row groups, put together to groups of `ROWS` or more.
+    """Parquet: the rows of whole row groups, put together to groups of `ROWS` (or `GROUP` bytes).
 
     A column that a shard lacks is null there. One that is null throughout a shard gets the type
     that it has elsewhere, and whole numbers become numbers where others aren't whole. Other types
@@ -128,15 +128,16 @@ class JoinParquet:
         schema = self._schema(paths)
         with pq.ParquetWriter(to, schema, compression="zstd") as writer:
             held: list[pa.Table] = []
-            count = 0
+            count = size = 0
             for path in paths:
                 with pq.ParquetFile(path) as file:
                     for group in range(file.num_row_groups):
                         held.append(_as(file.read_row_group(group), schema))
                         count += held[-1].num_rows
-                        if count >= ROWS:
+                        size += held[-1].nbytes
+                        if count >= ROWS or size >= GROUP:
                             writer.write_table(pa.concat_tables(held), row_group_size=count)
-                            held, count = [], 0
+                            held, count, size = [], 0, 0
             if held:
                 writer.write_table(pa.concat_tables(held), row_group_size=count)
 

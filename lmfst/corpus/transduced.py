@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from lmfst.corpus.join import JoinLines, JoinParquet, JoinTables, MakeJoin
 from lmfst.corpus.records import MakeWriter, Result, RowSink
+from lmfst.ground.columns import Same
 from lmfst.ground.document import Document, Rejected
 from lmfst.ground.errors import InputError, ZeroProbabilityError
 from lmfst.ground.types import Given, RowFormat, Unknown, Warn
@@ -100,7 +101,7 @@ class TransducedScorer:
             return reject(reason, found.message, found.hint)
         [(block, extra)] = self.levels.blocks([found])
         count = len(block["id"])
-        block |= {"file": [document.file] * count, "line": [document.line] * count}
+        block |= {"file": Same(document.file, count), "line": Same(document.line, count)}
         missing = 0.0 if found.missing is None else float(found.missing.sum())
         return Result([(block, extra)], len(found.target), missing, count)
 

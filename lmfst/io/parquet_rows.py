@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, Literal, cast
 
-from lmfst.ground.columns import COLUMN_TYPES
+from lmfst.ground.columns import COLUMN_TYPES, Same
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn
 from lmfst.io.extras import extra
@@ -21,8 +22,9 @@ from lmfst.io.row_files import Sink
 from lmfst.io.row_values import exact, plain
 from lmfst.io.row_writer import RowWriter
 
-GROUP_ROWS, GROUP_BYTES = 1 << 16, 1 << 26
-"""Rows of a group, and the characters of text at which it is written before."""
+GROUP_ROWS, GROUP_BYTES = 1 << 16, 1 << 24
+"""Rows of a group, and the characters of text at which it is written before: a group is in memory
+as it is written."""
 
 Kind = Literal["text", "int64", "float64", "bool", "json"]
 _OF_TYPE: dict[type, Kind] = {str: "text", int: "int64", float: "float64"}
@@ -41,6 +43,7 @@ class _Json(str):
 
 _SURE: dict[Kind, type] = {"text": str, "float64": float, "bool": bool, "json": _Json}
 """Types all of whose values are of a kind."""
+_PLAIN = frozenset((str, int, bool))
 _MOST = 1 << 63
 _MEND = "a column of Parquet has one type: mend its values, or use --format jsonl"
 
@@ -73,11 +76,18 @@ class ParquetWriter(RowWriter):
     ) -> None:
         if passed.keys() != self._passed.keys():
             self._meet(passed)
+        beside = [_normal(passed.get(name)) for name in self._passed]
+        long = sum(len(value) for value in beside if isinstance(value, str))
+        for some in self._pieces(columns, long):
+            self._take(some, beside)
+
+    def _take(self, columns: Sequence[Sequence[object]], beside: Sequence[object]) -> None:
+        """Hold some rows."""
         size = len(columns[0])
         for column, values in zip(self._own, columns, strict=True):
             self._size += column.extend(values)
-        for name, column in self._passed.items():
-            self._size += column.extend([passed.get(name)] * size)
+        for column, value in zip(self._passed.values(), beside, strict=True):
+            self._size += column.repeat(value, size)
         self._rows += size
         if self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
             self._write_group()
@@ -88,7 +98,8 @@ class ParquetWriter(RowWriter):
             if name in self._passed:
                 continue
             if self._file is None:
-                self._passed[name] = _Column(None, [None] * self._rows)
+                self._passed[name] = _Column(None)
+                self._passed[name].repeat(None, self._rows)
             else:
                 why = (
                     f"the first {self._first:,} rows, which decide on the columns of Parquet, "
@@ -102,21 +113,30 @@ class ParquetWriter(RowWriter):
             self._first = self._rows
             self._names = [*self._columns, *self._renamed(list(self._passed)).values()]
         columns = [*self._own, *self._passed.values()]
-        values = [
+        held = [
             column.taken(f"{self._name}: column {name!r}", self._written)
             for name, column in zip(self._names, columns, strict=True)
         ]
         if self._file is None:
             self._file = self._begun([column.kind or "text" for column in columns])
         arrays = [
-            self._arrow.array(some, field.type)
-            for some, field in zip(values, self._file.schema, strict=True)
+            self._array(values, rows, field.type)
+            for (values, rows), field in zip(held, self._file.schema, strict=True)
         ]
         if self._rows:
             table = self._arrow.Table.from_arrays(arrays, schema=self._file.schema)
             self._file.write_table(table)
         self._written += self._rows
         self._rows = self._size = 0
+
+    def _array(self, values: Sequence[object], rows: Sequence[int] | None, kind: Any) -> Any:
+        """rows: how many have each of the values; None: one."""
+        found = self._arrow.array(values, kind)
+        if rows is None:
+            return found
+        import numpy as np
+
+        return found.take(self._arrow.array(np.repeat(np.arange(len(rows)), rows)))
 
     def _begun(self, kinds: Sequence[Kind]) -> Any:
         """pyarrow's writer, once columns and types are known."""
@@ -151,48 +171,69 @@ class ParquetWriter(RowWriter):
 class _Column:
     """The values of a column that are not written yet. kind: None as long as it is open."""
 
-    def __init__(self, kind: Kind | None, values: Sequence[object] = ()) -> None:
+    def __init__(self, kind: Kind | None) -> None:
         self.kind = kind
-        self._values = list(values)
+        self._values: list[object] = []
+        self._rows: list[int] | None = None
+        """How many rows have each value; None: one."""
 
-    def add(self, value: object) -> int:
-        """Hold a value. How many characters it has."""
-        value = _normal(value)
+    def repeat(self, value: object, rows: int) -> int:
+        """Hold a value, as `_normal` gives it, of several rows. How many characters they have."""
+        if self._rows is None and rows != 1:
+            self._rows = [1] * len(self._values)
         self._values.append(value)
-        return len(value) if isinstance(value, str) else 0
+        if self._rows is not None:
+            self._rows.append(rows)
+        return len(value) * rows if isinstance(value, str) else 0
 
     def extend(self, values: Sequence[object]) -> int:
         """Hold several, quicker than one by one where they are of one type."""
+        if len(values) == 1:
+            return self.repeat(_normal(values[0]), 1)
+        if isinstance(values, Same):
+            return self.repeat(_normal(values.value), values.rows)
+        if self._rows is not None:
+            self._rows += repeat(1, len(values))
+        if isinstance(values, range):
+            self._values += values
+            return 0
         kinds = {*map(type, values)}
         if kinds == {float}:
-            self._values.extend([value + 0.0 for value in values])  # type: ignore[operator]
-        elif kinds in ({int}, {str}, {type(None)}):
-            self._values.extend(values)
-        else:
-            return sum(map(self.add, values))
-        return sum(map(len, values)) if kinds == {str} else 0  # type: ignore[arg-type]
+            self._values += [value + 0.0 for value in values]  # type: ignore[operator]
+            return 0
+        plain = values if kinds in ({int}, {str}, {type(None)}) else list(map(_normal, values))
+        self._values += plain
+        if kinds == {str}:
+            return len("".join(plain))  # type: ignore[arg-type]
+        return sum(len(value) for value in plain if isinstance(value, str))
 
-    def taken(self, name: str, before: int) -> list[object]:
-        """The values, which are held no longer. InputError for one that doesn't fit. name: for the
-        message. before: rows that were written already."""
+    def taken(self, name: str, before: int) -> tuple[list[object], list[int] | None]:
+        """The values, which are held no longer, and how many rows have each (None: one). InputError
+        for one that doesn't fit. name: for the message. before: rows that were written already."""
         if self.kind is None:
             self.kind = self._decided(name)
-        looked = () if self._all_fit(self.kind) else self._values
-        for row, value in enumerate(looked, start=before + 1):
-            if value is not None and not _fits(value, self.kind):
-                raise InputError(
-                    f"{name}: expected {_SHOWN[self.kind]}, as in other rows, found "
-                    f"{_cut(value)} in row {row:,}",
-                    hint=_MEND,
-                )
-        values, self._values = self._values, []
+        if not self._all_fit(self.kind):
+            self._require_fit(self.kind, name, before)
+        values, rows = self._values, self._rows
+        self._values, self._rows = [], None
         if self.kind in ("text", "json"):
             # Lone surrogates stand for undecodable bytes of file names; they must not end a run.
-            return [
+            values = [
                 None if v is None else v if v.isascii() else _encodable(v)
                 for v in cast(list[str | None], values)
             ]
-        return values
+        return values, rows
+
+    def _require_fit(self, kind: Kind, name: str, before: int) -> None:
+        row = before + 1
+        for value, rows in zip(self._values, self._rows or repeat(1), strict=False):
+            if value is not None and not _fits(value, kind):
+                raise InputError(
+                    f"{name}: expected {_SHOWN[kind]}, as in other rows, found "
+                    f"{_cut(value)} in row {row:,}",
+                    hint=_MEND,
+                )
+            row += rows
 
     def _all_fit(self, kind: Kind) -> bool:
         """Whether a look at their types, which is quick, says that all values are of a kind."""
@@ -218,12 +259,17 @@ def _encodable(text: str) -> str:
 
 def _normal(value: object) -> object:
     """A value as one of the types that columns have; TypeError for others."""
-    if value is None or isinstance(value, str | bool):
+    kind = type(value)
+    if value is None or kind in _PLAIN:  # isinstance takes long with classes of `numbers`
+        return value
+    if kind is float:
+        # Adding 0.0 turns -0.0 into 0.0.
+        return value + 0.0  # type: ignore[operator]
+    if isinstance(value, str):
         return value
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
-        # Adding 0.0 turns -0.0 into 0.0.
         return float(value) + 0.0
     return _Json(dumps(exact(value) if isinstance(value, dict | list) else plain(value)))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring
 
 from lmfst.io.json_text import Number, dumps, dumps_plain
 
@@ -32,34 +33,74 @@ def field(value: object) -> str:
     return dumps(plain(value)).translate(ESCAPES)
 
 
-def fields(values: Sequence[object]) -> list[str]:
+Cells = tuple[str, Sequence[object]]
+"""A column of text: a conversion of `%`, and what it converts in each row."""
+
+
+def fields(column: Sequence[object]) -> Cells:
     """TSV fields; quicker for many of one type than one by one."""
-    kinds = {*map(type, values)}
-    if kinds == {float}:
-        return [_float(value) for value in values]  # type: ignore[arg-type]
+    if isinstance(column, range):
+        return "%d", column
+    kinds = {*map(type, column)}
     if kinds == {int}:
-        return [str(value) for value in values]
+        return "%d", column
+    if kinds == {float}:
+        return "%.10g", _unsigned(column)  # type: ignore[arg-type]
     if kinds == {str}:
-        texts: list[str] = list(values)  # type: ignore[arg-type]
+        texts: Sequence[str] = column  # type: ignore[assignment]
         whole = "".join(texts)
         if any(meant in whole for meant in ESCAPED.values()):
-            return [text.translate(ESCAPES) for text in texts]
-        return texts
-    return [field(value) for value in values]
+            return "%s", [text.translate(ESCAPES) for text in texts]
+        return "%s", texts
+    return "%s", [field(value) for value in column]
 
 
-def json_texts(values: Sequence[object]) -> list[str]:
-    """What each of `values` is in JSON; quicker than one by one."""
-    kinds = {*map(type, values)}
+def escaped_field(value: object) -> str:
+    """One TSV field whose text has been escaped."""
+    return value if isinstance(value, str) else field(value)
+
+
+def escaped_fields(column: Sequence[object]) -> Cells:
+    """The same of a column."""
+    if {*map(type, column)} == {str}:
+        return "%s", column
+    return "%s", list(map(escaped_field, column))
+
+
+def json_value(value: object) -> str:
+    """What a value is in JSON."""
+    return dumps_plain(plain(value))
+
+
+def json_values(column: Sequence[object]) -> Cells:
+    """What each value of a column is in JSON; quicker than one by one."""
+    if isinstance(column, range):
+        return "%d", column
+    kinds = {*map(type, column)}
     if kinds == {int}:
-        return [str(value) for value in values]
+        return "%d", column
     if kinds == {str}:
-        known = {value: dumps_plain(value) for value in {*values}}
-        return [known[value] for value in values]
+        return "%s", list(map(encode_basestring, column))  # type: ignore[arg-type]
     if kinds == {float}:
-        texts = [_float(value) for value in values]  # type: ignore[arg-type]
-        return [repr(float(text)) if text[-1].isdecimal() else f'"{text}"' for text in texts]
-    return [dumps_plain(plain(value)) for value in values]
+        texts = [f"{value:.10g}" for value in _unsigned(column)]  # type: ignore[arg-type]
+        return "%s", [text if _is_json(text) else _as_json(text) for text in texts]
+    return "%s", list(map(json_value, column))
+
+
+def _is_json(text: str) -> bool:
+    """Whether it is sure that JSON has a float of `_float` in the same form. Its digits are the
+    fewest that the number is known by, but for the very smallest (e-308 and below), and Python has
+    exponents for fewer of the large numbers."""
+    return "." in text and "e+" not in text and "e-3" not in text
+
+
+def _as_json(text: str) -> str:
+    return repr(float(text)) if text[-1].isdecimal() else f'"{text}"'
+
+
+def _unsigned(column: Sequence[float]) -> Sequence[float]:
+    """Zeros without a sign."""
+    return [value + 0.0 for value in column] if 0.0 in column else column
 
 
 def _float(value: float) -> str:

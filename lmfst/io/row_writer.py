@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from lmfst.ground.columns import Same
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import Warn
 from lmfst.io.row_files import Sink
 
 PASSED = "input_"
 """What comes before the name of a column that is passed on where lmfst has one of that name."""
+
+PIECE = 1 << 20
+"""Characters of a block's rows that are written together, about (a row may have more)."""
+_ROW = 1 << 7
+"""Those of a row without its long values, about."""
 
 
 def names_beside(own: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -57,7 +63,7 @@ class RowWriter(ABC):
             raise UsageError(f"expected columns of {list(self._columns)}, found {extra} too")
         size = max(map(len, block.values()), default=0)
         if size:
-            nothing = [None] * size
+            nothing = Same(None, size)
             self._write_block([block.get(name, nothing) for name in self._columns], passed or {})
 
     @abstractmethod
@@ -65,6 +71,23 @@ class RowWriter(ABC):
         self, columns: Sequence[Sequence[object]], passed: Mapping[str, object]
     ) -> None:
         """Write rows, one at least. columns: all of them, in order."""
+
+    @staticmethod
+    def _pieces(
+        columns: Sequence[Sequence[object]], beside: int
+    ) -> Iterator[Sequence[Sequence[object]]]:
+        """The rows of a block, as many at once as `PIECE` allows: what is the same in all of them
+        is written out in each. beside: characters of what is passed on."""
+        long = beside + _ROW
+        for column in columns:
+            if isinstance(column, Same) and isinstance(column.value, str):
+                long += len(column.value)
+        size, most = len(columns[0]), max(1, PIECE // long)
+        if size <= most:
+            yield columns
+            return
+        for begin in range(0, size, most):
+            yield [column[begin : begin + most] for column in columns]
 
     @abstractmethod
     def _end(self) -> None:

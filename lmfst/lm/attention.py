@@ -10,7 +10,7 @@ other attention function does: by the mask. `seen_by` stands in for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,11 +37,11 @@ _TAKEN = {
 
 class KeyValueStore:
     """Keys and values of a session's entries, beside each other: per layer a tensor
-    [slots, key-value heads, size of a key + size of a value]."""
+    [slots, key-value heads, size of a key + size of a value], on the device of the layer."""
 
     def __init__(self) -> None:
         self._held: dict[int, torch.Tensor] = {}
-        self._picked: torch.Tensor | None = None
+        self._picked: dict[torch.device, torch.Tensor] = {}
         self.capacity = 0
         self.unmasked: set[int | None] = set()
         """What layers without a mask said of their sliding window (None: nothing)."""
@@ -56,7 +56,7 @@ class KeyValueStore:
         """From now on grow by what is needed only: memory is short."""
         self._spare = 1.0
         self.capacity = min((len(held) for held in self._held.values()), default=0)
-        self._picked = None
+        self._picked.clear()
 
     def write(
         self,
@@ -106,10 +106,13 @@ class KeyValueStore:
         """held[slots], in memory that is used again: new memory takes as long as the copying."""
         import torch
 
-        if self._picked is None or len(self._picked) < len(slots):
-            self._picked = None
-            self._picked = held.new_empty((len(slots), *held.shape[1:]))
-        out = self._picked[: len(slots)]
+        kept = self._picked.get(held.device)
+        if kept is None or len(kept) < len(slots):
+            # The old one goes before there is a new one.
+            kept = None
+            self._picked.pop(held.device, None)
+            kept = self._picked[held.device] = held.new_empty((len(slots), *held.shape[1:]))
+        out = kept[: len(slots)]
         if out.shape[1:] != held.shape[1:]:
             return held.index_select(0, slots)
         return torch.index_select(held, 0, slots, out=out)
@@ -130,6 +133,17 @@ class Block:
     mask: torch.Tensor
     positions: tuple[torch.Tensor, torch.Tensor]
     _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> Block:
+        """The same on another device."""
+        query, key = self.positions
+        return replace(
+            self,
+            context=self.context.to(device),
+            mask=self.mask.to(device),
+            positions=(query.to(device), key.to(device)),
+            _masks={},
+        )
 
     def mask_for(self, window: int | None, repeats: int) -> torch.Tensor:
         """The mask of a layer that looks back `window` positions (None: all), for queries of
@@ -161,6 +175,22 @@ class Call:
     answers: torch.Tensor | None = None
     run: slice | None = None
     written: set[int] = field(default_factory=set)
+    _elsewhere: dict[torch.device, Call] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> Call:
+        """The same on the device of a layer; made once for all layers there."""
+        if device == self.slots.device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = replace(
+                self,
+                slots=self.slots.to(device),
+                blocks=[block.on(device) for block in self.blocks],
+                queries=None if self.queries is None else self.queries.to(device),
+                answers=None if self.answers is None else self.answers.to(device),
+                _elsewhere={},
+            )
+        return self._elsewhere[device]
 
     def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Store what a layer has of the new entries.
@@ -314,7 +344,7 @@ def attend(
     if unknown:
         # Sinks, biases, chosen keys …: left out, they would change numbers.
         raise NotImplementedError(f"attention with {', '.join(unknown)}")
-    call = lmfst_call
+    call = lmfst_call.on(key.device)
     window = _window(call.store, attention_mask, options.get("sliding_window"))
     call.write(module.layer_idx, key[0], value[0])
     _, heads, _, size = query.shape

@@ -18,6 +18,7 @@ from lmfst.ground.errors import ModelError
 from lmfst.ground.types import Warn
 from lmfst.lm.attention import ATTENTION, attend, seen_by
 from lmfst.lm.config import UNLIMITED, readable_length, text_config, value
+from lmfst.lm.spread import leave_masks, weights_here
 from lmfst.lm.tree import TreeModel, TreeSession
 from lmfst.vocab import NO_TOKEN
 
@@ -62,13 +63,17 @@ def require_finite_weights(model: Any, vocab: Vocab) -> None:
     minus infinity where it leaves other logits alone (the output layer's bias).
     """
     free = _free_rows(model, vocab)
-    for name, weight in model.named_parameters():
-        if not weight.is_floating_point() or not weight.numel():
-            continue
-        what = _not_finite(weight.detach())
-        if what and id(weight) in free:
-            known = [i for i in range(len(weight)) if vocab.unmapped.get(i) != NO_TOKEN]
-            what = _not_finite(weight.detach()[known])
+    for name in [name for name, _ in model.named_parameters()]:
+        path, _, own = name.rpartition(".")
+        module = model.get_submodule(path)
+        with weights_here(module):
+            weight = getattr(module, own).detach()
+            if not weight.is_floating_point() or not weight.numel():
+                continue
+            what = _not_finite(weight)
+            if what and (module, own) in free:
+                known = [i for i in range(len(weight)) if vocab.unmapped.get(i) != NO_TOKEN]
+                what = _not_finite(weight[known])
         if what:
             raise ModelError(
                 f"the weights of the model hold {what}: {name}",
@@ -77,15 +82,19 @@ def require_finite_weights(model: Any, vocab: Vocab) -> None:
             )
 
 
-def _free_rows(model: Any, vocab: Vocab) -> set[int]:
-    """The `id` of parameters with a row for each token in which rows of no token may be anything;
-    what infinite or undefined ones would do to the output, `_forward` sees."""
+def _free_rows(model: Any, vocab: Vocab) -> set[tuple[Any, str]]:
+    """Parameters, by their modules and names, with a row for each token in which rows of no token
+    may be anything; what infinite or undefined ones would do to the output, `_forward` sees."""
     if NO_TOKEN not in vocab.unmapped.values():
         return set()
     inward, outward = model.get_input_embeddings(), model.get_output_embeddings()
     table, layer = getattr(inward, "weight", None), getattr(outward, "weight", None)
-    found = [getattr(outward, "bias", None), None if table is layer else table]
-    return {id(weight) for weight in found if weight is not None}
+    found = set[tuple[Any, str]]()
+    if getattr(outward, "bias", None) is not None:
+        found.add((outward, "bias"))
+    if table is not None and table is not layer:
+        found.add((inward, "weight"))
+    return found
 
 
 def _not_finite(weight: torch.Tensor) -> str:
@@ -259,6 +268,7 @@ def why_no_trees(lm: Tried, known: Known) -> str:
     except Exception as error:  # whatever the model's own code raises at what trees give it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     model.set_attn_implementation(before)
+    leave_masks(model, leave=False)
     return reason
 
 
@@ -269,6 +279,7 @@ def use_trees(model: Any) -> None:
     AttentionInterface.register(ATTENTION, attend)
     AttentionMaskInterface.register(ATTENTION, seen_by)
     model.set_attn_implementation(ATTENTION)
+    leave_masks(model, leave=True)
 
 
 def _worst_in_trees(lm: Tried, known: Known) -> float:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lmfst.lm.spread import device_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -43,11 +45,17 @@ class Head:
         self.body, self._weight, self._bias = body, weight, bias
         self._buffer: torch.Tensor | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Of its rows."""
+        return self._weight.device
+
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Rows [n, vocabulary] for hidden states [n, hidden]. They share memory with those of the
         next call, whose allocation would take longer than the product."""
         import torch
 
+        hidden = hidden.to(self.device)
         size, count = self._weight.shape[0], hidden.shape[0]
         if self._buffer is None or self._buffer.numel() < size * count:
             self._buffer = hidden.new_empty(size * count)
@@ -61,7 +69,8 @@ class Head:
 
 def find_head(model: Any, context: Sequence[int]) -> Head | None:
     """The output layer of a transformers causal model, or None if its logits are anything but a
-    linear function of its last hidden states (scaled or capped ones, for example).
+    linear function of its last hidden states (scaled or capped ones, for example), or if its
+    weights lie elsewhere (`lmfst.lm.spread`).
 
     This is tried out on the token ids `context`: what goes into the layer must be what the rest of
     the model gives, and what comes out of it the model's logits. For the latter the layer's output
@@ -71,18 +80,18 @@ def find_head(model: Any, context: Sequence[int]) -> Head | None:
     import torch
 
     layer, body = model.get_output_embeddings(), model.base_model
-    if body is model or type(layer) is not torch.nn.Linear:
+    if body is model or type(layer) is not torch.nn.Linear or layer.weight.is_meta:
         return None
     given: list[torch.Tensor] = []
     put: list[torch.Tensor] = []
 
     def replace(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        given.append(args[0])
+        given.append(args[0].to(output.device))
         ramp = torch.linspace(-REACH, REACH, output.shape[-1], device=output.device)
         put.append(ramp.to(output.dtype).expand_as(output))
         return put[-1]
 
-    ids = torch.tensor([list(context)], device=model.device)
+    ids = torch.tensor([list(context)], device=device_of(model))
     hook = layer.register_forward_hook(replace)
     try:
         with torch.no_grad():
@@ -94,7 +103,9 @@ def find_head(model: Any, context: Sequence[int]) -> Head | None:
         hook.remove()
     if len(put) != 1 or logits.shape != put[0].shape or not torch.equal(logits.to(put[0]), put[0]):
         return None
-    if hidden is None or hidden.shape != given[0].shape or not _alike(hidden, given[0]):
+    if hidden is None or hidden.shape != given[0].shape:
+        return None
+    if not _alike(hidden.to(given[0].device), given[0]):
         return None
     bias = layer.bias
     return Head(body, layer.weight.detach(), None if bias is None else bias.detach())

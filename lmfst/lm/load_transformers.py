@@ -15,6 +15,7 @@ from lmfst.lm.identity import identity
 from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.lm.specials import refuse_specials
+from lmfst.lm.spread import Spread, spread_of
 from lmfst.lm.token_types import token_types, with_types
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.truncated import TruncatedLM
@@ -71,6 +72,10 @@ def load_transformers(name: str, tokens: TokensAs, running: RunAs, *, warn: Warn
     prepare_library()
     if running.context is not None and running.context < 1:
         raise UsageError(f"--context must be at least 1, not {running.context}")
+    if running.compiled and spread_of(running.device):
+        raise UsageError(
+            "--compile and --device map don't go together", hint="leave one of them out"
+        )
     parts = _parts(name, tokens.bos, running, warn, note)
     if running.compiled:
         note("compiling the model's layers")
@@ -109,7 +114,10 @@ def _parts(name: str, bos: str, running: RunAs, warn: Warn, note: Warn) -> _Part
         config = load_config(files, warn)
         tokenizer = load_tokenizer(files, config, warn)
         begun = identity(files)
-        model = load_model(files, config, running.dtype).to(place).eval()
+        if isinstance(place, Spread):
+            model = load_model(files, config, running.dtype, place).eval()
+        else:
+            model = load_model(files, config, running.dtype).to(place).eval()
         rows = _matching_rows(model, tokenizer, files, warn)
         ends = end_tokens(files, tokenizer, model, rows)
         known = known_of_files(files, tokenizer)
@@ -136,9 +144,11 @@ def _vocabulary(name: str, parts: _Parts, tokens: TokensAs, warn: Warn) -> tuple
     return reading, vocab
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> torch.device | Spread:
     import torch
 
+    if spread := spread_of(name):
+        return spread
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -146,7 +156,8 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UsageError(
             f"--device {name!r} can't be used here: {reason}",
-            hint="use cpu, or a device that this installation of torch sees, such as cuda or mps",
+            hint="use cpu, a device that this installation of torch sees, such as cuda or mps, or "
+            "map for all of them",
         ) from None
     return device
 

@@ -22,8 +22,8 @@ five proteins sampled together under the model of DNA, of hidden size 128, took 
 with four times as many (one CPU core)."""
 
 
-def fitting_tokens(model: Any) -> int:
-    """Token positions per call for the memory that is free on the model's device, at most
+def fitting_tokens(model: Any, device: Any) -> int:
+    """Token positions per call for the memory that is free on a model's device, at most
     `useful_tokens`."""
     text = text_config(model.config)
     hidden = number(text, "hidden_size", _HIDDEN)
@@ -31,8 +31,8 @@ def fitting_tokens(model: Any) -> int:
     layers = number(text, "num_hidden_layers", 32)
     # Per position: activations of a layer, and the keys and values that are kept of all of them.
     per_token = (8 * hidden + 3 * inner + 2 * layers * hidden) * model.dtype.itemsize
-    fitting = int(_free_bytes(model.device) * SHARE / per_token)
-    return max(16, min(useful_tokens(hidden, on_cpu=model.device.type == "cpu"), fitting))
+    fitting = int(_free_bytes(device) * SHARE / per_token)
+    return max(16, min(useful_tokens(hidden, on_cpu=device.type == "cpu"), fitting))
 
 
 def useful_tokens(hidden: int, *, on_cpu: bool) -> int:

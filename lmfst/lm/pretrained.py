@@ -7,12 +7,17 @@ itself is loaded as that, with a warning; one that needs its own code is an erro
 
 from __future__ import annotations
 
+import atexit
 import os
+from contextlib import ExitStack
+from logging import ERROR, getLogger
 from typing import Any
 
 from lmfst.ground.errors import ModelError
+from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import Warn
 from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, not_loaded, pickled
+from lmfst.lm.spread import Spread
 from lmfst.lm.tokenizer_files import require_text, why_not_read
 
 
@@ -34,6 +39,7 @@ def prepare_library() -> None:
         # All ways to a kernel ask this; several of them ask no setting.
         setattr(module, "is_kernels_available", _no_kernels)  # noqa: B010
     logging.set_verbosity_error()
+    getLogger("accelerate").setLevel(ERROR)
     logging.disable_progress_bar()
 
 
@@ -139,17 +145,22 @@ def _no_tokenizer(files: ModelFiles, where: str, named: Any) -> ModelError:
     )
 
 
-def load_model(files: ModelFiles, config: Any, dtype: str) -> Any:
-    """The model, its weights complete. dtype: a name that torch has."""
+def load_model(files: ModelFiles, config: Any, dtype: str, spread: Spread | None = None) -> Any:
+    """The model, its weights complete. dtype: a name that torch has. spread: the devices that it is
+    spread over; else it is on the processor."""
     import torch
     from transformers import AutoModelForCausalLM
 
     safe: dict[str, Any] = {} if files.gguf else {"use_safetensors": True}
+    over: dict[str, Any] = {}
+    if spread is not None:
+        over = {"device_map": "auto", "max_memory": spread.room(), "offload_folder": _beside()}
     try:
         # With the configuration given, its keys can't take the place of these arguments.
         model, report = AutoModelForCausalLM.from_pretrained(
             **files.where,
             **safe,
+            **over,
             config=config,
             dtype=getattr(torch, dtype),
             trust_remote_code=False,
@@ -169,6 +180,13 @@ def load_model(files: ModelFiles, config: Any, dtype: str) -> Any:
             hint="the files may be incomplete or belong to another model: copy or save them again",
         )
     return model
+
+
+def _beside() -> str:
+    """A folder for weights that can't be read where they are; gone when the process ends."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(scratch_folder())
 
 
 def _own_code(files: ModelFiles, file: str, classes: tuple[str, ...]) -> str:

@@ -24,6 +24,7 @@ from lmfst.lm.attention import ATTENTION, Inputs
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Head, Usage
 from lmfst.lm.memory import fitting_tokens, out_of_memory
+from lmfst.lm.spread import MAP, computes_on_one, device_of, leave_masks, places
 from lmfst.lm.tree import TreeSession
 from lmfst.lm.tried import try_out
 from lmfst.lm.window import Windows
@@ -68,24 +69,25 @@ class TransformersLM(LM):
             raise UsageError(f"--batch-tokens must be at least 1, not {batch_tokens}")
         self.vocab = vocab
         self.bos = bos
-        self.batch_tokens = batch_tokens or fitting_tokens(model)
+        self.device, self.dtype = device_of(model), model.dtype
+        self.batch_tokens = batch_tokens or fitting_tokens(model, self.device)
         self.shrinks = True
         self.model = model
         self._encode = encode
         self.warn = warn
         self._facts = facts or {}
-        self.device, self.dtype = model.device, model.dtype
         most = config.readable_length(model)
         self.context_length = (
             min(context_length, config.steady_length(model.config)) if context_length else most
         )
         self.windows = Windows(self.context_length)
-        self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._keeps_rows = _keeps_rows(model)
         self.usage = Usage()
         self.tree = self.alone = False
         if getattr(model.config, "_attn_implementation", None) == ATTENTION:
             # The model comes from another `TransformersLM`.
             model.set_attn_implementation("eager")
+            leave_masks(model, leave=False)
         self.tree = try_out(self, identity, trees=tree).against == ""
 
     def canonical(self, data: bytes) -> Sequence[int] | None:
@@ -110,11 +112,15 @@ class TransformersLM(LM):
         return {
             **self._facts,
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": str(self.device),
+            "device": self._place(),
             "bos": None if self.bos is None else self.vocab.names[self.bos],
             "eos": [self.vocab.names[i] for i in self.vocab.eos],
             "context_length": self.context_length,
         }
+
+    def _place(self) -> str:
+        spread = places(self.model)
+        return str(self.device) if spread is None else f"{MAP}: {', '.join(map(str, spread))}"
 
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
         if not self.tree:
@@ -142,7 +148,8 @@ class TransformersLM(LM):
         """The row before the first token where there is no BOS."""
         import torch
 
-        return torch.zeros((1, self.vocab.size), dtype=torch.float32, device=self.device)
+        device = self.device if self._head is None else self._head.device
+        return torch.zeros((1, self.vocab.size), dtype=torch.float32, device=device)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """What `logits` makes rows of, [len(inputs.asked), …], for the asked ones of new
@@ -160,11 +167,11 @@ class TransformersLM(LM):
         try:
             with torch.no_grad():
                 if self._head is not None:
-                    found = self._head.body(**options).last_hidden_state[0].index_select(0, where)
+                    found = _picked(self._head.body(**options).last_hidden_state[0], where)
                 elif self._keeps_rows:
                     found = self.model(**options, logits_to_keep=where).logits[0]
                 else:
-                    found = self.model(**options).logits[0].index_select(0, where)
+                    found = _picked(self.model(**options).logits[0], where)
         except NotImplementedError as error:
             if not self.tree:
                 # The model is being tried out.
@@ -234,3 +241,13 @@ class TransformersLM(LM):
         if start:
             self.warn_of_length()
         return ([] if self.bos is None else [self.bos]) + context[start:]
+
+
+def _picked(found: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return found.index_select(0, where.to(found.device))
+
+
+def _keeps_rows(model: Any) -> bool:
+    """Whether a model can be told of which positions rows are wanted."""
+    takes = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return takes and computes_on_one(model)

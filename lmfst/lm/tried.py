@@ -19,6 +19,7 @@ from lmfst.ground.stamps import stamp
 from lmfst.ground.verdicts import remembered
 from lmfst.lm import checks
 from lmfst.lm.head import Head, find_head
+from lmfst.lm.spread import places
 
 if TYPE_CHECKING:
     import torch
@@ -90,8 +91,9 @@ def _about(lm: Tried, identity: str, trees: bool) -> list[str] | None:
     with suppress(OSError):
         sources = stamp(Path(__file__).parent.glob("*.py"))
         if sources is not None:
-            device = lm.device.type
-            name = torch.cuda.get_device_name(lm.device) if device == "cuda" else _processor()
+            device = f"{lm.device.type} {places(lm.model) or ''}"
+            on_gpu = lm.device.type == "cuda"
+            name = torch.cuda.get_device_name(lm.device) if on_gpu else _processor()
             facts = (
                 identity, sources, type(lm.model).__name__, lm.vocab.digest, lm.bos,
                 lm.context_length, trees, lm.dtype, device, name, torch.__version__,

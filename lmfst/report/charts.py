@@ -36,7 +36,8 @@ class Bins:
 def binned(fine: Sequence[Counter[int]], infinite: Sequence[int]) -> Bins:
     """Fine counts as at most `MOST_BINS` bins of a handy width, up to where all but a thousandth of
     the units are. infinite: units that are in no bin."""
-    last = max(_quantile(counts, 0.999) for counts in fine)
+    # Estimates may be below 0; these are in the first bin.
+    last = max(0, *(_quantile(counts, 0.999) for counts in fine))
     step = next((step for step in _STEPS if last < step * MOST_BINS), _STEPS[-1])
     size = min(MOST_BINS, last // step + 1)
     found = [[0] * size for _ in fine]
@@ -60,8 +61,11 @@ def _quantile(counts: Counter[int], share: float) -> int:
     return 0
 
 
-def quantile(counts: Counter[int], share: float) -> float:
-    """The same in bits, up to the width of a fine bin."""
+def quantile(counts: Counter[int], share: float, infinite: int = 0) -> float:
+    """The same in bits, up to the width of a fine bin. infinite: units that are in no bin."""
+    if share * (counts.total() + infinite) > counts.total():
+        return math.inf
+    share *= 1.0 + infinite / max(1, counts.total())
     return (_quantile(counts, share) + 1) / FINE
 
 

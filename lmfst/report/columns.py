@@ -9,6 +9,7 @@ is held.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,10 @@ BLOCK = 4096
 """Rows of a block."""
 LONGEST_HEADER = 1 << 20
 _ESCAPE = re.compile(r"\\[tnr\\]")
+_WHOLE = re.compile(r"-?\d{1,18}(\.0)?")
+"""A whole number that 64 bits hold."""
 _SHOWN = 12
+_WRITE = "write rows to a file: lmfst score … -o OUT.tsv, or lmfst convert … -o OUT.tsv"
 _AGAIN = "write the rows again, or name another file"
 
 
@@ -71,10 +75,10 @@ class Block:
     def whole(self, name: str) -> list[int]:
         """A column as whole numbers. InputError for what is none."""
         values = self._values(name)
-        if {*map(type, values)} <= {int}:
+        if {*map(type, values)} <= {int} and max(map(abs, values), default=0) < 10**18:
             return values
         for at, value in enumerate(values):
-            if not re.fullmatch(r"-?\d+(\.0)?", str(value)):
+            if not _WHOLE.fullmatch(_written(value)):
                 self.fail(at, f"expected a whole number under {name!r}", repr(value))
         return [int(float(value)) if isinstance(value, float) else int(value) for value in values]
 
@@ -86,6 +90,13 @@ class Block:
             if value is None:
                 self.fail(at, f"expected a text under {name!r}", "null")
         return [value if isinstance(value, str) else str(value) for value in values]
+
+    def maybe_whole(self, name: str) -> list[int | None]:
+        """A column as whole numbers; None where there is none."""
+        return [
+            int(float(text)) if _WHOLE.fullmatch(text := _written(value)) else None
+            for value in self._values(name)
+        ]
 
     def fail(self, at: int, expected: str, found: str) -> NoReturn:
         """InputError about the row at an index."""
@@ -105,24 +116,33 @@ class Block:
             self.fail(at, f"expected a number under {name!r}", repr(value))
 
 
+def _written(value: object) -> str:
+    return str(value) if isinstance(value, int | float | str) else ""
+
+
 def blocks(path: str, wanted: Wanted) -> Iterator[Block]:
     """The rows of a file, a block after the other.
 
     UsageError for a name that isn't that of rows; InputError for a file that can't be read, that
     lacks a column (the message says what its rows seem to be), and for damaged rows.
     """
+    read = {"tsv": _tsv, "jsonl": _json_lines, "parquet": _parquet}
+    yield from read[require_form(path)](path, wanted)
+
+
+def require_form(path: str) -> str:
+    """The format of a file of rows, by its name. Errors: as `blocks`, for a name that isn't that of
+    rows and for a file that isn't there."""
     form = None if path == STDIN else known_form(path)
-    if form == "tsv":
-        yield from _tsv(path, wanted)
-    elif form == "jsonl":
-        yield from _json_lines(path, wanted)
-    elif form == "parquet":
-        yield from _parquet(path, wanted)
-    else:
+    if form not in ("tsv", "jsonl", "parquet"):
         raise UsageError(
             f"{path}: expected a file of rows, whose name ends in .tsv, .jsonl or .parquet",
-            hint="write rows to a file: lmfst score … -o OUT.tsv, or lmfst convert … -o OUT.tsv",
+            hint=_WRITE,
         )
+    if not os.path.exists(path) or os.path.isdir(path):
+        found = "a folder" if os.path.isdir(path) else "no such file"
+        raise InputError(f"{path}: expected a file of rows, found {found}", hint=_WRITE)
+    return form
 
 
 def require_columns(path: str, names: Sequence[str], wanted: Wanted) -> None:
@@ -130,12 +150,18 @@ def require_columns(path: str, names: Sequence[str], wanted: Wanted) -> None:
     lacking = [name for name in wanted.required if name not in names]
     if not lacking:
         return
+    if not names:
+        raise InputError(
+            f"{path}: expected rows of level {wanted.level}, found an empty file", hint=_AGAIN
+        )
     listed = ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
-    found = seeming(names) or f"columns {listed or 'none'}"
+    found = seeming(names) or f"columns {listed}"
     raise InputError(
         f"{path}: expected rows of level {wanted.level}, with the columns "
         f"{', '.join(wanted.required)}; found {found}, without {', '.join(lacking)}",
-        hint=f"score or convert the texts with --level {wanted.level}",
+        hint=f"score or convert the texts with --level {wanted.level}"
+        + (", or name rows of texts with --texts" if {*COLUMNS["text"]} <= {*names} else "")
+        + (" by this version of lmfst" if len(lacking) < len(wanted.required) / 2 else ""),
     )
 
 
@@ -156,6 +182,9 @@ def _tsv(path: str, wanted: Wanted) -> Iterator[Block]:
         places = {name: names.index(name) for name in wanted.names if name in names}
         number = 1
         while lines := list(islice(stream, BLOCK)):
+            if not lines[-1].endswith(b"\n"):
+                # The last number may be half of one.
+                _cut_off(path, number + len(lines) - 1)
             text = _decoded(b"".join(lines)).removesuffix(end)
             rows = [line.split("\t") for line in text.split(end)]
             if {*map(len, rows)} != {len(names)}:
@@ -165,6 +194,13 @@ def _tsv(path: str, wanted: Wanted) -> Iterator[Block]:
                 columns[name] = _plain(name, [row[place] for row in rows])
             yield Block(path, number, columns)
             number += len(rows)
+
+
+def _cut_off(path: str, number: int) -> NoReturn:
+    raise InputError(
+        f"{path}: row {number:,}: expected a line end after it, found the end of the file",
+        hint=f"the file may be cut off: {_AGAIN}",
+    )
 
 
 def _uneven(path: str, first: int, rows: list[list[str]], width: int) -> NoReturn:
@@ -201,9 +237,10 @@ def _json_lines(path: str, wanted: Wanted) -> Iterator[Block]:
 
 
 def _object(path: str, number: int, line: bytes) -> dict[str, Any]:
+    text = _decoded(line)
     try:
-        found = json.loads(_decoded(line))
-    except (json.JSONDecodeError, RecursionError) as error:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: row {number:,}: expected a JSON object: {error}",
             hint=f"the file may be cut off: {_AGAIN}",

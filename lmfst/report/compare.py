@@ -55,10 +55,11 @@ class Pairs:
         return found
 
     def chosen(self) -> list[int]:
-        """The pairs in which either output is better by most."""
+        """The pairs in which either output is better by most; the largest difference first."""
         found = np.nan_to_num(self.differences, nan=0.0)
         order = np.argsort(found, kind="stable")
         ends = [*order[:DIFFERENT].tolist(), *order[::-1][:DIFFERENT].tolist()]
+        ends.sort(key=lambda pair: -abs(found[pair]))
         return [pair for pair in dict.fromkeys(ends) if abs(found[pair]) > TIE]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lmfst.ground.types import Warn
 from lmfst.report.compare import Differences, Pairs, Verdict, look_again, paired, verdict
@@ -38,22 +39,22 @@ class Versus:
 @dataclass(frozen=True)
 class Findings:
     """What a page says. outputs: one or two. entries: the documents that are shown, by their place
-    on the page. places: the same, from their number in the first output."""
+    on the page. places: the same, from their number in either output."""
 
     outputs: list[Output]
     entries: list[Entry]
     versus: Versus | None = None
     texts: Texts | None = None
-    places: dict[int, int] = field(default_factory=dict)
+    places: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
 
     @property
     def first(self) -> Output:
         return self.outputs[0]
 
-    @property
-    def grouped(self) -> bool:
-        """Whether units are shown apart from each other."""
-        return any(output.summary.apart for output in self.outputs)
+    @cached_property
+    def grouped(self) -> list[bool]:
+        """Whether units of each output are shown apart from each other."""
+        return [output.summary.apart for output in self.outputs]
 
 
 def findings(paths: Sequence[str], texts: str | None, warn: Warn) -> Findings:
@@ -66,14 +67,16 @@ def findings(paths: Sequence[str], texts: str | None, warn: Warn) -> Findings:
     found = outputs(paths, warn)
     read = None if texts is None else read_texts(texts, found[0].totals, found[0].name)
     entries, versus = _alone(found[0]) if len(found) == 1 else _two(found[0], found[1])
-    places = {entry.first.number: at for at, entry in enumerate(entries)}
+    first = {entry.first.number: at for at, entry in enumerate(entries)}
+    shown = ((at, entry.second) for at, entry in enumerate(entries))
+    places = first, {second.number: at for at, second in shown if second is not None}
     return Findings(found, entries, versus, read, places)
 
 
 def _alone(output: Output) -> tuple[list[Entry], None]:
     documents = output.summary.documents
     chosen = _with_worst(choose(documents), output)
-    gather = Gather(documents, windows(documents, chosen, ROOM), ROOM)
+    gather = Gather(documents, windows(documents, chosen, ROOM, output.summary.length), ROOM)
     for part in parts(output.path):
         gather.add(part)
     entries = [Entry(gather.shown[number], marks=(gather.marked.get(number),)) for number in chosen]
@@ -88,9 +91,13 @@ def _two(one: Output, other: Output) -> tuple[list[Entry], Versus]:
     same = dict(zip(pairs.first.tolist(), pairs.same.tolist(), strict=True))
     different = [int(pairs.first[pair]) for pair in pairs.chosen()]
     chosen = _with_worst(list(dict.fromkeys([*different, *choose(documents[0])])), one)
+    if other.totals.worst is not None:
+        lacks = pairs.first[pairs.second == other.totals.worst].tolist()
+        chosen = list(dict.fromkeys([*chosen, *lacks]))
     room = ROOM // 2
-    seen = windows(documents[0], chosen, room)
-    others = windows(documents[1], [partner[n] for n in chosen if n in partner], room)
+    seen = windows(documents[0], chosen, room, one.summary.length)
+    partners = [partner[n] for n in chosen if n in partner]
+    others = windows(documents[1], partners, room, other.summary.length)
     for number in chosen:
         if same.get(number):
             # The same units are shown of both.

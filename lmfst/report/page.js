@@ -15,15 +15,17 @@
   }
   const el = (name, attributes, ...children) => make(null, name, attributes, children);
   const svg = (name, attributes, ...children) => make(SVG, name, attributes, children);
-  const bits = (value) => (value < 0 ? "∞" : value.toFixed(2));
+  // null is infinite, in bits and in nats; estimates may be below 0.
+  const bits = (value) => (value === null ? "∞" : value.toFixed(2).replace("-", "−"));
+  const nats = (value) => (value === null ? "∞" : String(value));
   const two = page.names.length === 2;
   const heat = (value) =>
-    value < 0 ? 7 : Math.min(7, Math.floor(value / page.step));
+    value === null ? 7 : Math.max(0, Math.min(7, Math.floor(value / page.step)));
 
   function difference(doc, at) {
     const [a, b] = [doc.b[at], doc.b2[at]];
-    if (a < 0 && b < 0) return 0;
-    return a < 0 ? -Infinity : b < 0 ? Infinity : b - a;
+    if (a === null && b === null) return 0;
+    return a === null ? -Infinity : b === null ? Infinity : b - a;
   }
   function leaning(value) {
     const size = Math.min(3, Math.ceil(Math.abs(value) / page.step - 0.25));
@@ -49,20 +51,20 @@
     }
     const value = (which === 2 ? doc.b2 : doc.b)[at];
     said.push(`${bits(value)} bits`);
-    said.push(`probability ${value < 0 ? 0 : Math.pow(2, -value).toPrecision(3)}`);
+    said.push(`probability ${value === null ? 0 : Math.pow(2, -value).toPrecision(3)}`);
     const missing = which === 2 ? doc.m2 : doc.m;
-    if (missing) said.push(`missing ${missing[at] < 0 ? "∞" : missing[at]} nats`);
+    if (missing) said.push(`missing ${nats(missing[at])} nats`);
     return said.join(" · ");
   }
 
   function panel(title, units, classOf, which) {
-    const text = el("div", { class: page.grouped ? "text spaced" : "text", role: "group" });
+    const text = el("div", { class: page.grouped[which - 1] ? "text spaced" : "text", role: "group" });
     text.setAttribute("aria-label", `${title}. Arrow keys go from unit to unit.`);
     units.forEach((unit, at) => {
       const span = el("span", { class: classOf(at), tabindex: at ? "-1" : "0" }, unit || "∅");
       span.dataset.at = at;
       text.append(span);
-      if (page.grouped) text.append(" ");
+      if (page.grouped[which - 1]) text.append(" ");
       if (unit.endsWith("\\n") && !unit.endsWith("\\\\n")) text.append(el("br"));
     });
     const spans = text.getElementsByTagName("span");
@@ -95,15 +97,15 @@
     const found = new Map();
     values.forEach((value, at) => {
       const x = values.length > width ? Math.round(at / top * width) : at / top * width;
-      found.set(x, Math.max(found.get(x) || 0, value < 0 ? most : value));
+      found.set(x, Math.max(found.get(x) || 0, value === null ? most : value));
     });
     return found;
   }
 
   function curve(series, total, label, pointed) {
-    const width = Math.max(260, Math.min(960, reader.clientWidth)), height = 190;
-    const [left, right, above, below] = [44, 8, 10, 26];
-    const values = series.flatMap((one) => one.values).filter((value) => value >= 0);
+    const width = Math.max(260, Math.min(960, reader.clientWidth)), height = 200;
+    const [left, right, above, below] = [44, 8, 20, 26];
+    const values = series.flatMap((one) => one.values).filter((value) => value !== null);
     const most = values.reduce((a, b) => Math.max(a, b), 1);
     const inner = width - left - right;
     const y = (value) => height - below - value / most * (height - above - below);
@@ -117,7 +119,7 @@
         String(Number(value.toPrecision(3)))));
     }
     const end = series[0].begin + series[0].values.length;
-    drawing.append(svg("text", { x: left + 4, y: above + 6 }, "bits"));
+    drawing.append(svg("text", { x: left - 6, y: 10, "text-anchor": "end" }, "bits"));
     drawing.append(svg("text", { x: left, y: height - 6 }, `unit ${series[0].begin + 1}`));
     drawing.append(svg("text", { x: width - right, y: height - 6, "text-anchor": "end" },
       end > total ? "⊥" : `unit ${end}`));
@@ -142,19 +144,25 @@
     return [drawing, mark];
   }
 
-  function valuesTable(doc, label) {
+  function valuesTable(doc, label, which) {
     const pair = doc.b2 && !doc.u2;
+    const other = which === 2;
+    const [units, values, begin] =
+      other ? [doc.u2, doc.b2, doc.begin2] : [doc.u, doc.b, doc.begin];
+    const missing = pair ? undefined : other ? doc.m2 : doc.m;
     const names = pair ? ["A, bits", "B, bits", "B − A, bits"] : ["Surprisal, bits"];
+    if (missing) names.push("Missing, nats");
     const head = el("tr", {}, el("th", { scope: "col" }, "Unit"),
       el("th", { scope: "col" }, "Text"));
     names.forEach((name) => head.append(el("th", { scope: "col", class: "n" }, name)));
     const body = el("tbody");
-    doc.u.forEach((unit, at) => {
-      const values = pair ? [bits(doc.b[at]), bits(doc.b2[at]), signed(difference(doc, at))]
-        : [bits(doc.b[at])];
-      const row = el("tr", {}, el("th", { scope: "row" }, String(doc.begin + at + 1)),
+    units.forEach((unit, at) => {
+      const cells = pair ? [bits(doc.b[at]), bits(doc.b2[at]), signed(difference(doc, at))]
+        : [bits(values[at])];
+      if (missing) cells.push(nats(missing[at]));
+      const row = el("tr", {}, el("th", { scope: "row" }, String(begin + at + 1)),
         el("td", { class: "unit" }, unit));
-      values.forEach((value) => row.append(el("td", { class: "n" }, value)));
+      cells.forEach((value) => row.append(el("td", { class: "n" }, value)));
       body.append(row);
     });
     const table = el("table", {}, el("caption", {}, `Units of ${label}`),
@@ -190,11 +198,11 @@
     return found;
   }
 
-  function cutNote(doc) {
-    const last = doc.begin + doc.u.length;
-    if (!doc.begin && last > doc.n) return "";
-    return `Units ${doc.begin + 1} to ${Math.min(last, doc.n)} of ${doc.n} are shown` +
-      (doc.begin ? ", around the most surprising one." : ".");
+  function cutNote(begin, units, total) {
+    const last = begin + units.length;
+    if (!begin && last > total) return "";
+    return `Units ${begin + 1} to ${Math.min(last, total)} of ${total} are shown` +
+      (begin ? ", around the most surprising one." : ".");
   }
 
   function render(number) {
@@ -206,26 +214,38 @@
       "Point at a unit, or go to the text with Tab and from unit to unit with the arrow keys.");
     const grid = el("div", { class: "panels" }, ...panels(doc));
     const series = [{ kind: "la", values: doc.b, begin: doc.begin }];
-    if (doc.b2 && !doc.u2) series.push({ kind: "lb", values: doc.b2, begin: doc.begin });
-    const label = `Surprisal in bits along ${doc.label}; the values are in the table below`;
-    const [drawing, mark] = curve(series, doc.n, label, (at) => show(at, 1));
+    if (doc.b2) series.push({ kind: "lb", values: doc.b2, begin: doc.begin2 || 0 });
+    if (!doc.u2) for (const one of series) one.begin = doc.begin;
+    const label = (name) =>
+      `${name}Surprisal in bits along ${doc.label}; the values are in the table below`;
+    const drawings = doc.u2
+      ? [curve([series[0]], doc.n, label("A: "), (at) => show(at, 1)),
+        curve([series[1]], doc.n2, label("B: "), (at) => show(at, 2))]
+      : [curve(series, doc.n, label(""), (at) => show(at, 1))];
     const table = el("details", {}, el("summary", {}, "The values as a table"));
     table.addEventListener("toggle", () => {
-      if (table.open && table.children.length === 1) table.append(valuesTable(doc, doc.label));
+      if (!table.open || table.children.length > 1) return;
+      const apart = doc.u2 ? ["A: ", "B: "] : [""];
+      apart.forEach((name, at) => table.append(valuesTable(doc, name + doc.label, at + 1)));
     });
     show = (at, which) => {
       info.replaceChildren(described(doc, at, which));
-      if (which === 1) mark(at);
+      const drawing = drawings[doc.u2 ? which - 1 : 0];
+      drawing[1](at);
       for (const on of reader.querySelectorAll("span.on")) on.classList.remove("on");
       if (doc.u2) return;
       for (const one of grid.querySelectorAll(`span[data-at="${at}"]`)) one.classList.add("on");
     };
-    const note = cutNote(doc);
+    const note = doc.u2
+      ? [["A: ", cutNote(doc.begin, doc.u, doc.n)], ["B: ", cutNote(doc.begin2, doc.u2, doc.n2)]]
+        .filter((one) => one[1]).map((one) => one.join("")).join(" ")
+      : cutNote(doc.begin, doc.u, doc.n);
     reader.append(heading, el("p", { class: "muted" }, doc.about + (note ? " " + note : "")),
       ...legend(doc), grid, info);
-    if (two && !doc.u2 && doc.b2)
-      reader.append(el("p", { class: "muted" }, "A: solid blue line; B: dashed orange line."));
-    reader.append(drawing, table);
+    const lines = doc.u2 ? "Above: A; below: B, which has other units."
+      : "A: solid blue line; B: dashed orange line.";
+    if (doc.b2) reader.append(el("p", { class: "muted" }, lines));
+    reader.append(...drawings.map((one) => one[0]), table);
     return heading;
   }
 
@@ -240,8 +260,10 @@
     pick.value = button.dataset.doc;
     const heading = render(Number(button.dataset.doc));
     const doc = page.docs[current];
-    const at = Number(button.dataset.unit) - doc.begin;
-    const span = reader.querySelector(`span[data-at="${at}"]`);
+    const second = button.dataset.of === "2";
+    const at = Number(button.dataset.unit) - (second && doc.u2 ? doc.begin2 : doc.begin);
+    const place = reader.querySelectorAll(".panel")[second ? 1 : 0];
+    const span = place.querySelector(`span[data-at="${at}"]`);
     heading.scrollIntoView();
     (span || heading).focus({ preventScroll: false });
   });

@@ -26,7 +26,7 @@ from lmfst.report.sections import (
 )
 from lmfst.report.short import in_short
 from lmfst.report.shown import Shown, rounded, rounded_missing
-from lmfst.report.tables import num
+from lmfst.report.tables import NAMELESS, num
 from lmfst.report.versus import versus
 
 COLOURS = 7
@@ -71,7 +71,7 @@ def _header(found: Findings) -> Html:
     links |= {"totals": "Totals", "distribution": "Distribution", "units": "Units"}
     if found.versus is not None:
         links["versus"] = "Side by side"
-    links |= {"made": "What made it", "terms": "Words"}
+    links |= {"made": "What made it", "terms": "What the words mean"}
     items = [e("li", {}, e("a", {"href": f"#{name}"}, said)) for name, said in links.items()]
     return e(
         "header",
@@ -156,5 +156,5 @@ def _values(shown: Shown, which: str) -> dict[str, Any]:
 
 
 def _label(shown: Shown) -> str:
-    id = cut(shown.id, 80)
+    id = cut(shown.id or NAMELESS, 80)
     return id if shown.place is None else cut(f"{id} ({shown.place[0]}:{shown.place[1]})", 160)

@@ -6,6 +6,7 @@ its first unit, and the last of which ends with the row of ⊥.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ class _Rows:
     end: list[int]
     bits: list[float]
     missing: list[float | None]
-    place: list[Place] | None
+    place: list[Place | None] | None
 
 
 @dataclass
@@ -102,17 +103,29 @@ def parts(path: str) -> Iterator[Part]:
 def _typed(block: Block) -> _Rows:
     place = None
     if block.columns["file"] is not None and block.columns["line"] is not None:
-        place = list(zip(block.texts("file"), block.whole("line"), strict=True))
+        place = list(map(_place, block.columns["file"], block.maybe_whole("line")))
     return _Rows(
         block.texts("id"),
         block.whole("index"),
         block.texts("unit"),
         block.whole("start"),
         block.whole("end"),
-        list(map(bits, block.numbers("logp"))),
+        list(map(bits, _logps(block))),
         block.numbers("missing", gaps=True),
         place,
     )
+
+
+def _place(file: object, line: int | None) -> Place | None:
+    """A place; None where columns of these names, which were passed on, hold something else."""
+    return (file, line) if isinstance(file, str) and file and line is not None else None
+
+
+def _logps(block: Block) -> list[float]:
+    found: list[float] = block.numbers("logp")
+    if math.inf in found:
+        block.fail(found.index(math.inf), "expected a log-probability under 'logp'", "inf")
+    return found
 
 
 def _part(block: Block, rows: _Rows, begin: int, end: int, state: _State) -> Part:

@@ -6,15 +6,17 @@ global state. Texts of the user's are drawn as they are: nothing in them is read
 
 from __future__ import annotations
 
+import errno
 import io
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from lmfst.ground.errors import UsageError
+from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Warn
 from lmfst.io.extras import extra
 from lmfst.report.markup import clean, cut
@@ -42,7 +44,8 @@ _SETTINGS = {
 
 def require_plot(path: str) -> str:
     """The format that the name of a plot says, "png" or "svg". UsageError for another name,
-    InputError without matplotlib."""
+    InputError without matplotlib, and for a place where no file can be written: all is computed
+    before the plot is."""
     suffix = PurePath(path).suffix.lower()
     if suffix not in (".png", ".svg"):
         raise UsageError(
@@ -50,7 +53,24 @@ def require_plot(path: str) -> str:
             hint="the suffix says in which format the plot is written",
         )
     extra("matplotlib.figure", "plot", "--plot")
+    if why := _unwritable(os.path.realpath(path)):
+        raise InputError(
+            f"{path}: --plot can't be written: {os.strerror(why)}",
+            hint="name a file in a folder you own",
+        )
     return suffix[1:]
+
+
+def _unwritable(path: str) -> int:
+    """Why no file can be written at a place, as the system's number of that error; 0: it can."""
+    folder = os.path.dirname(path)
+    if os.path.isdir(path):
+        return errno.EISDIR
+    if not os.path.exists(folder):
+        return errno.ENOENT
+    if not os.path.isdir(folder):
+        return errno.ENOTDIR
+    return 0 if os.access(folder, os.W_OK | os.X_OK) else errno.EACCES
 
 
 @dataclass
@@ -104,7 +124,8 @@ class SurprisalPlot:
 
 
 def _panel(panel: _Panel, ax: Any) -> None:
-    places = range(len(panel.bits))
+    # As on the page, the first unit is unit 1.
+    places = range(1, len(panel.bits) + 1)
     finite = [value if math.isfinite(value) else math.nan for value in panel.bits]
     title = _shown(panel.id, _TITLE)
     if len(panel.bits) < panel.count:
@@ -118,14 +139,15 @@ def _panel(panel: _Panel, ax: Any) -> None:
         ax.plot(places, finite, color=_COLOUR, linewidth=0.8)
         ax.set_xlabel("unit", fontsize="small")
         ax.margins(x=0.01)
-    impossible = [at for at in places if panel.bits[at] == math.inf]
+    impossible = [at for at, value in zip(places, panel.bits, strict=True) if value == math.inf]
     if impossible:
         top = [0.97] * len(impossible)
         ax.plot(impossible, top, "^", color=_COLOUR, transform=ax.get_xaxis_transform())
         title += "; ▲ has probability 0"
     ax.set_title(title, fontsize="medium", loc="left")
-    ax.set_ylabel("bits")
-    ax.set_ylim(bottom=0.0)
+    ax.set_ylabel("surprisal, bits")
+    # Estimates may be below 0.
+    ax.set_ylim(bottom=1.05 * min(0.0, *panel.bits))
 
 
 def next_plot(path: str, prefix: str, found: Sequence[tuple[str, float]], warn: Warn) -> bytes:
@@ -146,7 +168,8 @@ def next_plot(path: str, prefix: str, found: Sequence[tuple[str, float]], warn: 
         ax.invert_yaxis()
         ax.margins(x=0.1, y=0.01)
         ax.set_xlabel("probability")
-        after = f"after “{_shown(prefix[-_TITLE:], _TITLE)}”" if prefix else "at the beginning"
+        last = prefix if len(prefix) <= _TITLE else "…" + prefix[-_TITLE:]
+        after = f"after “{_shown(last, _TITLE + 1)}”" if prefix else "at the beginning"
         ax.set_title(after, fontsize="medium", loc="left")
 
     return _drawn(require_plot(path), _BAR * len(shown) + 1.2, paint, warn)

@@ -25,6 +25,7 @@ from lmfst.report.tables import (
 
 _LN2 = math.log(2.0)
 _UNKNOWN = "not known"
+_RANK = "The number before a name is its rank."
 
 
 def section(name: str, title: str, *content: Content) -> Html:
@@ -81,7 +82,7 @@ def _totals(output: Output, title: Content) -> Html:
     if output.made.rejected:
         counted += f"; {output.made.rejected:,} records were rejected and have no rows"
     caption = [title, ": ", counted]
-    heads = ["", "with the ends ⊥", "without ⊥"]
+    heads = ["Sum", "with the ends ⊥", "without ⊥"]
     return table(caption, heads, rows, label=f"Totals of {output.name}")
 
 
@@ -108,7 +109,7 @@ def canonical(found: Findings) -> Html:
         ["The tokenizer's own tokens alone", num(texts.canonical / -_LN2)],
         ["What the others add to the log-probability", num(texts.added / _LN2)],
     ]
-    shown = table(f"Tokenizations, in bits, over {texts.known:,} documents", ["", "bits"], rows)
+    shown = table(f"Tokenizations, in bits, over {texts.known:,} documents", ["Sum", "bits"], rows)
     most = [
         "Of one document they add most in ",
         data(texts.most[1], 80),
@@ -123,7 +124,10 @@ def distribution(found: Findings) -> Html:
     fine = [summary.fine for summary in summaries]
     bins = binned(fine, [summary.infinite for summary in summaries])
     quantiles = [
-        [f"{share:.0%} of the units have less than", *(num(quantile(one, share)) for one in fine)]
+        [
+            f"{share:.0%} of the units have less than",
+            *(num(quantile(one.fine, share, one.infinite)) for one in summaries),
+        ]
         for share in (0.5, 0.9, 0.99)
     ]
     names: list[Content] = ["bits"]
@@ -143,7 +147,7 @@ def distribution(found: Findings) -> Html:
         "Distribution of surprisal",
         histogram(bins, "How many units have how much surprisal; the counts are in a table below"),
         e("p", {"class": "muted"}, lines, note, "Ends ⊥ are not counted."),
-        table("Surprisal of units, in bits", ["", *names], quantiles),
+        table("Surprisal of units, in bits", ["Share", *names], quantiles),
         e(
             "details",
             {},
@@ -176,9 +180,12 @@ def documents(found: Findings) -> Html:
         row += ["—", "—"] if mark is None else [quoted(mark.text), num(mark.value)]
         rows.append(row)
     versus = ["B, bits", "B − A"] if two else []
-    heads = ["Document", "Symbols", "A, bits" if two else "Bits", *versus, "Bits per symbol"]
-    heads += ["Missing, nats", "Most surprising unit", "its bits"]
-    caption = "Documents by bits per symbol, ⊥ included; the most surprising first"
+    of = "A, " if two else ""
+    heads = ["Document", f"{of}symbols", f"{of}bits", *versus, f"{of}bits per symbol"]
+    heads += [f"{of}missing, nats", f"{of}most surprising unit", "its bits"]
+    heads = [head[0].upper() + head[1:] for head in heads[:-1]] + heads[-1:]
+    by = " by A" if two else ""
+    caption = f"Documents by bits per symbol{by}, ⊥ included; the most surprising first"
     shown = table(caption, heads, rows, texts=[len(heads) - 2])
     return section("documents", "Documents", _which(found), shown)
 
@@ -205,16 +212,16 @@ def _which(found: Findings) -> Html:
     """Which documents are shown, and why."""
     count, shown = found.first.totals.documents, len(found.entries)
     if shown == count:
-        return e("p", {}, f"All {count:,} documents are shown.")
+        return e("p", {}, f"All {count:,} documents are shown. {_RANK}")
     said = (
         f"{shown:,} of {count:,} documents are shown: the {MOST} with most bits per symbol, "
         f"{SPREAD} others evenly spread over the ranking"
     )
     if found.versus is not None:
         said += ", and those in which either output is better by most"
-    if found.first.totals.missing:
+    if any(output.totals.missing for output in found.outputs):
         said += "; and the one that lacks most"
-    return e("p", {}, said + ". The number before a name is its rank. Totals are of all.")
+    return e("p", {}, f"{said}. {_RANK} Totals are of all.")
 
 
 def units(found: Findings) -> Html:
@@ -224,7 +231,7 @@ def units(found: Findings) -> Html:
         title = "Most surprising units"
         label: Content = title if len(found.outputs) == 1 else [tag(at), " ", title]
         rows = [
-            [*unit_cells(found, unit, linked=at == 0), num(unit.bits[0])]
+            [*unit_cells(found, unit, at), num(unit.bits[0])]
             for unit in output.summary.worst.found()
         ]
         heads = ["Unit", "in its place", "Document", "bits"]
@@ -232,14 +239,13 @@ def units(found: Findings) -> Html:
     return section("units", "Most surprising units", parts)
 
 
-def unit_cells(found: Findings, unit: Unit, *, linked: bool = True) -> list[Content]:
-    """The unit, what stands beside it, and its document. linked: whether its number is that of the
-    first output."""
-    place = found.places.get(unit.document) if linked else None
+def unit_cells(found: Findings, unit: Unit, of: int = 0) -> list[Content]:
+    """The unit, what stands beside it, and its document. of: the output whose unit it is."""
+    place = found.places[of].get(unit.document)
     return [
         e("span", {"class": "unit"}, data(unit.text, 60)),
-        e("span", {"class": "context"}, in_context(unit, found.grouped)),
-        [shown_button(unit.id, place, unit.at), f", unit {unit.at + 1:,}"],
+        e("span", {"class": "context"}, in_context(unit, found.grouped[of])),
+        [shown_button(unit.id, place, unit.at, of), f", unit {unit.at + 1:,}"],
     ]
 
 
@@ -247,7 +253,7 @@ def how_made(found: Findings) -> Html:
     """What the manifests say; where there are two, what differs."""
     facts = [output.made.facts for output in found.outputs]
     names = list(dict.fromkeys(name for one in facts for name in one))
-    heads: list[Content] = ["", *(data(output.name, 80) for output in found.outputs)]
+    heads: list[Content] = ["What", *(data(output.name, 80) for output in found.outputs)]
     rows: list[Sequence[Content]] = []
     for name in names:
         values = [one.get(name, "—") for one in facts]

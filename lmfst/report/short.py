@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from lmfst.report.findings import Findings, Versus
 from lmfst.report.markup import Content, Html, data, e
 from lmfst.report.output import Output
-from lmfst.report.summary import Totals
-from lmfst.report.tables import in_context, num, quoted, shown_button, small, tag
+from lmfst.report.summary import totals
+from lmfst.report.tables import fine, in_context, num, quoted, shown_button, small, tag
 
 _LN2 = math.log(2.0)
 MOST_FREQUENT = 8
@@ -34,12 +36,17 @@ def _who(found: Findings, at: int) -> Content:
 
 def _units(found: Findings) -> Content:
     kinds = [output.made.kind for output in found.outputs]
-    if len(kinds) == 2 and kinds[0] != kinds[1]:
+    if len(kinds) == 2 and (kinds[0] != kinds[1] or not (kinds[0] or _alike(found))):
         said: list[Content] = [e("b", {}, "Units: ")]
         for at, output in enumerate(found.outputs):
             said += [tag(at), " ", *_kind(output), " "]
         return said
     return [e("b", {}, "Units: "), *_kind(found.first)]
+
+
+def _alike(found: Findings) -> bool:
+    """Whether all documents that two outputs share have the same units."""
+    return found.versus is not None and bool(found.versus.pairs.same.all())
 
 
 def _kind(output: Output) -> list[Content]:
@@ -66,14 +73,24 @@ def _size(output: Output, who: Content) -> Content:
         e("b", {}, f"{num(rate, 3)} bits per symbol"),
         f" over {sums.documents:,} documents, {sums.units:,} units and {sums.symbols:,} symbols; "
         f"perplexity {num(perplexity(sums.bits, sums.rows))} per unit.",
-        _impossible(sums),
+        _impossible(output),
     ]
 
 
-def _impossible(sums: Totals) -> str:
-    if not sums.infinite:
+def _impossible(output: Output) -> str:
+    infinite = output.totals.infinite
+    if not infinite:
         return ""
-    return f" {sums.infinite:,} documents have probability 0, so that the total is infinite."
+    said = f" {infinite:,} documents have probability 0, so that the total is infinite."
+    documents = output.summary.documents
+    others = totals(documents, None, np.isfinite(documents.floats("bits")))
+    if not others.symbols:
+        return said
+    return (
+        f"{said} Over the other {others.documents:,}: "
+        f"{num(others.bits / others.symbols, 3)} bits per symbol; perplexity "
+        f"{num(perplexity(others.bits, others.rows))} per unit."
+    )
 
 
 def perplexity(bits: float, rows: int) -> float | None:
@@ -87,7 +104,7 @@ def perplexity(bits: float, rows: int) -> float | None:
 def _surprising(found: Findings) -> Content:
     documents = found.first.summary.documents
     number = int(documents.ranked()[0])
-    place = found.places[number]
+    place = found.places[0][number]
     entry = found.entries[place]
     said: list[Content] = [e("b", {}, "Most surprising document: ")]
     rate = documents.rates()[number]
@@ -106,7 +123,7 @@ def _surprising(found: Findings) -> Content:
             quoted(mark.text),
             f" (unit {mark.at + 1:,} of {documents.units[number]:,}), with "
             f"{num(mark.value)} bits: ",
-            in_context(mark, found.grouped),
+            in_context(mark, found.grouped[0]),
         ]
     return said if mark is not None else [*said, "."]
 
@@ -146,7 +163,8 @@ def _missing(output: Output, found: Findings) -> list[Content]:
     ]
     if sums.worst is not None and sums.documents > 1:
         worst = documents.missing[sums.worst]
-        place = found.places.get(sums.worst) if output is found.first else None
+        which = 0 if output is found.first else 1
+        place = found.places[which].get(sums.worst)
         name: Content = f"number {sums.worst + 1:,}"
         if place is not None:
             name = shown_button(found.entries[place].first.id, place)
@@ -164,24 +182,41 @@ def _better(found: Findings, versus: Versus) -> Content:
     label = e("b", {}, "Which is better: ")
     if said.impossible[0] != said.impossible[1]:
         return [label, *_fewer_zeros(found, versus)]
-    if not said.difference:
-        return [label, "neither: both give the documents that they share the same probability."]
+    if not any(said.better):
+        return [
+            label,
+            "neither: both give each document that they share the same probability, to a "
+            "millionth of a bit.",
+            _zeros(said.impossible),
+        ]
     at = 0 if said.difference > 0 else 1
     size = abs(said.difference)
     symbols = _symbols(found, versus)
-    rate = f", {num(size / symbols, 4)} bits per symbol," if symbols else ""
+    rate = f", {fine(size / symbols, 4)} bits per symbol," if symbols else ""
     return [
         label,
         tag(at),
         " ",
         data(found.outputs[at].name, 80),
         f" gives the higher probability to the {said.documents:,} documents that both have, by "
-        f"{num(size)} bits{rate} in all (",
+        f"{fine(size)} bits{rate} in all (",
         *_bits(versus),
         ").",
         _spread(found, versus),
         _zeros(said.impossible),
+        _others(versus),
     ]
+
+
+def _others(versus: Versus) -> str:
+    """A caution where nothing shows that the texts are the same."""
+    count = int((~versus.pairs.same).sum())
+    if not count:
+        return ""
+    return (
+        f" {count:,} of these documents, matched by {versus.pairs.by}, have other units in B: "
+        "their bits can be compared only if they are the same texts."
+    )
 
 
 def _bits(versus: Versus) -> list[Content]:
@@ -202,6 +237,7 @@ def _fewer_zeros(found: Findings, versus: Versus) -> list[Content]:
         *_bits(versus),
         ".",
         _zeros(said.impossible),
+        _others(versus),
     ]
 
 
@@ -221,7 +257,7 @@ def _spread(found: Findings, versus: Versus) -> str:
         clear = "more" if size > 2 * said.error else "no more"
         text = (
             f" From document to document the difference varies: its standard error is "
-            f"{num(said.error)} bits, so it is {clear} than twice that."
+            f"{fine(said.error)} bits, so it is {clear} than twice that."
         )
     lacks = sum(output.totals.missing for output in found.outputs) / _LN2
     if lacks >= size and size > 0:
@@ -260,6 +296,6 @@ def _where(found: Findings, versus: Versus) -> list[Content]:
         best = next(iter(worst.found()), None)
         if best is not None:
             said += [" ", tag(at), " gains most in document "]
-            said += [shown_button(best.id, found.places.get(best.document), best.at), " at "]
+            said += [shown_button(best.id, found.places[0].get(best.document), best.at), " at "]
             said += [quoted(best.text), f" ({num(best.value)} bits)."]
     return [said]

@@ -15,7 +15,7 @@ import numpy as np
 from lmfst.ground.arrays import Ints
 from lmfst.report.markup import cut, script_json
 from lmfst.report.parts import Part, Place
-from lmfst.report.summary import Documents, Unit, unit_of
+from lmfst.report.summary import LONGEST, Documents, Unit, unit_of
 
 MOST, SPREAD, DIFFERENT = 20, 20, 10
 """Documents that are shown: the most surprising ones, others, and those in which either output of
@@ -24,10 +24,10 @@ MOST_UNITS = 8000
 """Units of a document that are shown, at most."""
 ROOM = 3_000_000
 """Bytes that shown documents may have on the page."""
-LONGEST = 200
-"""Characters of a unit that are shown."""
 _TYPICAL = 24
-"""Bytes that a unit has on the page, about."""
+"""Bytes that a unit has on the page, about, beside its text."""
+_LEAST = 8000
+"""Bytes that each document may have, however few its units seem to need."""
 
 
 @dataclass(frozen=True)
@@ -115,20 +115,24 @@ def _spread(ranked: Ints, most: int, spread: int) -> list[int]:
     return [*ranked[:most].tolist(), *(rest[places].tolist() if count else [])]
 
 
-def windows(documents: Documents, chosen: Sequence[int], room: int) -> dict[int, Window]:
+def windows(
+    documents: Documents, chosen: Sequence[int], room: int, length: float
+) -> dict[int, Window]:
     """What is shown of each of the chosen documents: from its beginning, or around its most
-    surprising unit where that is too far. room: bytes for all of them."""
-    room = level((_estimated(documents, number) for number in chosen), room)
-    fit = min(MOST_UNITS, room // _TYPICAL)
+    surprising unit where that is too far. room: bytes for all of them; all rooms together are no
+    more, so that no document takes another's. length: bytes of a unit on the page, on average."""
+    typical = _TYPICAL + math.ceil(length)
+    rows = [min(documents.units[number] + 1, MOST_UNITS) for number in chosen]
+    sizes = [max(_LEAST, count * typical) for count in rows]
+    fair = level(sizes, room)
+    left = max(0, room - sum(sizes)) // max(1, len(sizes))
     found = {}
-    for number in chosen:
-        worst = documents.worst_at[number]
-        found[number] = Window(0 if worst < fit else worst - fit // 2, room)
+    for number, size in zip(chosen, sizes, strict=True):
+        own = min(size, fair) + left
+        worst, fit = documents.worst_at[number], min(MOST_UNITS, own // typical)
+        begin = min(worst - fit // 2, documents.units[number] + 1 - fit)
+        found[number] = Window(0 if worst < fit else max(0, begin), own)
     return found
-
-
-def _estimated(documents: Documents, number: int) -> int:
-    return min(documents.units[number] + 1, MOST_UNITS) * _TYPICAL
 
 
 def level(sizes: Iterable[int], room: int) -> int:
@@ -143,13 +147,16 @@ def level(sizes: Iterable[int], room: int) -> int:
     return room
 
 
-def rounded(values: Sequence[float]) -> list[float]:
-    """Bits for the page, to two digits; -1 stands for infinitely many, which JSON lacks."""
-    return [-1 if math.isinf(value) else round(value, 2) for value in values]
+def rounded(values: Sequence[float]) -> list[float | None]:
+    """Bits for the page, to two digits; None stands for infinitely many, which JSON lacks.
+    Estimates may be below 0."""
+    return [None if math.isinf(value) else round(value, 2) for value in values]
 
 
-def rounded_missing(values: Sequence[float | None]) -> list[float] | None:
-    """Nats for the page; None if there are none, or nothing is missing. -1 as above."""
+def rounded_missing(values: Sequence[float | None]) -> list[float | None] | None:
+    """Nats for the page; None if there are none, or nothing is missing. In it as above."""
     if not any(values) or None in values:
         return None
-    return [-1 if value is None or math.isinf(value) else float(f"{value:.2g}") for value in values]
+    return [
+        None if value is None or math.isinf(value) else float(f"{value:.2g}") for value in values
+    ]

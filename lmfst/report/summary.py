@@ -20,11 +20,14 @@ from hashlib import blake2b
 import numpy as np
 
 from lmfst.ground.arrays import Bools, Floats, Ints
+from lmfst.report.markup import bytes_on_page
 from lmfst.report.parts import Part
 from lmfst.report.unit_text import utf8_bytes
 
 MOST_UNITS = 50
 """How many of the most surprising units are kept."""
+LONGEST = 200
+"""Characters of a unit that are shown."""
 BEFORE, AFTER = 12, 6
 """Units that are kept as what stands before and after one."""
 FINE = 20
@@ -124,14 +127,15 @@ class Summary:
     """What one pass finds. to: what the units are, by the manifest, "" if it isn't known.
 
     fine: how many units have a surprisal of [i, i + 1) / FINE bits. infinite: units of probability
-    zero. source_bytes: of all texts; None if nothing says it. kinds: how often which unit is there,
-    as long as they aren't too many.
+    zero. written: bytes of all units on a page. source_bytes: of all texts; None if nothing says
+    it. kinds: how often which unit is there, as long as they aren't too many.
     """
 
     to: str = ""
     documents: Documents = field(default_factory=Documents)
     fine: Counter[int] = field(default_factory=Counter)
     infinite: int = 0
+    written: int = 0
     worst: Worst = field(default_factory=Worst)
     source_bytes: int | None = 0
     kinds: Counter[str] = field(default_factory=Counter)
@@ -142,6 +146,11 @@ class Summary:
         if self.to not in ("bytes", "chars"):
             self.source_bytes = None
         self._now = _Document()
+
+    @property
+    def length(self) -> float:
+        """Bytes of a unit on a page, on average."""
+        return self.written / max(1, self.fine.total() + self.infinite)
 
     @property
     def apart(self) -> bool:
@@ -166,6 +175,7 @@ class Summary:
     def _count(self, part: Part, units: Sequence[str], bits: Sequence[float]) -> None:
         finite = [value for value in bits if value != math.inf]
         self.infinite += len(bits) - len(finite)
+        self.written += bytes_on_page("".join([unit[:LONGEST] for unit in units]))
         self.fine.update([int(value * FINE) for value in finite])
         if self.all_kinds:
             self.kinds.update(units)

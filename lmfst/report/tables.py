@@ -11,6 +11,8 @@ from lmfst.report.summary import Unit
 CONTEXT = 60
 """Characters of what stands before and after a unit."""
 _UNIT = 60
+NAMELESS = "∅"
+"""What stands for an empty id, so that there is something to see and to press."""
 _LETTERS = "AB"
 
 
@@ -54,10 +56,18 @@ def num(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     if value is None or math.isnan(value):
         return "—"
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "−∞" if value < 0 else "+∞" if sign else "∞"
     # Adding 0.0 turns -0.0 into 0.0.
     text = f"{round(value, digits) + 0.0:{'+' if sign else ''},.{digits}f}"
     return text.replace("-", "−")
+
+
+def fine(value: float, digits: int = 2, *, sign: bool = False) -> str:
+    """A number as `num`; one that would be 0 so has its first digits instead."""
+    text = num(value, digits, sign=sign)
+    if value == 0.0 or text.strip("+−0.,"):
+        return text
+    return f"{value:{'+' if sign else ''}.2g}".replace("-", "−", 1)
 
 
 def small(value: float | None) -> str:
@@ -77,13 +87,17 @@ def quoted(unit: str) -> Html:
     return e("span", {}, "“", e("span", {"class": "unit"}, data(unit, _UNIT)), "”")
 
 
-def shown_button(text: str, place: int | None, unit: int | None = None) -> Html:
-    """The name of a document; a button that shows it, where it is on the page at a place."""
+def shown_button(text: str, place: int | None, unit: int | None = None, of: int = 0) -> Html:
+    """The name of a document; a button that shows it, where it is on the page at a place. unit: the
+    index of one that it goes to, among those of the first output or the second, `of`."""
+    text = text or NAMELESS
     if place is None:
         return data(text, 80)
     given: dict[str, str | int] = {"class": "link", "type": "button", "data-doc": place}
     if unit is not None:
         given["data-unit"] = unit
+    if of:
+        given["data-of"] = "2"
     return e("button", {**given, "disabled": "disabled"}, data(text, 80))
 
 

@@ -8,7 +8,7 @@ from lmfst.report.findings import Findings, Versus
 from lmfst.report.markup import Content, Html, data, e
 from lmfst.report.sections import section, unit_cells
 from lmfst.report.summary import Worst
-from lmfst.report.tables import num, shown_button, table, tag
+from lmfst.report.tables import fine, num, shown_button, table, tag
 
 MOST = 20
 """Units that are listed of each output."""
@@ -67,10 +67,10 @@ def _documents(found: Findings, two: Versus) -> Html:
     differences = two.pairs.differences
     for pair in sorted(two.pairs.chosen(), key=lambda pair: -differences[pair]):
         number = int(two.pairs.first[pair])
-        place = found.places[number]
+        place = found.places[0][number]
         bits = two.pairs.bits[pair]
         better = tag(0 if differences[pair] > 0 else 1)
-        cells = [num(bits[0]), num(bits[1]), num(differences[pair], sign=True)]
+        cells = [num(bits[0]), num(bits[1]), fine(differences[pair], sign=True)]
         rows.append([shown_button(found.entries[place].first.id, place), *cells, better])
     if not rows:
         return Html("")

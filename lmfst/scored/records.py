@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lmfst.ground.arrays import Floats
+from lmfst.ground.columns import Same
 from lmfst.inference.accuracy import Pass
 from lmfst.inference.estimate import stderr_of_difference
 from lmfst.inference.results import Propagated
@@ -43,7 +44,7 @@ ESCAPED_COLUMNS = ("unit",)
 NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
 
 Row = dict[str, Any]
-Block = dict[str, list[Any]]
+Block = dict[str, Sequence[Any]]
 """Rows as columns, all as long."""
 
 
@@ -163,15 +164,23 @@ class Scored:
     def unit_block(self) -> Block:
         """The same as columns."""
         size = len(self.target)
-        spans = self.units.spans(self.target)
-        units = [self.target[begin:end] for begin, end in spans]
-        text = {unit: self.units.text(unit) for unit in {*units}}
-        begins, ends = [*[begin for begin, _ in spans], size], [*[end for _, end in spans], size]
-        logp = _differences(self.log_prefix, begins, [*ends[:-1], size + 1])
+        if self.units.marks:
+            spans = self.units.spans(self.target)
+            units = [self.target[begin:end] for begin, end in spans]
+            known = {unit: self.units.text(unit) for unit in {*units}}
+            texts = [known[unit] for unit in units]
+            begins: Sequence[int] = [*(begin for begin, _ in spans), size]
+            ends = [*(end for _, end in spans), size]
+            last = [*ends[:-1], size + 1]
+            logp = _differences(self.log_prefix[begins], self.log_prefix[last])
+        else:
+            texts = self.units.texts(self.target)
+            begins, ends = range(size + 1), [*range(1, size + 1), size]
+            logp = _differences(self.log_prefix[:-1], self.log_prefix[1:])
         return {
-            "id": [self.id] * len(ends),
-            "index": list(range(len(ends))),
-            "unit": [*(text[unit] for unit in units), END_NAME],
+            "id": Same(self.id, len(ends)),
+            "index": range(len(ends)),
+            "unit": [*texts, END_NAME],
             "start": begins,
             "end": ends,
             "logp": logp.tolist(),
@@ -179,10 +188,12 @@ class Scored:
             "missing": self._shares(begins),
         }
 
-    def _shares(self, begins: Sequence[int]) -> list[float | None]:
+    def _shares(self, begins: Sequence[int]) -> Sequence[float | None]:
         """What the weight dropped in each unit makes the whole lack, nats."""
         if self.missing is None:
-            return [None] * len(begins)
+            return Same(None, len(begins))
+        if not self.missing.any():
+            return Same(0.0, len(begins))
         if len(begins) == len(self.missing):
             found: list[float | None] = self.missing.tolist()
             return found
@@ -238,9 +249,8 @@ class Scored:
         }
 
 
-def _differences(log_prefix: Floats, begins: Sequence[int], ends: Sequence[int]) -> Floats:
+def _differences(before: Floats, after: Floats) -> Floats:
     """How much less probable the longer prefixes are; -inf from the first impossible symbol on."""
-    after, before = log_prefix[ends], log_prefix[begins]
     found = np.full(len(after), -np.inf)
     np.subtract(after, before, out=found, where=after > -np.inf)
     return found

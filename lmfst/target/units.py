@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from lmfst.fst import Symbols
@@ -33,6 +33,7 @@ class Units:
     symbols: Symbols
     ends: frozenset[int] = frozenset()
     begins: frozenset[int] = frozenset()
+    _known: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @staticmethod
     def of(symbols: Symbols) -> Units:
@@ -85,6 +86,13 @@ class Units:
                 name = self._escaped_name(symbol)
                 out.append(name if len(kept) == 1 else f"[{name}]")
         return "".join(out)
+
+    def texts(self, symbols: Sequence[int]) -> list[str]:
+        """The texts of units of one symbol each; those of an alphabet are remembered."""
+        known = self._known
+        for symbol in {*symbols}.difference(known):
+            known[symbol] = self.text((symbol,))
+        return [known[symbol] for symbol in symbols]
 
     def _escaped_name(self, symbol: int) -> str:
         symbols = self.symbols

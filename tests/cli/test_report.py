@@ -82,6 +82,7 @@ def test_an_output_of_convert_with_texts(model: Path, corpus: Path) -> None:
         (["a.tsv", "-o", "gone/page.html"], 1, "gone/page.html: -o can't be written"),
         (["a.tsv", "other.tsv"], 1, "found no document that both have"),
         (["text.tsv"], 1, "found rows of level text"),
+        (["text.tsv"], 1, "name rows of texts with --texts"),
         (["lines.tsv"], 1, "expected rows of level unit, with the columns id, index, unit"),
         (["gone.tsv"], 1, "gone.tsv"),
         (["."], 2, "expected a file of rows"),
@@ -155,6 +156,7 @@ def test_plots_with_mistakes(
     assert done.code == 2 and "ends in .png or .svg" in done.err and not done.out
     done = call(*options, "gone/p.png")
     assert done.code == 1 and "gone/p.png: --plot can't be written" in done.err
+    assert not done.out
     assert not Path("p.pdf").exists()
 
 
@@ -178,3 +180,17 @@ def test_what_is_not_asked_for_is_not_imported(model: Path, corpus: Path) -> Non
         text=True,
     )
     assert done.stderr.endswith("[]\n"), done.stderr
+
+
+def test_what_is_written_has_a_file_of_its_own(
+    model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus.parent)
+    options = ["--model", model, "--exact", "--format", "tsv"]
+    done = call("convert", corpus, *options, "-o", "o.svg", "--plot", "./o.svg")
+    assert done.code == 2 and "--plot ./o.svg: expected a file of its own, -o goes" in done.err
+    done = call("convert", corpus, *options, "--meta", "o.svg", "--plot", "o.svg")
+    assert done.code == 2 and "--meta goes there, too" in done.err
+    assert not Path("o.svg").exists()
+    done = call("convert", corpus, *options, "-o", "o.svg", "--meta", "m.json", "--plot", "p.svg")
+    assert done.code == 0 and Path("o.svg").read_text().startswith("id\t")

@@ -134,6 +134,11 @@ def test_bad_records_are_rejected_and_counted(model: Path, tmp_path: Path) -> No
         (["numbers.parquet", "-o", "out.tsv"], 1, "expected a column 'text'"),
         (["corpus.jsonl", "-o", "out.tsv", "--text-column", "no"], 0, "rejected"),
         (["corpus.jsonl", "-o", "out.tsv", "--workers", "0"], 2, "at least one worker"),
+        (
+            ["corpus.jsonl", "-o", "out.tsv", "--workers", "2", "--device", "map"],
+            2,
+            "is there once",
+        ),
         (["corpus.jsonl", "-o", "corpus.jsonl/out.tsv"], 1, "corpus.jsonl"),
     ],
 )
@@ -199,6 +204,20 @@ def test_killed_runs_go_on(long: Long) -> None:
         run.communicate()
     assert long.again().code == 0
     assert long.out.read_bytes() == long.whole.read_bytes()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_says_how_to_go_on(long: Long, sent: signal.Signals, code: int) -> None:
+    # A shell has what it runs in the background ignore interrupts, its processes, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run = long.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    run.send_signal(sent)
+    _, said = run.communicate()
+    assert run.returncode == code
+    assert b"interrupted; what is done is kept in out.tsv.work: the same command goes on" in said
 
 
 def test_a_shard_that_was_damaged_is_done_again(long: Long) -> None:

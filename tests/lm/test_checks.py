@@ -262,9 +262,9 @@ def test_configurations_may_hold_anything() -> None:
         activation_sparsity_pattern=[0.0, 0.0],
     )  # fmt: skip
     model = transformers.AutoModelForCausalLM.from_config(settings)
-    assert fitting_tokens(model) == 4 * defaults.BATCH_TOKENS
+    assert fitting_tokens(model, model.device) == 4 * defaults.BATCH_TOKENS
     settings.hidden_size = 576
-    assert fitting_tokens(model) == defaults.BATCH_TOKENS
+    assert fitting_tokens(model, model.device) == defaults.BATCH_TOKENS
     settings.hidden_size = 16
 
     class Strange:

@@ -37,7 +37,7 @@ def made(folder: Path, *outputs: Path) -> Path:
     return path
 
 
-def dom(path: Path, folder: Path, act: str = "") -> str:
+def dom(path: Path, folder: Path, act: str = "", *options: str) -> str:
     """The page after its script has run. act: a script of the test's own that runs then; the
     page's policy, which would stop it, is taken off for it."""
     text = path.read_text()
@@ -50,6 +50,7 @@ def dom(path: Path, folder: Path, act: str = "") -> str:
         [
             CHROMIUM,
             *QUIET,
+            *options,
             f"--user-data-dir={folder / 'profile'}",
             "--enable-logging=stderr",
             "--dump-dom",
@@ -184,3 +185,100 @@ lines.push(document.title, document.querySelectorAll("img, iframe").length);
 """
     )
     assert said(dom(path, tmp_path, act)) == "Surprisal: o.tsv | 0"
+
+
+def test_zero_and_estimates_above_one_are_told_apart(tmp_path: Path) -> None:
+    rows = document("d", [("x", -0.25), ("y", float("inf"))], float("inf"))
+    act = (
+        NOTE
+        % """
+document.querySelector(".text span").focus();
+lines.push(info());
+press("ArrowRight");
+lines.push(info());
+"""
+    )
+    text = dom(made(tmp_path, write(tmp_path / "o.tsv", rows)), tmp_path, act)
+    assert said(text).split(" | ") == [
+        "“x”, unit 1 of 2 · −0.25 bits · probability 1.19",
+        "“y”, unit 2 of 2 · ∞ bits · probability 0",
+    ]
+    assert re.findall(r'<span class="(h\d)', text) == ["h0", "h7", "h7"]
+
+
+def test_readers_that_speak_get_the_values_of_both_outputs(tmp_path: Path) -> None:
+    first = document("d", [("x", 1.0), ("y", 5.0)], missing=[0.5, 0.25])
+    second = document("d", [("xy", 7.0)])
+    paths = write(tmp_path / "a.tsv", first), write(tmp_path / "b.tsv", second)
+    act = (
+        NOTE
+        % """
+const table = document.querySelector("#reader details");
+table.addEventListener("toggle", () => {
+  for (const row of table.querySelectorAll("caption, tbody tr"))
+    lines.push([...row.children].map((cell) => cell.textContent).join(" ") || row.textContent);
+  document.querySelectorAll('#units button[data-of="2"]')[0].click();
+  lines.push(info());
+  noted.textContent = lines.join(" | ");
+});
+table.open = true;
+"""
+    )
+    noted = said(dom(made(tmp_path, *paths), tmp_path, act)).split(" | ")
+    assert noted == [
+        "Units of A: d",
+        "1 x 1.00 0.5",
+        "2 y 5.00 0.25",
+        "3 ⊥ 1.00 0",
+        "Units of B: d",
+        "1 xy 7.00",
+        "2 ⊥ 1.00",
+        "“xy”, unit 1 of 1 · 7.00 bits · probability 0.00781",
+    ]
+
+
+def test_other_units_have_a_curve_of_their_own(tmp_path: Path) -> None:
+    first = document("d", [("xy", 7.0), ("z", 1.0)], sizes=[2, 1])
+    second = document("d", [("x", 1.0), ("y", 5.0), ("z", 2.0)])
+    paths = write(tmp_path / "a.tsv", first), write(tmp_path / "b.tsv", second)
+    act = (
+        NOTE
+        % """
+const panels = [...document.querySelectorAll(".panel .text")];
+lines.push(panels.map((one) => one.textContent).join(" and "));
+const places = () => [...document.querySelectorAll("#reader .here")]
+  .map((line) => Number(line.getAttribute("x1")) > 0);
+lines.push(document.querySelectorAll("#reader svg .lb").length);
+panels[1].querySelector("span").focus();
+lines.push(places().join());
+panels[0].querySelector("span").focus();
+lines.push(places().join());
+"""
+    )
+    noted = said(dom(made(tmp_path, *paths), tmp_path, act)).split(" | ")
+    assert noted == ["xy z ⊥  and xyz⊥", "1", "false,true", "true,true"]
+
+
+def test_what_stands_beside_a_unit_keeps_its_width_on_a_phone(tmp_path: Path) -> None:
+    units = [(f"word{at}", 9.0 + at) for at in range(20)]
+    rows = document("d", units, sizes=[2] * 20)
+    page_of = made(tmp_path, write(tmp_path / "o.tsv", rows))
+    # The window of a browser without a screen has a least width; a frame has none.
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<body><iframe width="390" height="800" src="{page_of.name}"></iframe></body>'
+    )
+    act = (
+        NOTE
+        % """
+document.querySelector("iframe").addEventListener("load", (event) => {
+  const inside = event.target.contentDocument;
+  const widths = [...inside.querySelectorAll(".context")]
+    .map((one) => one.getBoundingClientRect().width);
+  lines.push(Math.min(...widths) >= 120, inside.documentElement.scrollWidth <= 390);
+  noted.textContent = lines.join(" | ");
+});
+"""
+    )
+    text = dom(frame, tmp_path, act, "--allow-file-access-from-files")
+    assert said(text) == "true | true"

@@ -43,7 +43,7 @@ def drawn(*blocks: dict[str, list[Any]], said: list[str] | None = None) -> list[
 
 def test_units_stand_on_the_axis_where_they_are_few() -> None:
     found = drawn(block("first", ["The", " ", "⊥"], [1.0, 2.0, 3.0]))
-    assert "first" in found and {"The", "␣", "⊥"} <= {*found} and "bits" in found
+    assert "first" in found and {"The", "␣", "⊥"} <= {*found} and "surprisal, bits" in found
     many = drawn(block("second", [f"u{at}" for at in range(100)], [1.0] * 100))
     assert "second" in many and "u5" not in many and "unit" in many
 
@@ -128,3 +128,49 @@ def test_no_global_state_is_touched(tmp_path: Path) -> None:
     before = {**matplotlib.rcParams}
     drawn(block("a", ["$x$", "⊥"], [1.0, 2.0]))
     assert {**matplotlib.rcParams} == before
+
+
+def axes_of(monkeypatch: pytest.MonkeyPatch, units: list[str], bits: list[float]) -> Any:
+    """The axes that a document is drawn on."""
+    figures = importlib.import_module("matplotlib.figure")
+    kept: list[Any] = []
+    save = figures.Figure.savefig
+    monkeypatch.setattr(
+        figures.Figure, "savefig", lambda self, *a, **k: (kept.append(self), save(self, *a, **k))
+    )
+    drawn(block("d", units, bits))
+    (ax,) = kept[0].axes
+    return ax
+
+
+def test_estimates_below_zero_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    ax = axes_of(monkeypatch, ["a", "b"], [-0.5, 1.0])
+    assert ax.get_ylim()[0] <= -0.5
+    assert [bar.get_height() for bar in ax.patches] == [-0.5, 1.0]
+
+
+def test_the_axis_begins_at_zero_and_units_at_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ax = axes_of(monkeypatch, ["x"] * 99 + ["⊥"], [3.0] * 99 + [math.inf])
+    assert ax.get_ylim()[0] == 0.0
+    line, impossible = ax.lines
+    assert (line.get_xdata()[0], line.get_xdata()[-1]) == (1, 100)
+    assert [*impossible.get_xdata()] == [100]
+
+
+def test_a_long_prefix_is_cut_at_its_beginning() -> None:
+    found = texts_of(next_plot("n.svg", "a" * 50 + "b" * 80, [("x", -1.0)], print))
+    assert f"after “…{'b' * 80}”" in found
+    assert f"after “{'b' * 80}”" in texts_of(next_plot("n.svg", "b" * 80, [("x", -1.0)], print))
+
+
+def test_a_place_that_no_file_can_have_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    for name, why in (
+        ("gone/p.png", "No such file or directory"),
+        ("folder.png", "Is a directory"),
+        ("file/p.svg", "Not a directory"),
+    ):
+        with pytest.raises(InputError, match=f"--plot can't be written: {why}"):
+            SurprisalPlot(str(tmp_path / name))
+    assert require_plot(str(tmp_path / "p.PNG")) == "png"

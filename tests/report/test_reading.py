@@ -161,5 +161,51 @@ def test_other_names_are_usage_errors(name: str) -> None:
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
-        with pytest.raises(LmfstError, match="No such file"):
+        with pytest.raises(LmfstError, match="found no such file"):
             list(parts(str(tmp_path / f"gone{suffix}")))
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_table_that_ends_inside_a_number_is_an_error(tmp_path: Path, cut: int) -> None:
+    path = write(tmp_path / "o.tsv", document("a", [("x", 1.0)], missing=[0.0, 0.03125]))
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(InputError, match="row 2: expected a line end after it") as caught:
+        list(parts(str(path)))
+    assert "cut off" in caught.value.hint
+
+
+def test_numbers_that_rows_cannot_have_are_errors(tmp_path: Path) -> None:
+    path = write(tmp_path / "o.jsonl", document("a", [("x", 1.0)]))
+    rows = path.read_text()
+    for found, other, message in (
+        ('"logp": -0.6931471806', '"logp": "inf"', "row 1: expected a log-probability"),
+        ('"end": 1', f'"end": {10**19}', "row 1: expected a whole number under 'end'"),
+        ('"end": 1', f'"end": {"9" * 5000}', "row 1: expected a JSON object"),
+    ):
+        assert found in rows
+        path.write_text(rows.replace(found, other))
+        with pytest.raises(InputError, match=message):
+            list(parts(str(path)))
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl"])
+def test_columns_that_are_passed_on_may_be_called_file_and_line(
+    tmp_path: Path, suffix: str
+) -> None:
+    rows = document("a", [("x", 1.0)], place=("f", 3))
+    rows += [row | {"line": "verse 3"} for row in document("b", [], place=("f", 1))]
+    rows += [row | {"file": None} for row in document("c", [], place=("f", 1))]
+    found = list(parts(str(write(tmp_path / f"o{suffix}", rows))))
+    assert [(part.id, part.place) for part in found] == [("a", ("f", 3)), ("b", None), ("c", None)]
+
+
+def test_rows_without_a_column_say_what_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "o.tsv", document("a", []))
+    lines = path.read_text().splitlines()
+    path.write_text("".join(line.rsplit("\t", 1)[0] + "\n" for line in lines))
+    with pytest.raises(InputError, match="without missing") as caught:
+        list(parts(str(path)))
+    assert "by this version of lmfst" in caught.value.hint
+    path.write_text("")
+    with pytest.raises(InputError, match="found an empty file"):
+        list(parts(str(path)))

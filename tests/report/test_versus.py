@@ -188,3 +188,71 @@ def test_long_documents_are_shown_at_the_same_place(tmp_path: Path) -> None:
     (doc,) = found.data["docs"]
     assert doc["begin"] == 11_000 and len(doc["u"]) == len(doc["b"]) == len(doc["b2"]) == 8000
     assert max(doc["b"]) == 9.0 and max(doc["b2"]) == 1.0
+
+
+def test_the_document_that_differs_most_is_shown_first(tmp_path: Path) -> None:
+    first = [row for at in range(4) for row in document(f"d{at}", [("x", 9.0 - at)])]
+    second = [row for at in range(4) for row in document(f"d{at}", [("x", 9.0 + at)])]
+    found = made(*both(tmp_path, first, second))
+    assert [doc["label"] for doc in found.data["docs"]] == ["d3", "d2", "d1", "d0"]
+
+
+def test_what_the_second_output_says_is_linked_to_its_documents(tmp_path: Path) -> None:
+    ids = [f"d{at}" for at in range(300)]
+    first = [row for id in ids for row in document(id, units(5))]
+    # In reverse order, and with other units: that which lacks most is d150.
+    second = [
+        row
+        for id in reversed(ids)
+        for row in document(id, [("v", 5.0), ("w", 0.5)], missing=[0.5 if id == "d150" else 0.01])
+    ]
+    found = made(*both(tmp_path, first, second))
+    assert "Most is missing in document d150: 0.5 nats" in found.short
+    shown = [doc["label"] for doc in found.data["docs"]]
+    assert "d150" in shown
+    buttons = [value for _, name, value in found.attributes if name == "data-doc"]
+    assert buttons and all(int(value) < len(shown) for value in buttons)
+    assert ("button", "data-of", "2") in found.attributes
+    heads = next(rows[0] for name, rows in found.tables.items() if name.startswith("Documents by"))
+    assert heads[1:5] == ["A, symbols", "A, bits", "B, bits", "B − A"]
+
+
+def test_other_units_are_no_proof_of_the_same_texts(tmp_path: Path) -> None:
+    found = made(*both(tmp_path, FIRST, [*document("a", units(2, 1)), *document("b", units(1, 4))]))
+    caution = (
+        "1 of these documents, matched by id, have other units in B: their bits can be compared"
+    )
+    assert caution in found.short
+    assert "other units" not in made(*both(tmp_path, FIRST, FIRST[:4])).short
+
+
+def test_units_of_both_are_named_where_nothing_says_what_they_are(tmp_path: Path) -> None:
+    words = [*document("a", [("uu", 3.0)]), *document("b", [("uuu", 3.0)])]
+    found = made(*both(tmp_path, FIRST, words))
+    assert "A what they are isn't recorded" in found.short
+    assert "B what they are isn't recorded" in found.short
+    assert "B what they are" not in made(*both(tmp_path, FIRST, FIRST)).short
+
+
+def test_tiny_differences_are_not_written_as_zero(tmp_path: Path) -> None:
+    second = [*document("a", units(1.0004, 2, 3)), *document("b", units(4, 4))]
+    found = made(*both(tmp_path, FIRST, second))
+    assert "A one.tsv gives the higher probability" in found.short
+    assert "by 0.0004 bits, 0.0001 bits per symbol, in all" in found.short
+    assert found.table("Documents in which either")["a"][2:] == ["+0.0004", "A"]
+
+
+def test_rounding_makes_neither_better(tmp_path: Path) -> None:
+    second = [row | {"logp": row["logp"] - 1e-9} for row in FIRST]
+    found = made(*both(tmp_path, FIRST, second))
+    assert "neither: both give each document that they share the same probability" in found.short
+    assert "Documents in which either" not in str(list(found.tables))
+
+
+def test_a_difference_without_end_has_a_sign(tmp_path: Path) -> None:
+    zero = document("a", [("u0", math.inf)], math.inf)
+    first = [*zero, *document("b", units(1))]
+    second = [*document("a", units(1)), *document("b", [("u0", math.inf)], math.inf)]
+    found = made(*both(tmp_path, first, second))
+    rows = found.table("Documents in which either")
+    assert rows["a"] == ["∞", "2.00", "−∞", "B"] and rows["b"] == ["2.00", "∞", "+∞", "A"]
