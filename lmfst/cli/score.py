@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmfst.cli import options as o
-from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown, require_batch
+from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown
 from lmfst.cli.flatten import flattened
+from lmfst.cli.job_options import JobOptions, require_job, workers_of
 from lmfst.cli.loading import choice_of, load_model, suggests, target_of
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
@@ -27,16 +28,12 @@ from lmfst.io.forms import ROW_SUFFIXES
 
 if TYPE_CHECKING:
     from lmfst.corpus import Corpus, Job, Outcome, Scorer
-    from lmfst.corpus.pool import MakePool
     from lmfst.inference.choose import PolicyChoice
     from lmfst.inference.policy import Policy
     from lmfst.scored.levels import Levels
 
 MODEL_FILES, FST = "model files", "transducer"
 """Names in the fingerprint."""
-JOB = "Job"
-"""Name of a panel."""
-Engine = Literal["local", "ray"]
 Corpora = Annotated[
     list[str],
     typer.Argument(
@@ -57,89 +54,6 @@ Out = Annotated[
         rich_help_panel=o.OUTPUT,
     ),
 ]
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """How the job is done."""
-
-    max_symbols: Annotated[
-        int | None,
-        typer.Option(
-            "--max-symbols",
-            metavar="N",
-            min=1,
-            help="Reject documents with more symbols of the target.",
-            rich_help_panel=JOB,
-        ),
-    ] = None
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            help="Processes; each has its share of the processor's threads, and a GPU of its own "
-            "where there are several.",
-            rich_help_panel=JOB,
-        ),
-    ] = 1
-    engine: Annotated[
-        Engine,
-        typer.Option(
-            "--engine",
-            help="Workers: processes of this machine, or actors of Ray, maybe on several machines "
-            "(pip install lmfst[ray]).",
-            rich_help_panel=JOB,
-        ),
-    ] = "local"
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address",
-            metavar="HOST:PORT|auto",
-            help="Ray: the cluster; auto: one that runs on this machine (default: one of this "
-            "machine, started for the job).",
-            show_default=False,
-            rich_help_panel=JOB,
-        ),
-    ] = None
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option(
-            "--gpus-per-worker",
-            metavar="G",
-            help="Ray: GPUs, or the share of one, that each worker has (default: none).",
-            show_default=False,
-            rich_help_panel=JOB,
-        ),
-    ] = None
-    keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going",
-            help="Leave out a shard that has ended three workers, instead of ending the job.",
-            rich_help_panel=JOB,
-        ),
-    ] = False
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 1 if records were rejected.", rich_help_panel=JOB),
-    ] = False
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart", help="Give up what is done, and replace the output.", rich_help_panel=JOB
-        ),
-    ] = False
-    log_json: Annotated[
-        str | None,
-        typer.Option(
-            "--log-json",
-            metavar="FILE",
-            help="Add a line of JSON for each event.",
-            rich_help_panel=JOB,
-        ),
-    ] = None
 
 
 @flattened
@@ -163,15 +77,15 @@ def score(
     quiet: o.Quiet = False,
 ) -> None:
     """Score a corpus: as convert, for many documents; killed, the same command goes on."""
-    from lmfst.corpus import JsonLog, Place, Watch, run_job
+    from lmfst.corpus import Place
     from lmfst.io import corpus_files, require_apart
     from lmfst.scored.levels import Levels
 
     terminal = Terminal.of(quiet)
     _format(output)
     written = Place.of(output).written
-    _require(batch, model, job, written)
-    workers = _workers(model, job, terminal)
+    require_job(batch, model, job, written)
+    workers = workers_of(model, job, terminal)
     loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)
     levels.require(loading.policy())
@@ -183,69 +97,28 @@ def score(
     fingerprint = {**loading.identity(paths, terminal), **asdict(reading), **settings}
     tokens = loading.batch_tokens(paths)
     wanted = _job(output, corpus, loading, levels, settings, fingerprint, tokens, job)
-    wanted = replace(wanted, make_pool=workers)
-    log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
-    try:
-        with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
-            watch = Watch(progress.see, terminal.warn, note=terminal.note)
-            outcome = run_job(wanted, watch if log is None else log.beside(watch))
-    except KeyboardInterrupt:
-        if (work := Place.of(output).work).exists():
-            terminal.note(
-                f"{output}: interrupted; what is done is kept in {work.name}: the same command "
-                "goes on"
-            )
-        raise
+    outcome = _done(replace(wanted, make_pool=workers), job.log_json, terminal)
     _tell(outcome, output, loading, terminal)
     if job.strict and outcome.done.rejected:
         raise typer.Exit(1)
 
 
-def _require(batch: int, model: ModelOptions, job: JobOptions, written: list[Path]) -> None:
-    """UsageError for numbers out of range, and for a log among the files that are written."""
-    from lmfst.lm.spread import is_map
+def _done(job: Job, log_json: str | None, terminal: Terminal) -> Outcome:
+    """Do it, and say how far it is."""
+    from lmfst.corpus import JsonLog, Place, Watch, run_job
 
-    require_batch(batch)
-    if model.batch_tokens is not None and model.batch_tokens < 1:
-        raise UsageError(f"--batch-tokens must be at least 1, not {model.batch_tokens}")
-    if is_map(model.device) and job.workers > 1:
-        raise UsageError(
-            f"--workers {job.workers}: a model that is spread over all devices is there once",
-            hint="leave --workers out, or take another --device",
-        )
-    log = job.log_json
-    if log is not None and os.path.realpath(log) in map(str, written):
-        raise UsageError(f"--log-json {log}: the job writes rows there", hint="name another file")
-
-
-def _workers(model: ModelOptions, job: JobOptions, terminal: Terminal) -> MakePool:
-    """What makes workers. UsageError for options that don't go together, and for an address that
-    can't be one; InputError if Ray isn't installed, or nothing is at the address."""
-    from lmfst.corpus import visible_gpus
-    from lmfst.corpus.pool import local_workers
-
-    if job.engine == "local":
-        given = {"--address": job.address, "--gpus-per-worker": job.gpus_per_worker}
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError(f"{name} is for workers of Ray", hint="give --engine ray, too")
-        return local_workers
-    from lmfst.corpus.ray_cluster import Cluster
-    from lmfst.corpus.ray_pool import RayPool
-
-    cluster = Cluster(job.address, job.gpus_per_worker or 0.0)
-    cluster.require()
-    if not cluster.gpus:
-        if (model.device or "").startswith("cuda"):
-            raise UsageError(
-                f"--device {model.device}: workers of Ray have no GPU unless they are given some",
-                hint="give --gpus-per-worker",
+    log = None if log_json is None else JsonLog(log_json, terminal.warn)
+    try:
+        with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
+            watch = Watch(progress.see, terminal.warn, note=terminal.note)
+            return run_job(job, watch if log is None else log.beside(watch))
+    except KeyboardInterrupt:
+        if (work := Place.of(job.out).work).exists():
+            terminal.note(
+                f"{job.out}: interrupted; what is done is kept in {work.name}: the same command "
+                "goes on"
             )
-        if model.device is None and visible_gpus(os.environ):
-            terminal.warn(
-                "this machine has GPUs, and workers of Ray have none without --gpus-per-worker"
-            )
-    return partial(RayPool, cluster)
+        raise
 
 
 def _job(

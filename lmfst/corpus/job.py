@@ -40,12 +40,12 @@ from lmfst.corpus.inputs import look, require_unchanged
 from lmfst.corpus.join import Join, JoinLines, MakeJoin, join_for
 from lmfst.corpus.ledger import Ledger, Scored
 from lmfst.corpus.manifest import Done, Facts, Manifest, claimed, read_manifest
+from lmfst.corpus.messages import Setup
 from lmfst.corpus.pool import Crew, MakePool, local_workers
 from lmfst.corpus.progress import Watch
 from lmfst.corpus.records import Corpus, Gather, MakeScorer, MakeWriter
 from lmfst.corpus.scoring import Scoring, plan_anew
 from lmfst.corpus.shards import Limits, Start, content, cut, total
-from lmfst.corpus.worker import Setup
 from lmfst.ground._version import __version__
 from lmfst.ground.digests import digest
 from lmfst.ground.errors import InputError, LmfstError, UsageError

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from lmfst.corpus.disk import Place
-from lmfst.corpus.worker import Begun, Finished, Message, OutOfMemory, Ready, Setup, Task
+from lmfst.corpus.messages import Begun, Finished, Message, OutOfMemory, Ready, Setup, Task
 from lmfst.ground.errors import LmfstError
 
 AHEAD = 2

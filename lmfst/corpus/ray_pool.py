@@ -18,14 +18,15 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmfst.corpus import ray_actor
 from lmfst.corpus.disk import Place
+from lmfst.corpus.messages import Failed, Message, Said, Setup, Task
 from lmfst.corpus.pool import AHEAD, THREADS, Crew, Died, Duties, Starts, Starved
 from lmfst.corpus.ray_actor import software
 from lmfst.corpus.ray_cluster import Cluster
-from lmfst.corpus.worker import Failed, Message, Said, Setup, Task
 from lmfst.ground.errors import InputError, LmfstError
 
 PENDING = 15.0
@@ -50,35 +51,14 @@ class _Worker(Duties):
     works: bool = False
 
 
-class RayPool:
-    """Up to as many workers as there are to be, started as there is work, until `close` ends them
-    and leaves the cluster (ends it, where it is the job's own).
+class _Fleet:
+    """Actors: what they are, how many there is room for, and how they end."""
 
-    InputError and LmfstError as `Cluster.connected`, and if no node of it is large enough for a
-    worker.
-    """
+    def __init__(self, ray: Any, cluster: Cluster, crew: Crew, manifest: Path) -> None:
+        self._ray, self._cluster, self._crew, self._manifest = ray, cluster, crew, manifest
+        self._class = self._made()
 
-    def __init__(self, cluster: Cluster, setup: Setup, crew: Crew, place: Place) -> None:
-        self._cluster, self._crew, self._manifest = cluster, crew, place.manifest
-        self._setup = pickle.dumps(setup)
-        self._software = software()
-        self._waiting: deque[Task] = deque()
-        self._workers: list[_Worker] = []
-        self._starts = Starts()
-        self._to_say: list[str] = []
-        self._said_pending = False
-        with ExitStack() as stack:
-            self._ray = stack.enter_context(cluster.connected(crew.workers * crew.threads))
-            self._count = min(crew.workers, self._require_room())
-            self._class = self._remote()
-            self._close = stack.pop_all()
-        if self._count < crew.workers:
-            self._to_say.append(
-                f"the cluster {cluster.name} has room for {self._count} of {crew.workers} workers "
-                f"with {self._size()}: they do it"
-            )
-
-    def _remote(self) -> Any:
+    def _made(self) -> Any:
         """The class of actors."""
         self._ray.cloudpickle.register_pickle_by_value(ray_actor)
         gpus, environment = self._cluster.gpus, dict.fromkeys(THREADS, str(self._crew.threads))
@@ -95,13 +75,13 @@ class RayPool:
             runtime_env={"env_vars": environment},
         )(ray_actor.Actor)
 
-    def _size(self) -> str:
+    def size(self) -> str:
         """What a worker takes of a node."""
         threads, gpus = self._crew.threads, self._cluster.gpus
         found = f"{threads} processor{'s' if threads > 1 else ''}"
         return found + (f" and {gpus:g} GPUs" if gpus else "")
 
-    def _require_room(self) -> int:
+    def require_room(self) -> int:
         """How many workers the nodes have room for, whatever else they do. LmfstError if for
         none."""
         threads, gpus = self._crew.threads, self._cluster.gpus
@@ -113,10 +93,71 @@ class RayPool:
                 room += min(there, int(has.get("GPU", 0) / gpus + 1e-9)) if gpus else there
         if not room:
             raise LmfstError(
-                f"no node of the cluster {self._cluster.name} has {self._size()} for a worker",
+                f"no node of the cluster {self._cluster.name} has {self.size()} for a worker",
                 hint="take fewer --threads or --gpus-per-worker, or add nodes",
             )
         return room
+
+    def started(self) -> _Worker:
+        """One more, which is asked what it is."""
+        own = self._cluster.address is None
+        # Ray puts both in front of the path of modules.
+        not_on_path = [os.path.dirname(os.path.realpath(sys.argv[0])), os.getcwd()]
+        actor = self._class.remote()
+        answer = actor.meet.remote(
+            list(map(str, sys.path)) if own else None,
+            not_on_path,
+            os.getcwd(),
+            str(self._manifest),
+            hashlib.sha256(self._manifest.read_bytes()).hexdigest(),
+            SHARED,
+        )
+        return _Worker(actor=actor, answer=answer, since=time.monotonic())
+
+    def how(self, error: Exception) -> tuple[str, bool]:
+        """What has ended a worker, and whether it was the loss of its node."""
+        errors = self._ray.exceptions
+        if isinstance(error, errors.ActorUnavailableError) or "node has died" in str(error):
+            return "the loss of its node", True
+        if isinstance(error, errors.OutOfMemoryError):
+            return "Ray, for want of memory", False
+        if isinstance(error, errors.ActorDiedError):
+            return "the end of its process", False
+        return f"an error of Ray ({type(error).__name__}: {str(error).splitlines()[0]})", False
+
+    def end(self, worker: _Worker) -> None:
+        """Have it gone. It keeps nothing that would be lost."""
+        with suppress(Exception):
+            self._ray.kill(worker.actor)
+
+
+class RayPool:
+    """Up to as many workers as there are to be, started as there is work, until `close` ends them
+    and leaves the cluster (ends it, where it is the job's own).
+
+    InputError and LmfstError as `Cluster.connected`, and if no node of it is large enough for a
+    worker.
+    """
+
+    def __init__(self, cluster: Cluster, setup: Setup, crew: Crew, place: Place) -> None:
+        self._cluster, self._manifest = cluster, place.manifest
+        self._setup = pickle.dumps(setup)
+        self._software = software()
+        self._waiting: deque[Task] = deque()
+        self._workers: list[_Worker] = []
+        self._starts = Starts()
+        self._to_say: list[str] = []
+        self._said_pending = False
+        with ExitStack() as stack:
+            self._ray = stack.enter_context(cluster.connected(crew.workers * crew.threads))
+            self._fleet = _Fleet(self._ray, cluster, crew, place.manifest)
+            self._count = min(crew.workers, self._fleet.require_room())
+            self._close = stack.pop_all()
+        if self._count < crew.workers:
+            self._to_say.append(
+                f"the cluster {cluster.name} has room for {self._count} of {crew.workers} workers "
+                f"with {self._fleet.size()}: they do it"
+            )
 
     def has_room(self) -> bool:
         """As `lmfst.corpus.pool.Workers`."""
@@ -144,22 +185,7 @@ class RayPool:
             worker.tasks.append(task)
             worker.actor.give.remote(pickle.dumps(task))
         while len(self._workers) < min(self._count, self._open()):
-            self._start()
-
-    def _start(self) -> None:
-        own = self._cluster.address is None
-        # Ray puts both in front of the path of modules.
-        not_on_path = [os.path.dirname(os.path.realpath(sys.argv[0])), os.getcwd()]
-        actor = self._class.remote()
-        answer = actor.meet.remote(
-            list(map(str, sys.path)) if own else None,
-            not_on_path,
-            os.getcwd(),
-            str(self._manifest),
-            hashlib.sha256(self._manifest.read_bytes()).hexdigest(),
-            SHARED,
-        )
-        self._workers.append(_Worker(actor=actor, answer=answer, since=time.monotonic()))
+            self._workers.append(self._fleet.started())
 
     def wait(self, seconds: float) -> Iterator[Message | Died | Starved]:
         """As `lmfst.corpus.pool.Workers`."""
@@ -235,7 +261,7 @@ class RayPool:
         if not pending:
             return
         if len(pending) == len(self._workers):
-            self._require_room()
+            self._fleet.require_room()
         if not self._said_pending:
             self._said_pending = True
             there = sum(worker.works for worker in self._workers)
@@ -247,8 +273,8 @@ class RayPool:
 
     def _buried(self, worker: _Worker, error: Exception) -> Died:
         self._workers.remove(worker)
-        self._end(worker)
-        how, of_node = self._how(error)
+        self._fleet.end(worker)
+        how, of_node = self._fleet.how(error)
         at = worker.taken()
         if not worker.ready and not of_node:
             self._starts.failed(how)
@@ -256,25 +282,10 @@ class RayPool:
         self._hand_out()
         return Died(worker.pid, how, at, worker.node)
 
-    def _how(self, error: Exception) -> tuple[str, bool]:
-        """What has ended a worker, and whether it was the loss of its node."""
-        errors = self._ray.exceptions
-        if isinstance(error, errors.ActorUnavailableError) or "node has died" in str(error):
-            return "the loss of its node", True
-        if isinstance(error, errors.OutOfMemoryError):
-            return "Ray, for want of memory", False
-        if isinstance(error, errors.ActorDiedError):
-            return "the end of its process", False
-        return f"an error of Ray ({type(error).__name__}: {str(error).splitlines()[0]})", False
-
-    def _end(self, worker: _Worker) -> None:
-        with suppress(Exception):
-            self._ray.kill(worker.actor)
-
     def close(self) -> None:
         """As `lmfst.corpus.pool.Workers`."""
         for worker in self._workers:
-            self._end(worker)
+            self._fleet.end(worker)
         self._workers.clear()
         self._close.close()
 

@@ -15,20 +15,12 @@ from contextlib import closing
 from lmfst.corpus.disk import Place, is_intact, sync_folder, writing
 from lmfst.corpus.join import Join
 from lmfst.corpus.ledger import End, Ledger
+from lmfst.corpus.messages import Counted, Failed, Finished, Message, Said, Setup, Task
 from lmfst.corpus.pool import Crew, Died, MakePool, Starved
 from lmfst.corpus.progress import Tally, Watch
 from lmfst.corpus.records import KILLED, Corpus
 from lmfst.corpus.shards import Items, Limits, Shard, content, cut, total
-from lmfst.corpus.worker import (
-    Counted,
-    Failed,
-    Finished,
-    Message,
-    Said,
-    Setup,
-    Task,
-    leave_out,
-)
+from lmfst.corpus.worker import leave_out
 from lmfst.ground.errors import BudgetError, LmfstError
 
 KILLS = 3

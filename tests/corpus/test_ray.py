@@ -20,10 +20,10 @@ import psutil
 import pytest
 
 from lmfst.corpus import Place, ray_actor, ray_cluster, ray_pool, run_job
+from lmfst.corpus.messages import Setup, Task
 from lmfst.corpus.pool import THREADS, Crew, MakePool
 from lmfst.corpus.ray_cluster import Cluster
 from lmfst.corpus.ray_pool import RayPool
-from lmfst.corpus.worker import Setup
 from lmfst.ground.errors import InputError, LmfstError, UsageError
 from tests.corpus.fakes import (
     Lines,
@@ -195,8 +195,6 @@ def test_a_folder_that_is_not_shared(
 
 
 def first_task(corpus: Path, place: Place) -> Any:
-    from lmfst.corpus.worker import Task
-
     items = list(read_lines(str(corpus), 0))[:4]
     return Task(0, 0, items, 64, place.rows(0), place.rejected(0))
 
