@@ -11,6 +11,8 @@
 #   make bench-two  how much two processes on one machine slow each other down
 #   make bench-corpus  lmfst score beside the engine alone, its memory, and kills (a quarter of an hour;
 #                BENCH_CORPUS_FLAGS=--quick: a few minutes)
+#   make bench-ray  workers of Ray beside local ones, and kills of workers, nodes and the command
+#                (a quarter of an hour; BENCH_RAY_FLAGS=--quick: five minutes)
 #   make bench-start  how long a sentence takes beside importing and loading alone (two minutes)
 #   make calibrate  what `missing` says against what is missing (a quarter of an hour)
 #   make fuzz    malformed grammars for ten minutes
@@ -18,8 +20,9 @@
 #   make site    the documentation as a site, in build/site
 #   make clean   remove everything that make and the tools made
 # PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip,
-# BENCH_FLAGS=..., BENCH_ENGINE_FLAGS=..., BENCH_DNA_FLAGS=..., BENCH_CORPUS_FLAGS=... options for scripts/bench.py,
-# scripts/bench_engine.py, scripts/bench_dna.py and scripts/bench_corpus.py.
+# BENCH_FLAGS=..., BENCH_ENGINE_FLAGS=..., BENCH_DNA_FLAGS=..., BENCH_CORPUS_FLAGS=...,
+# BENCH_RAY_FLAGS=... options for scripts/bench.py, scripts/bench_engine.py, scripts/bench_dna.py,
+# scripts/bench_corpus.py and scripts/bench_ray.py.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PIP_FLAGS ?=
@@ -27,13 +30,14 @@ BENCH_FLAGS ?=
 BENCH_DNA_FLAGS ?=
 BENCH_ENGINE_FLAGS ?=
 BENCH_CORPUS_FLAGS ?=
+BENCH_RAY_FLAGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The theme's notice about a later mkdocs is no warning of ours.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-engine bench-corpus bench-start bench-dna bench-two calibrate fuzz docs site clean
+.PHONY: demo test check bench bench-engine bench-corpus bench-ray bench-start bench-dna bench-two calibrate fuzz docs site clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -59,6 +63,9 @@ bench-engine: $(READY)
 
 bench-corpus: $(READY)
 	$(BIN)/python scripts/bench_corpus.py $(BENCH_CORPUS_FLAGS)
+
+bench-ray: $(READY)
+	$(BIN)/python scripts/bench_ray.py $(BENCH_RAY_FLAGS)
 
 bench-dna: $(READY)
 	$(BIN)/python scripts/bench_dna.py $(BENCH_DNA_FLAGS)

@@ -274,7 +274,7 @@ def measure_kills(case: Case, folder: Path, seed: int, kills: int) -> None:
             break
         for suffix in ("", ".rejects.jsonl"):
             one, other = (Path(f"{path}{suffix}") for path in (whole, out))
-            if _content(one) != _content(other):
+            if content(one) != content(other):
                 raise SystemExit(f"{other} isn't {one}")
     print(
         f"{case.name}: {parents} kills of the command, {workers} of workers in {rounds} rounds: "
@@ -283,7 +283,7 @@ def measure_kills(case: Case, folder: Path, seed: int, kills: int) -> None:
     )
 
 
-def _content(path: Path) -> bytes | None:
+def content(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 

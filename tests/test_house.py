@@ -168,8 +168,9 @@ HEAVY = {
 """Libraries that are imported where they are used."""
 STANDARD = {"importlib", "resource"}
 """Of the standard library, for a rare case or a platform."""
-LATE = ("lmfst.cli", "lmfst.model", "lmfst.inference.", "lmfst.target.")
-"""What may import modules of the house in a function: what begins to work when it is asked to."""
+LATE = ("lmfst.cli", "lmfst.model", "lmfst.inference.", "lmfst.target.", "lmfst.corpus.ray_actor")
+"""What may import modules of the house in a function: what begins to work when it is asked to, and
+what must be told first whether they are the same as elsewhere."""
 
 
 def test_imports_in_functions_are_of_heavy_libraries() -> None:

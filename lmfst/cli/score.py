@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmfst.cli import options as o
-from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown, require_batch
+from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown
 from lmfst.cli.flatten import flattened
 from lmfst.cli.identity import FST, MODEL_FILES, Loading, machine_facts
+from lmfst.cli.job_options import JobOptions, require_job, workers_of
 from lmfst.cli.loading import load_model
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from lmfst.corpus import Corpus, Job, Outcome, Scorer
     from lmfst.scored.levels import Levels
 
-JOB = "Job"
-"""Name of a panel."""
 Corpora = Annotated[
     list[str],
     typer.Argument(
@@ -51,59 +50,6 @@ Out = Annotated[
         rich_help_panel=o.OUTPUT,
     ),
 ]
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """How the job is done."""
-
-    max_symbols: Annotated[
-        int | None,
-        typer.Option(
-            "--max-symbols",
-            metavar="N",
-            min=1,
-            help="Reject documents with more symbols of the target.",
-            rich_help_panel=JOB,
-        ),
-    ] = None
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            help="Processes; each has its share of the processor's threads, and a GPU of its own "
-            "where there are several.",
-            rich_help_panel=JOB,
-        ),
-    ] = 1
-    keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going",
-            help="Leave out a shard that has ended three workers, instead of ending the job.",
-            rich_help_panel=JOB,
-        ),
-    ] = False
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 1 if records were rejected.", rich_help_panel=JOB),
-    ] = False
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart", help="Give up what is done, and replace the output.", rich_help_panel=JOB
-        ),
-    ] = False
-    log_json: Annotated[
-        str | None,
-        typer.Option(
-            "--log-json",
-            metavar="FILE",
-            help="Add a line of JSON for each event.",
-            rich_help_panel=JOB,
-        ),
-    ] = None
 
 
 @flattened
@@ -127,14 +73,15 @@ def score(
     quiet: o.Quiet = False,
 ) -> None:
     """Score a corpus: as convert, for many documents; killed, the same command goes on."""
-    from lmfst.corpus import JsonLog, Place, Watch, run_job
+    from lmfst.corpus import Place
     from lmfst.io import corpus_files, require_apart
     from lmfst.scored.levels import Levels
 
     terminal = Terminal.of(quiet)
     _format(output)
     written = Place.of(output).written
-    _require(batch, model, job, written)
+    require_job(batch, model, job, written)
+    workers = workers_of(model, job, terminal)
     loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)
     levels.require(loading.policy())
@@ -146,38 +93,28 @@ def score(
     fingerprint = {**loading.identity(paths, terminal), **asdict(reading), **settings}
     tokens = loading.batch_tokens(paths)
     wanted = _job(output, corpus, loading, levels, settings, fingerprint, tokens, job)
-    log = None if job.log_json is None else JsonLog(job.log_json, terminal.warn)
-    try:
-        with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
-            watch = Watch(progress.see, terminal.warn, note=terminal.note)
-            outcome = run_job(wanted, watch if log is None else log.beside(watch))
-    except KeyboardInterrupt:
-        if (work := Place.of(output).work).exists():
-            terminal.note(
-                f"{output}: interrupted; what is done is kept in {work.name}: the same command "
-                "goes on"
-            )
-        raise
+    outcome = _done(replace(wanted, make_pool=workers), job.log_json, terminal)
     _tell(outcome, output, loading, terminal)
     if job.strict and outcome.done.rejected:
         raise typer.Exit(1)
 
 
-def _require(batch: int, model: ModelOptions, job: JobOptions, written: list[Path]) -> None:
-    """UsageError for numbers out of range, and for a log among the files that are written."""
-    from lmfst.lm.spread import is_map
+def _done(job: Job, log_json: str | None, terminal: Terminal) -> Outcome:
+    """Do it, and say how far it is."""
+    from lmfst.corpus import JsonLog, Place, Watch, run_job
 
-    require_batch(batch)
-    if model.batch_tokens is not None and model.batch_tokens < 1:
-        raise UsageError(f"--batch-tokens must be at least 1, not {model.batch_tokens}")
-    if is_map(model.device) and job.workers > 1:
-        raise UsageError(
-            f"--workers {job.workers}: a model that is spread over all devices is there once",
-            hint="leave --workers out, or take another --device",
-        )
-    log = job.log_json
-    if log is not None and os.path.realpath(log) in map(str, written):
-        raise UsageError(f"--log-json {log}: the job writes rows there", hint="name another file")
+    log = None if log_json is None else JsonLog(log_json, terminal.warn)
+    try:
+        with JobProgress(terminal) as progress, closing(log) if log else nullcontext():
+            watch = Watch(progress.see, terminal.warn, note=terminal.note)
+            return run_job(job, watch if log is None else log.beside(watch))
+    except KeyboardInterrupt:
+        if (work := Place.of(job.out).work).exists():
+            terminal.note(
+                f"{job.out}: interrupted; what is done is kept in {work.name}: the same command "
+                "goes on"
+            )
+        raise
 
 
 def _job(
@@ -302,7 +239,8 @@ def make_scorer(
     }
     if changed := [name for name, digest in made_of.items() if now[name] != digest]:
         raise InputError(
-            f"the {' and the '.join(changed)} changed after the job had begun",
+            f"the {' and the '.join(changed)} changed after the job had begun, or a worker's "
+            "machine has others",
             hint="put it back as it was and give the same command, which goes on; or begin again "
             "with --restart",
         )

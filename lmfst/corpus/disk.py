@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from lmfst.ground.errors import InputError
 from lmfst.ground.manifests import manifest_of
 
 LOCK = "lock"
+_CHANCE = secrets.randbelow(10**9)
+"""Tells processes with the same number on several machines apart."""
 _OURS = re.compile(
     r"\d{8,}\.(rows|rejects)(\.\d+\.tmp)?|(manifest|joined|rejected)\.tmp|ledger|manifest\.json|lock"
 )
@@ -92,8 +95,9 @@ class Place:
 
 def temporary(path: Path) -> Path:
     """The name of this process under which it writes what is to be `path`: if another one still
-    writes the same (its parent was killed), they don't meet."""
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    writes the same (its parent was killed, or it was thought dead, on another machine), they don't
+    meet."""
+    return path.with_name(f"{path.name}.{os.getpid()}{_CHANCE:09}.tmp")
 
 
 def is_ours(name: str) -> bool:

@@ -41,11 +41,12 @@ from lmfst.corpus.inputs import look, require_unchanged
 from lmfst.corpus.join import Join, JoinLines, MakeJoin, join_for
 from lmfst.corpus.ledger import Ledger, Scored
 from lmfst.corpus.manifest import Done, Facts, Manifest, claimed, read_manifest
+from lmfst.corpus.messages import Setup
+from lmfst.corpus.pool import Crew, MakePool, local_workers
 from lmfst.corpus.progress import Watch
 from lmfst.corpus.records import Corpus, Gather, MakeScorer, MakeWriter
-from lmfst.corpus.scoring import Crew, Scoring, plan_anew
+from lmfst.corpus.scoring import Scoring, plan_anew
 from lmfst.corpus.shards import Limits, Start, content, cut, total
-from lmfst.corpus.worker import Setup
 from lmfst.ground._version import __version__
 from lmfst.ground.digests import digest
 from lmfst.ground.errors import InputError, LmfstError, UsageError
@@ -67,6 +68,7 @@ class Job:
     restart: whether earlier work is given up, and an output that is there replaced. join: how
     shards become one file; None: by the output's suffix. gather: makes the facts of the job of
     those that scorers note; None: there are none. limits: of a shard; None: by the corpus' size.
+    make_pool: makes the workers; not always the same for the same work.
     """
 
     corpus: Corpus
@@ -85,6 +87,7 @@ class Job:
     join: MakeJoin | None = None
     gather: Gather | None = None
     limits: Limits | None = None
+    make_pool: MakePool = local_workers
 
 
 @dataclass(frozen=True)
@@ -311,7 +314,7 @@ class _Run:
             self._watch,
             keep_going=job.keep_going,
         )
-        scoring.run(Crew(job.workers, manifest.threads, job.gpus))
+        scoring.run(Crew(job.workers, manifest.threads, job.gpus), job.make_pool)
 
     def _drop_missing(self, ledger: Ledger) -> None:
         """Forget shards whose files aren't there, or have another size: seen without reading

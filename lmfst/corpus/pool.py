@@ -18,14 +18,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from lmfst.corpus.worker import Begun, Finished, Message, OutOfMemory, Ready, Setup, Task
+from lmfst.corpus.disk import Place
+from lmfst.corpus.messages import Begun, Finished, Message, OutOfMemory, Ready, Setup, Task
 from lmfst.ground.errors import LmfstError
 
 AHEAD = 2
@@ -49,11 +50,12 @@ _BEGIN = (
 
 class Died(NamedTuple):
     """A worker has ended. tasks: the shards that it was at: one that it scored, and one that it
-    finished meanwhile; there may be none."""
+    finished meanwhile; there may be none. node: where it was, in a cluster."""
 
     pid: int
     how: str
     tasks: Sequence[Task]
+    node: str = ""
 
 
 class Starved(NamedTuple):
@@ -85,23 +87,113 @@ def visible_gpus(environment: Mapping[str, str], folder: Path = _GPUS) -> list[s
     return []
 
 
-@dataclass
-class _Worker:
-    """A process, the socket to it, what it has been given and hasn't done yet, and the numbers of
-    those among these that it has begun."""
+@dataclass(frozen=True)
+class Crew:
+    """How many workers there are, how many threads each has, and the GPUs that they share."""
 
-    place: int
-    process: subprocess.Popen[bytes]
-    connection: Connection
+    workers: int
+    threads: int
+    gpus: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, workers: int, threads: int | None, gpus: Sequence[str]) -> Crew:
+        return cls(workers, threads or share_of_threads(workers, os.environ), gpus)
+
+
+class Workers(Protocol):
+    """What gives shards to workers: processes (`Pool`), or actors of a cluster
+    (`lmfst.corpus.ray_pool`)."""
+
+    def has_room(self) -> bool:
+        """Whether a shard would be taken now."""
+        ...
+
+    def is_busy(self) -> bool:
+        """Whether there is a shard that isn't done."""
+        ...
+
+    def give(self, task: Task) -> None:
+        """Hand out a shard. LmfstError if there can't be a worker for it."""
+        ...
+
+    def wait(self, seconds: float) -> Iterator[Message | Died | Starved]:
+        """What workers say within some seconds; in the case of `Died`, what else it was given is
+        handed out again. LmfstError if there can't be workers any more."""
+        ...
+
+    def close(self) -> None:
+        """End all workers."""
+        ...
+
+
+MakePool = Callable[[Setup, Crew, Place], Workers]
+"""Makes workers, for the work at a place."""
+
+
+@dataclass(kw_only=True)
+class Duties:
+    """What a worker has been given and hasn't done yet, and the numbers of those among these that
+    it has begun. ready: whether it has its scorer."""
+
     ready: bool = False
     tasks: list[Task] = field(default_factory=list)
     begun: set[int] = field(default_factory=set)
 
-    def pop(self, number: int) -> Task:
-        """It has done with that shard, or given it up."""
+    def heard(self, message: Message) -> Message | Starved:
+        """Note what it says; what the job is told."""
+        if isinstance(message, Ready):
+            self.ready = True
+        elif isinstance(message, Begun):
+            self.begun.add(message.number)
+        elif isinstance(message, Finished):
+            self._pop(message.scored.number)
+        elif isinstance(message, OutOfMemory):
+            return Starved(self._pop(message.number), message.message)
+        return message
+
+    def taken(self) -> list[Task]:
+        """Take away what it is at."""
+        return [self._pop(number) for number in sorted(self.begun)]
+
+    def _pop(self, number: int) -> Task:
         self.begun.discard(number)
         at = next(at for at, task in enumerate(self.tasks) if task.number == number)
         return self.tasks.pop(at)
+
+
+class Starts:
+    """Counts the workers in a row that end before they are ready."""
+
+    def __init__(self) -> None:
+        self._failed = 0
+
+    def heard(self, message: Message | Starved) -> None:
+        """Note what one says."""
+        if isinstance(message, Ready):
+            self._failed = 0
+
+    def failed(self, how: str) -> None:
+        """One has ended. LmfstError if it is the last of too many."""
+        self._failed += 1
+        if self._failed == STARTS:
+            raise LmfstError(
+                f"{STARTS} workers have ended before they were ready, the last one by {how}",
+                hint="is there memory enough for a model in each? Try --workers 1",
+            )
+
+
+def local_workers(setup: Setup, crew: Crew, place: Place) -> Workers:
+    """Processes of this machine."""
+    return Pool(setup, crew.workers, crew.threads, crew.gpus)
+
+
+@dataclass(kw_only=True)
+class _Worker(Duties):
+    """A process, and the socket to it."""
+
+    place: int
+    process: subprocess.Popen[bytes]
+    connection: Connection
 
 
 class Pool:
@@ -115,7 +207,7 @@ class Pool:
         self._setup, self._count, self._threads = setup, count, threads
         self._gpus = list(gpus)
         self._workers: list[_Worker] = []
-        self._failed_starts = 0
+        self._starts = Starts()
 
     def has_room(self) -> bool:
         """Whether a shard would be taken now."""
@@ -125,9 +217,6 @@ class Pool:
 
     def is_busy(self) -> bool:
         return any(worker.tasks for worker in self._workers)
-
-    def pids(self) -> list[int]:
-        return [worker.process.pid for worker in self._workers]
 
     def give(self, task: Task) -> None:
         """Hand out a shard, to the one with the least work, or to a new one if all have some.
@@ -151,30 +240,18 @@ class Pool:
             except (EOFError, OSError):
                 yield self._buried(worker)
                 continue
-            if isinstance(message, Ready):
-                worker.ready, self._failed_starts = True, 0
-            elif isinstance(message, Begun):
-                worker.begun.add(message.number)
-            elif isinstance(message, Finished):
-                worker.pop(message.scored.number)
-            elif isinstance(message, OutOfMemory):
-                yield Starved(worker.pop(message.number), message.message)
-                continue
-            yield message
+            found = worker.heard(message)
+            self._starts.heard(found)
+            yield found
 
     def _buried(self, worker: _Worker) -> Died:
         self._workers.remove(worker)
         _end(worker)
         code = worker.process.returncode
         how = f"exit code {code}" if code >= 0 else f"signal {_name(-code)}"
-        at = [worker.pop(number) for number in sorted(worker.begun)]
+        at = worker.taken()
         if not worker.ready:
-            self._failed_starts += 1
-            if self._failed_starts == STARTS:
-                raise LmfstError(
-                    f"{STARTS} workers have ended before they were ready, the last one by {how}",
-                    hint="is there memory enough for a model in each? Try --workers 1",
-                )
+            self._starts.failed(how)
         for task in worker.tasks:
             self.give(task)
         return Died(worker.process.pid, how, at)
@@ -199,7 +276,8 @@ class Pool:
                 raise LmfstError(
                     f"no worker can be started: {error.strerror or error}", hint="try --workers 1"
                 ) from error
-            worker = _Worker(place, process, Connection(ours.detach()))
+            connection = Connection(ours.detach())
+            worker = _Worker(place=place, process=process, connection=connection)
         self._workers.append(worker)
         self._send(worker, self._setup)
         return worker

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmfst.corpus.ledger import Ledger, Scored
+from lmfst.corpus.messages import Counted
 from lmfst.corpus.shards import Shard
-from lmfst.corpus.worker import Counted
 from lmfst.ground.announce import LOGGER, warn_default
 from lmfst.ground.errors import InputError
 from lmfst.ground.types import Warn

@@ -9,27 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 
 from lmfst.corpus.disk import Place, is_intact, sync_folder, writing
 from lmfst.corpus.join import Join
 from lmfst.corpus.ledger import End, Ledger
-from lmfst.corpus.pool import Died, Pool, Starved, share_of_threads
+from lmfst.corpus.messages import Counted, Failed, Finished, Message, Said, Setup, Task
+from lmfst.corpus.pool import Crew, Died, MakePool, Starved
 from lmfst.corpus.progress import Tally, Watch
 from lmfst.corpus.records import KILLED, Corpus
 from lmfst.corpus.shards import Items, Limits, Shard, content, cut, total
-from lmfst.corpus.worker import (
-    Counted,
-    Failed,
-    Finished,
-    Message,
-    Said,
-    Setup,
-    Task,
-    leave_out,
-)
+from lmfst.corpus.worker import leave_out
 from lmfst.ground.errors import BudgetError, LmfstError
 
 KILLS = 3
@@ -40,19 +31,6 @@ SEEN = 20
 """Shards of earlier runs that new ones are compared with at once; all are when they are joined."""
 WARNINGS = 10_000
 """Different messages of workers that are passed on."""
-
-
-@dataclass(frozen=True)
-class Crew:
-    """How many workers there are, how many threads each has, and the GPUs that they share."""
-
-    workers: int
-    threads: int
-    gpus: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, workers: int, threads: int | None, gpus: Sequence[str]) -> Crew:
-        return cls(workers, threads or share_of_threads(workers, os.environ), gpus)
 
 
 def plan_anew(ledger: Ledger, number: int, watch: Watch) -> None:
@@ -102,11 +80,11 @@ class Scoring:
             if is_intact(path, scored.rows_sum):
                 self._join.see(path)
 
-    def run(self, crew: Crew) -> None:
+    def run(self, crew: Crew, make_pool: MakePool) -> None:
         """Do them. Passes on errors of reading, writing and scoring; what is done is noted."""
         tasks = self._tasks()
         reading = True
-        with closing(Pool(self._setup, crew.workers, crew.threads, crew.gpus)) as pool:
+        with closing(make_pool(self._setup, crew, self._place)) as pool:
             while True:
                 while pool.has_room():
                     task = self._again.popleft() if self._again else next(tasks, None)
@@ -217,7 +195,8 @@ class Scoring:
 
     def _bury(self, died: Died) -> None:
         """Do the shards again that a worker was at when it ended."""
-        self._watch.event("worker", {"pid": died.pid, "ended": died.how})
+        node = {"node": died.node} if died.node else {}
+        self._watch.event("worker", {"pid": died.pid, **node, "ended": died.how})
         for task in died.tasks:
             self._tally.forget(task.number)
             self._kills[task.number] += 1
@@ -225,9 +204,8 @@ class Scoring:
         if again or not died.tasks:
             where = " and ".join(map(self._where, again))
             what = f" at {where}: done again, with nothing beside it" if again else ""
-            self._watch.warn(
-                f"a worker (pid {died.pid}) has ended by {died.how}{what}; it is replaced"
-            )
+            who = f"pid {died.pid}" + (f" on {died.node}" if died.node else "")
+            self._watch.warn(f"a worker ({who}) has ended by {died.how}{what}; it is replaced")
         self._again.extend(task._replace(alone=True) for task in again)
         for task in died.tasks:
             if task not in again:

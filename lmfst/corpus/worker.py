@@ -4,7 +4,8 @@ It is told what to do over a socket, in messages that are pickled by its parent 
 A thread takes them in, so that the next shard is here when one is done; when the other end of the
 socket closes, however the parent has ended, the process ends at once. The files of a shard are
 written under temporary names, and are on the disk when it is reported: the parent names them.
-Another thread has them on the disk, and finds their checksums, while the next shard is scored.
+Another thread has them on the disk, and finds their checksums, while the next shard is scored. An
+actor of Ray does the same, and is told by calls (`lmfst.corpus.ray_actor`).
 """
 
 from __future__ import annotations
@@ -15,17 +16,30 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Self
 
 from lmfst.corpus.disk import temporary, writing
 from lmfst.corpus.ledger import Scored
-from lmfst.corpus.records import MakeScorer, MakeWriter, Result, Scorer, rejected
+from lmfst.corpus.messages import (
+    Begun,
+    Counted,
+    Failed,
+    Finished,
+    Inbox,
+    Outbox,
+    OutOfMemory,
+    Ready,
+    Said,
+    Setup,
+    Task,
+)
+from lmfst.corpus.records import MakeWriter, Result, Scorer, rejected
 from lmfst.ground.announce import LOGGER
 from lmfst.ground.digests import digest
 from lmfst.ground.document import Document, Rejected
@@ -37,79 +51,7 @@ EVERY = 0.2
 """Seconds from one word of progress to the next."""
 
 
-class Setup(NamedTuple):
-    """What a worker is told first. rows, rejects: see `Task`."""
-
-    make_scorer: MakeScorer
-    make_writer: MakeWriter
-
-
-class Task(NamedTuple):
-    """A shard to be scored: its records, the number of its first document, where its files go
-    (`rows`, `rejects`: their final names) and the batch tokens. alone: whether nothing else may be
-    going on in the worker, so that it is known what has ended it."""
-
-    number: int
-    first: int
-    items: Sequence[Document | Rejected]
-    batch_tokens: int
-    rows: Path
-    rejects: Path
-    alone: bool = False
-
-
-class Ready(NamedTuple):
-    """The scorer is there."""
-
-
-class Said(NamedTuple):
-    """A warning, or a note."""
-
-    message: str
-    is_warning: bool
-
-
-class Begun(NamedTuple):
-    """A shard is being scored."""
-
-    number: int
-
-
-class Counted(NamedTuple):
-    """How far the shard is that is being scored."""
-
-    number: int
-    documents: int
-    rejected: int
-    symbols: int
-    missing: float
-
-
-class Finished(NamedTuple):
-    """A shard is done. rows, rejects: its files, under temporary names; None where there is
-    nothing."""
-
-    scored: Scored
-    rows: Path | None
-    rejects: Path | None
-
-
-class OutOfMemory(NamedTuple):
-    """A shard has to be begun again with less."""
-
-    number: int
-    message: str
-
-
-class Failed(NamedTuple):
-    """The job can't go on. trace: for errors that weren't foreseen."""
-
-    error: BaseException
-    trace: str
-
-
 Found = Iterator[tuple[int, Result | Rejected]]
-Message = Ready | Said | Begun | Counted | Finished | OutOfMemory | Failed
 
 
 def main(handle: int) -> None:
@@ -117,18 +59,23 @@ def main(handle: int) -> None:
     connection = _Shared(handle)
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
+    serve(connection, tasks)
+    # The parent ends it: what it has reported isn't lost then.
+    threading.Event().wait()
+
+
+def serve(outbox: Outbox, inbox: Inbox) -> None:
+    """Do what there is to do, until something fails; that is reported, too."""
     try:
-        _work(connection, tasks)
+        _work(outbox, inbox)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(1)
     except BaseException as error:
         with suppress(OSError):
-            _fail(connection, error)
-        # The parent ends it: what it has reported isn't lost then.
-        threading.Event().wait()
+            _fail(outbox, error)
 
 
-def _receive(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
+def _receive(connection: _Shared, tasks: queue.SimpleQueue[Any]) -> None:
     """Take in messages until the parent is gone; then nobody waits for this process."""
     try:
         while True:
@@ -140,40 +87,40 @@ def _receive(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
             _fail(connection, error)
 
 
-def _fail(connection: Connection, error: BaseException) -> None:
+def _fail(outbox: Outbox, error: BaseException) -> None:
     trace = "" if isinstance(error, LmfstError) else traceback.format_exc()
     try:
-        connection.send(Failed(error, trace))
+        outbox.send(Failed(error, trace))
     except OSError:
         raise
     except Exception:  # an error that can't be pickled
-        connection.send(Failed(RuntimeError(f"{type(error).__name__}: {error}"), trace))
+        outbox.send(Failed(RuntimeError(f"{type(error).__name__}: {error}"), trace))
 
 
-def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
-    setup: Setup = tasks.get()
+def _work(outbox: Outbox, inbox: Inbox) -> None:
+    setup: Setup = inbox.get()
 
     def warn(message: str) -> None:
-        connection.send(Said(message, is_warning=True))
+        outbox.send(Said(message, is_warning=True))
 
-    LOGGER.handlers = [_Notes(connection)]
+    LOGGER.handlers = [_Notes(outbox)]
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     scorer = setup.make_scorer(warn)
-    connection.send(Ready())
-    finisher = _Finisher(connection)
+    outbox.send(Ready())
+    finisher = _Finisher(outbox)
     while True:
-        task: Task = tasks.get()
+        task: Task = inbox.get()
         if task.alone:
             finisher.wait()
-        connection.send(Begun(task.number))
+        outbox.deliver(Begun(task.number))
         try:
-            shard = _Shard(connection, task, setup.make_writer, warn)
+            shard = _Shard(outbox, task, setup.make_writer, warn)
             shard.score(scorer)
         except Exception as error:
             if not _is_memory(error):
                 raise
-            connection.send(OutOfMemory(task.number, str(error)))
+            outbox.send(OutOfMemory(task.number, str(error)))
         else:
             finisher.finish(shard)
             if task.alone:
@@ -183,8 +130,8 @@ def _work(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
 class _Finisher:
     """Finishes a shard while the next one is scored, and reports it; one at a time."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
 
@@ -200,14 +147,14 @@ class _Finisher:
 
     def _finish(self, shard: _Shard) -> None:
         try:
-            self._connection.send(shard.finish())
+            self._outbox.send(shard.finish())
         except Exception as error:
             # A parent that is gone needs no answer.
             with suppress(OSError):
                 if _is_memory(error):
-                    self._connection.send(OutOfMemory(shard.number, str(error)))
+                    self._outbox.send(OutOfMemory(shard.number, str(error)))
                 else:
-                    _fail(self._connection, error)
+                    _fail(self._outbox, error)
 
 
 class _Shared(Connection):
@@ -221,18 +168,21 @@ class _Shared(Connection):
         with self._writing:
             super().send(obj)
 
+    # A socket keeps what was written to it.
+    deliver = send
+
 
 class _Notes(logging.Handler):
     """Hands on what `lmfst.ground.announce` says."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         super().__init__()
-        self._connection = connection
+        self._outbox = outbox
 
     def emit(self, record: logging.LogRecord) -> None:
         # When the parent is gone, the process ends by itself.
         with suppress(OSError):
-            self._connection.send(Said(record.getMessage(), is_warning=False))
+            self._outbox.send(Said(record.getMessage(), is_warning=False))
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -242,10 +192,8 @@ def _is_memory(error: BaseException) -> bool:
 class _Shard:
     """A shard while it is being scored, and until it is finished."""
 
-    def __init__(
-        self, connection: Connection, task: Task, make_writer: MakeWriter, warn: Warn
-    ) -> None:
-        self._connection, self._task = connection, task
+    def __init__(self, outbox: Outbox, task: Task, make_writer: MakeWriter, warn: Warn) -> None:
+        self._outbox, self._task = outbox, task
         self.number = task.number
         self._files = ShardFiles(task, make_writer, warn)
         self._open = ExitStack()
@@ -315,7 +263,7 @@ class _Shard:
             counted = Counted(
                 self._task.number, self._documents, self._rejected, self._symbols, self._missing
             )
-            self._connection.send(counted)
+            self._outbox.send(counted)
 
 
 class ShardFiles:
