@@ -290,9 +290,17 @@ def command(folder: Path, *args: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def folders_of_ray() -> set[Path]:
+def folders_of_ray(scratch: Path) -> list[Path]:
     """Of clusters that are there for a job."""
-    return set(Path(ray_cluster._short(tempfile.gettempdir())).glob("lmfst-ray-*"))
+    return list(scratch.glob("lmfst-ray-*"))
+
+
+@pytest.fixture
+def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files, whose name is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
@@ -304,11 +312,10 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def test_the_command_with_a_cluster_of_its_own(model: Path, tmp_path: Path) -> None:
+def test_the_command_with_a_cluster_of_its_own(model: Path, tmp_path: Path, scratch: Path) -> None:
     """It is gone after, and nothing but data is on stdout. No code of the user's is run."""
     (tmp_path / "corpus.txt").write_text("ab\nabba\nq\n")
     (tmp_path / "uuid.py").write_text("raise SystemExit('not mine')\n")
-    before = folders_of_ray()
     score = ("corpus.txt", "--model", model, "--exact", "--workers", "2")
     outs = [tmp_path / "local.tsv", tmp_path / "ray.tsv"]
     for out, more in zip(outs, ((), ("--engine", "ray")), strict=True):
@@ -317,20 +324,33 @@ def test_the_command_with_a_cluster_of_its_own(model: Path, tmp_path: Path) -> N
         assert process.returncode == 0, said
         assert not said[0] and said[1].count("\n") <= 2 and "3 documents" in said[1]
     assert contents(outs[0]) == contents(outs[1])
-    assert folders_of_ray() == before
+    assert not folders_of_ray(scratch)
+
+
+MANY = "abba\n" * 4_000
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The rows of MANY, by local workers that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "corpus.txt").write_text(MANY)
+    command(folder, "corpus.txt", "--model", model, "--exact", "-o", "out.tsv").communicate()
+    return (folder / "out.tsv").read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_cluster_ends_with_its_command(model: Path, tmp_path: Path, number: int) -> None:
-    (tmp_path / "corpus.txt").write_text("abba\n" * 40_000)
+def test_a_cluster_ends_with_its_command(
+    model: Path, tmp_path: Path, scratch: Path, whole: bytes, number: int
+) -> None:
+    (tmp_path / "corpus.txt").write_text(MANY)
     score = ("corpus.txt", "--model", model, "--exact", "-o", "out.tsv")
-    before = folders_of_ray()
     process = command(tmp_path, *score, "--engine", "ray")
     until = time.monotonic() + 30
     while not list(tmp_path.glob("out.tsv.work/*.rows")) and time.monotonic() < until:
         time.sleep(0.02)
-    [folder] = folders_of_ray() - before
+    [folder] = folders_of_ray(scratch)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     said = process.communicate()[1]
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), said
@@ -339,12 +359,9 @@ def test_a_cluster_ends_with_its_command(model: Path, tmp_path: Path, number: in
     while (left := processes_of(folder)) and time.monotonic() < until:
         time.sleep(0.1)
     assert not left
-    shutil.rmtree(folder, ignore_errors=True)
     again = command(tmp_path, *score)
-    assert "40,000 documents" in again.communicate()[1]
-    whole = command(tmp_path, *score[:-1], "whole.tsv")
-    whole.communicate()
-    assert (tmp_path / "out.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
+    assert "4,000 documents" in again.communicate()[1]
+    assert (tmp_path / "out.tsv").read_bytes() == whole
 
 
 @pytest.mark.parametrize(
