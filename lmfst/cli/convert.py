@@ -191,8 +191,8 @@ def convert(
     source = {"policy_from": choice.origin(lm.policy)}
     beside.write_meta({**lm.describe(), **source})
     tally, arrivals = Tally(), Arrivals()
-    columns, warn = levels.columns, terminal.warn
-    writing = open_rows(rows.output, fmt, columns, escaped=ESCAPED_COLUMNS, warn=warn)
+    warn = terminal.warn
+    writing = open_rows(rows.output, fmt, levels.columns, escaped=ESCAPED_COLUMNS, warn=warn)
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
         read = progress.reading(documents(paths, reading, terminal, arrivals=arrivals))
         found = lm.score_documents(

@@ -32,6 +32,7 @@ ANSWER = 5.0
 PATIENCE = 15.0
 """Seconds within which a cluster has to."""
 _NONE = {"include_dashboard": False, "log_to_driver": False, "logging_level": "CRITICAL"}
+_REPORTS = "RAY_USAGE_STATS_ENABLED"
 # Tried three times, not twenty.
 _HASTE = {"RAY_NUM_REDIS_GET_RETRIES": "3"}
 _TRY = """
@@ -116,7 +117,7 @@ class Cluster:
 
     def _start(self, ray: Any, folder: str, processors: int) -> None:
         prestarted = {"prestart_worker_first_driver": False, "enable_worker_prestart": False}
-        with _same_signals():
+        with _same_signals(), _unreported():
             try:
                 ray.init(
                     "local",
@@ -129,6 +130,21 @@ class Cluster:
                 )
             except Exception as error:
                 raise LmfstError(f"Ray can't be started on this machine: {error}") from error
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """A cluster that is started in the block reports nothing to Ray's makers, which it does else,
+    also without its dashboard."""
+    before = os.environ.get(_REPORTS)
+    os.environ[_REPORTS] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_REPORTS]
+        else:
+            os.environ[_REPORTS] = before
 
 
 def attach(ray: Any, address: str) -> None:

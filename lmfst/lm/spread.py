@@ -94,6 +94,12 @@ def device_of(model: Any) -> torch.device:
     return torch.device(model._hf_hook.execution_device)
 
 
+def place_of(model: Any) -> str:
+    """Where a model is, in words."""
+    spread = places(model)
+    return str(model.device) if spread is None else f"{MAP}: {', '.join(map(str, spread))}"
+
+
 def computes_on_one(model: Any) -> bool:
     """Whether all layers are computed on one device, wherever their weights lie."""
     return len({*(places(model) or ())} - {"cpu", "disk"}) < 2

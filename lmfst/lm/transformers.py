@@ -24,7 +24,7 @@ from lmfst.lm.attention import ATTENTION, Inputs
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Head, Usage
 from lmfst.lm.memory import fitting_tokens, out_of_memory
-from lmfst.lm.spread import MAP, computes_on_one, device_of, leave_masks, places
+from lmfst.lm.spread import computes_on_one, device_of, leave_masks, place_of
 from lmfst.lm.tree import TreeSession
 from lmfst.lm.tried import try_out
 from lmfst.lm.window import Windows
@@ -112,15 +112,11 @@ class TransformersLM(LM):
         return {
             **self._facts,
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": self._place(),
+            "device": place_of(self.model),
             "bos": None if self.bos is None else self.vocab.names[self.bos],
             "eos": [self.vocab.names[i] for i in self.vocab.eos],
             "context_length": self.context_length,
         }
-
-    def _place(self) -> str:
-        spread = places(self.model)
-        return str(self.device) if spread is None else f"{MAP}: {', '.join(map(str, spread))}"
 
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
         if not self.tree:

@@ -246,6 +246,28 @@ def test_an_address_where_nothing_answers() -> None:
             Cluster(None, gpus).require()
 
 
+@pytest.mark.parametrize("before", [None, "1"])
+def test_a_cluster_of_ours_reports_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """Whatever is said elsewhere; and what was said stays."""
+    name, seen = "RAY_USAGE_STATS_ENABLED", list[str | None]()
+    if before is None:
+        monkeypatch.delenv(name, raising=False)
+    else:
+        monkeypatch.setenv(name, before)
+
+    class Ray:
+        def init(self, *args: Any, **options: Any) -> None:
+            from ray._common.usage.usage_lib import usage_stats_enabled
+
+            seen.append(os.environ.get(name))
+            assert not usage_stats_enabled()
+
+    Cluster()._start(Ray(), str(tmp_path), 1)
+    assert seen == ["0"] and os.environ.get(name) == before
+
+
 def test_something_else_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     import http.server
     import threading
