@@ -188,10 +188,9 @@ def convert(
     picture = beside.picture(level)
     lm = load_model(model, to, grammar, choice, limits, terminal)
     levels.require(lm.policy)
-    source = {"policy_from": choice.origin(lm.policy)}
-    beside.write_meta({**lm.describe(), **source})
-    tally, arrivals = Tally(), Arrivals()
-    warn = terminal.warn
+    made_by = {**lm.describe(), "policy_from": choice.origin(lm.policy)}
+    beside.write_meta(made_by)
+    tally, arrivals, warn = Tally(), Arrivals(), terminal.warn
     writing = open_rows(rows.output, fmt, levels.columns, escaped=ESCAPED_COLUMNS, warn=warn)
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
         read = progress.reading(documents(paths, reading, terminal, arrivals=arrivals))
@@ -199,7 +198,7 @@ def convert(
             read, given=given, batch=batch, unknown=unknown, tally=tally, waits=arrivals
         )
         _write(writer, levels.blocks(_counted(found, progress), warn), picture)
-    beside.write_meta({**lm.describe(), **source, **tally.facts()})
+    beside.write_meta({**made_by, **tally.facts()})
     beside.draw(picture, warn)
 
 
