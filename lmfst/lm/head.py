@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lmfst.lm.spread import device_of
+from lmfst.lm.spread import device_of, on_device
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ class Head:
         next call, whose allocation would take longer than the product."""
         import torch
 
-        hidden = hidden.to(self.device)
+        hidden = on_device(hidden, self.device)
         size, count = self._weight.shape[0], hidden.shape[0]
         if self._buffer is None or self._buffer.numel() < size * count:
             self._buffer = hidden.new_empty(size * count)

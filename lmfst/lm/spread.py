@@ -100,6 +100,11 @@ def place_of(model: Any) -> str:
     return str(model.device) if spread is None else f"{MAP}: {', '.join(map(str, spread))}"
 
 
+def on_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device. (`Tensor.to` is a call of the library also where it is there.)"""
+    return tensor if tensor.device == device else tensor.to(device)
+
+
 def computes_on_one(model: Any) -> bool:
     """Whether all layers are computed on one device, wherever their weights lie."""
     return len({*(places(model) or ())} - {"cpu", "disk"}) < 2

@@ -24,7 +24,7 @@ from lmfst.lm.attention import ATTENTION, Inputs
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Head, Usage
 from lmfst.lm.memory import fitting_tokens, out_of_memory
-from lmfst.lm.spread import computes_on_one, device_of, leave_masks, place_of
+from lmfst.lm.spread import computes_on_one, device_of, leave_masks, on_device, place_of
 from lmfst.lm.tree import TreeSession
 from lmfst.lm.tried import try_out
 from lmfst.lm.window import Windows
@@ -240,7 +240,7 @@ class TransformersLM(LM):
 
 
 def _picked(found: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    return found.index_select(0, where.to(found.device))
+    return found.index_select(0, on_device(where, found.device))
 
 
 def _keeps_rows(model: Any) -> bool:
