@@ -32,6 +32,7 @@ from lmfst.inference.recommend import recommended
 from lmfst.inference.results import Propagated
 from lmfst.inference.sampling import Sample
 from lmfst.inference.setting import Setting
+from lmfst.inference.states import State, begin_states
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.scored.records import Scored, upper_bound
@@ -229,6 +230,21 @@ class TransducedLM:
         found = self._engine.run([self.scorer.query(target, wanted=frozenset(wanted))])[0]
         self.scorer.judge(found, len(target))
         return found
+
+    # States, to be extended symbol by symbol.
+
+    def state(self, prefix: Symbols = "") -> State:
+        """The model after a prefix, which can be advanced; see `lmfst.State`.
+
+        A prefix of probability zero gives a state that is not possible. UsageError under a policy
+        that samples, where strings are rejected (`partial="condition"`), and for sets of symbols.
+        """
+        return self.states([prefix])[0]
+
+    def states(self, prefixes: Iterable[Symbols]) -> list[State]:
+        """The states after several prefixes, in as many model calls as the longest one takes. They
+        can be advanced together, by `lmfst.advance_all`."""
+        return begin_states(self.setting, self.policy, self.scorer.zeros, list(prefixes))
 
     # Documents.
 
