@@ -50,7 +50,7 @@ class Cursors(NamedTuple):
     def at(self, some: Ints | Bools) -> Cursors:
         """Some of them, with the same terms."""
         columns: list[Any] = [column[some] for column in self[:-1]]
-        return Cursors(*columns, self.terms)
+        return Cursors(*[*columns, self.terms])
 
 
 _NOTHING: Any = np.zeros(0, np.int64)

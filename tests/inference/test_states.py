@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,7 +198,8 @@ class Silent(LM):
         return 0 if self.merges else context
 
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> np.ndarray:
-        return np.log(np.tile([0.5, 0.4, 0.05, 0.05], (len(contexts), 1)))
+        rows: np.ndarray = np.log(np.tile([0.5, 0.4, 0.05, 0.05], (len(contexts), 1)))
+        return rows
 
 
 @pytest.mark.parametrize("merges", [True, False])
@@ -244,10 +246,17 @@ def test_symbols_are_numbers_names_or_strings() -> None:
     model = TransducedLM(lm, load_target("bytes"), Exact())
     start = model.state()
     expected = start.advance(0xC3).advance(0xA9)
-    for written in ("é", "é".encode(), ["\\xc3", "\\xa9"], (0xC3, 0xA9), np.array([0xC3, 0xA9])):
+    ways: list[Any] = [
+        "é",
+        "é".encode(),
+        ["\\xc3", "\\xa9"],
+        (0xC3, 0xA9),
+        list(np.array([0xC3, 0xA9])),
+    ]
+    for written in ways:
         assert start.advance(written).logp == expected.logp
     assert start.advance("\\xc3").symbols == (0xC3,)
-    assert start.advance(np.int64(97)).symbols == start.advance("a").symbols == (97,)
+    assert start.advance(int(np.int64(97))).symbols == start.advance("a").symbols == (97,)
     for name, value in start.next_logp().items():
         assert start.advance(name).logp == pytest.approx(value, abs=LAW)
     chars = TransducedLM(lm, load_target("chars"), Exact()).state("aé")
