@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -35,6 +36,8 @@ from lmfst.inference.zeros import Zeros
 from lmfst.target.strings import Symbols, pattern_of
 from lmfst.target.units import END_NAME
 
+MAX_BYTES = 1 << 30
+"""Memory for rows of states that somebody holds; beyond that they are asked for again."""
 RETAIN_ROWS = 256
 """Rows that are asked for between two calls that let the session forget."""
 
@@ -56,6 +59,7 @@ class State:
     __slots__ = (
         "__weakref__",
         "_carried",
+        "_decided",
         "_fresh",
         "_length",
         "_log_carried",
@@ -80,7 +84,9 @@ class State:
         # Cursors from before, and the log of their mass; hypotheses that are to be decided.
         self._carried, self._log_carried = NOWHERE, -math.inf
         self._waiting: Waiting | None = None
-        # Once it is closed: the new cursors, and what was dropped here as a share of P_Y.
+        # Once it is closed: what was decided, and how many hypotheses had been kept before; the new
+        # cursors, and what was dropped here as a share of P_Y.
+        self._decided: tuple[Waiting, int] | None = None
         self._fresh, self._share = NOWHERE, 0.0
         self._next: tuple[Ints, Floats] | None = None
 
@@ -168,6 +174,12 @@ class State:
                 + self._space.why(self.symbols, self._lost, self._missing > 0)
             )
 
+    def _reopen(self) -> None:
+        """Give up rows, which are asked for again when they are needed."""
+        if self._decided is not None:
+            self._waiting, self._rows = self._decided
+            self._decided, self._fresh = None, NOWHERE
+
     def __repr__(self) -> str:
         return f"<State after {self._length} symbols, logp {self._logp:.6g}>"
 
@@ -196,6 +208,8 @@ class Space:
         self._closing = Closing(setting.lexicons, session, setting.normalise, Kept.by(policy))
         self._states: weakref.WeakSet[State] = weakref.WeakSet()
         self._retained = 0
+        self._held: deque[tuple[int, list[weakref.ref[State]]]] = deque()
+        self._size = 0
         weakref.finalize(self, session.close, self._root).atexit = False
 
     def begin(self) -> State:
@@ -291,10 +305,30 @@ class Space:
         )
         for i, state in enumerate(todo):
             state._fresh, state._share = closed.fresh[i], float(closed.share[i])
+            if state._waiting is not None:
+                state._decided = state._waiting, state._rows
             state._rows, state._waiting = int(closed.rows[i]), None
+        self._hold(todo)
         if self._closing.asked - self._retained >= RETAIN_ROWS:
             self._retained = self._closing.asked
             self._retain()
+
+    def _hold(self, states: list[State]) -> None:
+        """Keep the rows of states that were closed together, and give up the oldest where there are
+        too many. (Those of states that nobody holds are gone already.)"""
+        size = states[0]._fresh.cursors.terms.nbytes
+        self._held.append((size, [weakref.ref(state) for state in states]))
+        self._size += size
+        if self._size <= MAX_BYTES:
+            return
+        self._held = deque(some for some in self._held if any(one() for one in some[1]))
+        self._size = sum(some[0] for some in self._held)
+        while self._size > MAX_BYTES // 2 and len(self._held) > 1:
+            size, those = self._held.popleft()
+            self._size -= size
+            for one in those:
+                if (state := one()) is not None:
+                    state._reopen()
 
     def _retain(self) -> None:
         """Let the session forget what no state needs that somebody holds."""

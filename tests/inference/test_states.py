@@ -369,3 +369,18 @@ def test_nobodys_states_are_forgotten() -> None:
     gc.collect()
     assert len(space._states) == 1
     assert state._fresh.end - state._fresh.first == len(state._fresh.cursors.model)
+
+
+def test_rows_that_take_too_much_memory_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm = TableLM(make_vocab([b"a", b"b", b"ab"]), order=2, depth=9, seed=5, merges=False)
+    model = TransducedLM(lm, load_target("bytes"), Beam(size=4, threshold=1e-3))
+    plain = walked(model.state(), b"abbaab")
+    expected = [(state.next_logp(), state.logp, state.missing, state._rows) for state in plain]
+    monkeypatch.setattr("lmfst.inference.states.MAX_BYTES", 200)
+    states = walked(model.state(), b"abbaab")
+    assert sum(state._waiting is not None for state in states) > 3
+    for state, other in zip(states, expected, strict=True):
+        state._space.close([state])
+        assert (state.next_logp(), state.logp, state.missing, state._rows) == other
