@@ -368,7 +368,7 @@ def test_nobodys_states_are_forgotten() -> None:
         state.next_logp()
     gc.collect()
     assert len(space._states) == 1
-    assert state._fresh.end - state._fresh.first == len(state._fresh.cursors.model)
+    assert state._node.fresh.end - state._node.fresh.first == len(state._node.fresh.cursors.model)
 
 
 def test_rows_that_take_too_much_memory_are_asked_for_again(
@@ -377,10 +377,10 @@ def test_rows_that_take_too_much_memory_are_asked_for_again(
     lm = TableLM(make_vocab([b"a", b"b", b"ab"]), order=2, depth=9, seed=5, merges=False)
     model = TransducedLM(lm, load_target("bytes"), Beam(size=4, threshold=1e-3))
     plain = walked(model.state(), b"abbaab")
-    expected = [(state.next_logp(), state.logp, state.missing, state._rows) for state in plain]
-    monkeypatch.setattr("lmfst.inference.states.MAX_BYTES", 200)
+    expected = [(state.next_logp(), state.logp, state.missing, state._node.rows) for state in plain]
+    monkeypatch.setattr("lmfst.inference.space.MAX_BYTES", 200)
     states = walked(model.state(), b"abbaab")
-    assert sum(state._waiting is not None for state in states) > 3
+    assert sum(state._node.waiting is not None for state in states) > 3
     for state, other in zip(states, expected, strict=True):
-        state._space.close([state])
-        assert (state.next_logp(), state.logp, state.missing, state._rows) == other
+        state._space.close([state._node])
+        assert (state.next_logp(), state.logp, state.missing, state._node.rows) == other
