@@ -4,7 +4,9 @@ Tokens that emit nothing make hypotheses at the same place, the next *wave*; a s
 none are left, or so little that the rest counts as dropped (`lmfst.inference.policy`). Decisions
 use y alone, never a symbol to come: the reference weight that a threshold is a share of is the
 heaviest hypothesis at the end of y, or the mass that goes on from before if that is larger, and
-not, as in propagation, what covers the next symbol. Rows are asked for once a wave, for all states
+not, as in propagation, what covers the next symbol. What goes on from before may end with the next
+symbol, so the heaviest hypothesis is kept whatever it weighs: where single tokens spell all
+symbols, every string is possible. Rows are asked for once a wave, for all states
 together; of a row the numbers in the order of the lexicon are kept.
 """
 
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a policy keeps at the end of a string: hypotheses of `share` of the reference weight at
-    least, of these the `most` heaviest of each wave (None: all there are, heavy enough or not).
+    """What a policy keeps at the end of a string: the heaviest hypothesis, and those of `share` of
+    the reference weight at least, of these the `most` heaviest of each wave (None: all there are,
+    heavy enough or not).
     spend: see `Policy.spend`."""
 
     share: float
@@ -118,6 +121,8 @@ class Closing:
         if rule.most is not None:
             with np.errstate(divide="ignore"):
                 kept = logw >= heaviest[owner] + np.log(rule.share)
+            if wave == 0:
+                keep_heaviest_of_each(owner, logw, kept)
             keep_of_each(owner, logw, min(rule.most, 1 << 62), kept)
         if wave:
             total = np.bincount(owner, np.exp(logw - logp[owner]), len(logp))
@@ -234,6 +239,18 @@ def _merged(models: Ints, waiting: Waiting) -> tuple[Ints, Waiting]:
     first = np.sort(first)
     merged = waiting.at(first)._replace(logw=log_sums(rank[group], waiting.logw, len(first)))
     return models[first], merged
+
+
+@kernel
+def keep_heaviest_of_each(owner: Ints, logw: Floats, kept: Bools) -> None:
+    """Keep the heaviest hypothesis of each owner, of equal ones that which came first. Those of an
+    owner stand side by side."""
+    best = 0
+    for i in range(len(owner)):
+        if owner[i] != owner[best] or logw[i] > logw[best]:
+            best = i
+        if i + 1 == len(owner) or owner[i + 1] != owner[i]:
+            kept[best] = True
 
 
 @kernel

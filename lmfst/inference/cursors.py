@@ -319,5 +319,5 @@ def sum_children(
         for child in range(trie.child_ptr[node[i]], trie.child_ptr[node[i] + 1]):
             mass = piece_sum(some, trie.low[child] - begin, trie.high[child] - begin, 1)
             symbol[at], cursor[at] = trie.symbol[child], i
-            logs[at] = logw[i] + np.log(mass)
+            logs[at] = logw[i] + np.log(mass) if mass > 0.0 else -np.inf
             at += 1

@@ -238,6 +238,8 @@ class Space:
                 parts.append(cursors.model[first:end])
             if state.waiting is not None:
                 parts.append(state.waiting.parent)
+            if state.decided is not None:
+                parts.append(state.decided[0].parent)
         self._session.retain(self._root, np.unique(np.concatenate(parts)))
 
     def next_symbols(self, state: Node) -> tuple[Ints, Floats]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from lmfst.ground.errors import BudgetError, FstError, InputError, UsageError
 from lmfst.inference.policy import Beam, Exact, Policy, Tolerance
 from lmfst.inference.sampling import Sample
 from lmfst.inference.states import State, advance_all
-from lmfst.lm.base import LM
+from lmfst.lm.base import LM, ContextSession
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
 from tests.inference.test_exactness import models
 from tests.support.exact import check_next, close, some_strings, whole
 from tests.support.oracle import Oracle, TableLM, fst_function, make_vocab, random_fst, strings
+
+if TYPE_CHECKING:
+    import torch
 
 LAW = 1e-12
 EQUAL = 1e-9
@@ -384,3 +388,59 @@ def test_rows_that_take_too_much_memory_are_asked_for_again(
     for state, other in zip(states, expected, strict=True):
         state._space.close([state._node])
         assert (state.next_logp(), state.logp, state.missing, state._node.rows) == other
+
+
+class Noted(ContextSession):
+    """Notes what may be forgotten."""
+
+    def __init__(self, lm: LM) -> None:
+        super().__init__(lm)
+        self.live: list[int] = []
+        self.closed: list[int] = []
+        self.forgotten: set[int] = set()
+
+    def retain(self, root: int, live: np.ndarray) -> None:
+        self.live.append(len(live))
+        self.forgotten = set(range(len(self._contexts))) - set(live.tolist())
+
+    def close(self, root: int) -> None:
+        self.closed.append(root)
+
+    def rows(self, states: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
+        assert not self.forgotten & set(states.tolist())
+        return super().rows(states)
+
+    def step(self, states: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        assert not self.forgotten & set(states.tolist())
+        moved = super().step(states, tokens)
+        self.forgotten -= set(moved.tolist())
+        return moved
+
+
+def test_a_session_forgets_what_no_state_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = TableLM(make_vocab([b"a", b"b", b"ab", b"ba"]), order=2, depth=999, seed=5, merges=False)
+    session = Noted(lm)
+    monkeypatch.setattr(lm, "session", lambda: session)
+    monkeypatch.setattr("lmfst.inference.space.RETAIN_ROWS", 8)
+    model = TransducedLM(lm, load_target("bytes"), Beam(size=4, threshold=1e-3))
+    state = branch = model.state("abba")
+    for symbol in "abbabaab" * 20:
+        state = state.advance(symbol)
+    # Of some 300 hypotheses, as many are needed at the end as at the beginning.
+    assert state._node.rows > 200
+    assert len(session.live) > 20 and max(session.live) < 40
+    # A branch is held, too.
+    assert branch.advance("abab").is_possible
+    assert not session.closed
+    del state, branch
+    gc.collect()
+    assert session.closed == [0]
+
+
+def test_no_string_of_single_bytes_gets_lost() -> None:
+    lm = TableLM(
+        make_vocab([b"a", b"b", b"abab", b"babb"]), order=2, depth=99, seed=2, merges=False
+    )
+    model = TransducedLM(lm, load_target("bytes"), Beam(size=1, threshold=0.9))
+    for text in map(bytes, product(b"ab", repeat=7)):
+        assert model.state(text).is_possible
