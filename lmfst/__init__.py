@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from lmfst.inference.policy import Beam, Exact, Tolerance
     from lmfst.inference.sampling import Sample
+    from lmfst.inference.states import State, advance_all
     from lmfst.lm.base import LM
     from lmfst.lm.load import load_lm
     from lmfst.model import Bounds, TransducedLM, load
@@ -51,12 +52,14 @@ __all__ = [
     "ModelError",
     "Sample",
     "Scored",
+    "State",
     "Target",
     "Tolerance",
     "TransducedLM",
     "UsageError",
     "Vocab",
     "__version__",
+    "advance_all",
     "load",
     "load_lm",
     "load_target",
@@ -73,10 +76,12 @@ _HOMES = {
     "Fst": "lmfst.fst",
     "Sample": "lmfst.inference.sampling",
     "Scored": "lmfst.scored.records",
+    "State": "lmfst.inference.states",
     "Target": "lmfst.target",
     "Tolerance": "lmfst.inference.policy",
     "TransducedLM": "lmfst.model",
     "Vocab": "lmfst.vocab",
+    "advance_all": "lmfst.inference.states",
     "load": "lmfst.model",
     "load_lm": "lmfst.lm.load",
     "load_target": "lmfst.target",

@@ -32,6 +32,7 @@ from lmfst.inference.recommend import recommended
 from lmfst.inference.results import Propagated
 from lmfst.inference.sampling import Sample
 from lmfst.inference.setting import Setting
+from lmfst.inference.states import State, begin_states
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import LM
 from lmfst.scored.records import Scored, upper_bound
@@ -230,15 +231,23 @@ class TransducedLM:
         self.scorer.judge(found, len(target))
         return found
 
+    def state(self, prefix: Symbols = "") -> State:
+        """The model after a prefix, to be extended symbol by symbol; see `lmfst.State`.
+
+        A prefix of probability zero gives a state that is not possible. UsageError under a policy
+        that samples, where strings are rejected (`partial="condition"`), and for sets of symbols.
+        """
+        return self.states([prefix])[0]
+
+    def states(self, prefixes: Iterable[Symbols]) -> list[State]:
+        """States after several prefixes, which share model calls; see `lmfst.advance_all`."""
+        return begin_states(self.setting, self.policy, self.scorer.zeros, list(prefixes))
+
     # Documents.
 
     def score(self, texts: Iterable[str | bytes], *, given: Given = "source") -> list[Scored]:
         """Score texts; see `Scored`. given: whether they are in source or in target form."""
-        documents = (
-            Document(id=str(i), text=as_bytes(t), origin=f"text {i}")
-            for i, t in enumerate(texts, start=1)
-        )
-        return list(self.score_documents(documents, given=given))
+        return list(self.score_documents(_numbered(texts), given=given))
 
     def score_documents(
         self,
@@ -265,16 +274,25 @@ class TransducedLM:
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""
-        import torch
+        return _described(self)
 
-        return {
-            "lmfst": __version__,
-            **self.lm.describe(),
-            "to": self.target.name,
-            "fst": self.target.machine.digest,
-            **self.policy.describe(),
-            "threads": torch.get_num_threads(),
-        }
+
+def _numbered(texts: Iterable[str | bytes]) -> Iterator[Document]:
+    for i, text in enumerate(texts, start=1):
+        yield Document(id=str(i), text=as_bytes(text), origin=f"text {i}")
+
+
+def _described(model: TransducedLM) -> dict[str, Any]:
+    import torch
+
+    return {
+        "lmfst": __version__,
+        **model.lm.describe(),
+        "to": model.target.name,
+        "fst": model.target.machine.digest,
+        **model.policy.describe(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def renewed(model: TransducedLM, policy: Policy | None = None, **changes: Any) -> TransducedLM:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,18 @@ def test_python_snippets_run(printed: dict[str, list[str]]) -> None:
     reference = printed["docs/reference/python.md"]
     assert float(reference[2]) == logp
     assert reference[4] == "(77, 65)"
+    states = printed["docs/how-to/states.md"]
+    model = lmfst.load("dna.arpa", to="amino", policy="exact")
+    assert float(states[0]) == pytest.approx(model.prefix_logp("MA"), abs=1e-9)
+    assert float(states[2]) == pytest.approx(model.next_logp("MA")["L"], abs=1e-9)
+    assert float(states[3]) == pytest.approx(model.logp("MAVV"), abs=1e-9)
+    greedy, logp = states[4].split()
+    assert float(logp) == pytest.approx(model.prefix_logp(f"MA{greedy}"), abs=1e-9)
+    assert len(greedy) == 6 and len(states) == 9
+    for line in states[5:]:
+        string, logp = line.split()
+        assert float(logp) == pytest.approx(model.prefix_logp(string), abs=1e-9)
+        assert all(one != other for one, other in pairwise(string))
     own = float(printed["docs/how-to/own-model.md"][0])
     assert 2.71828182845904**own == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
 

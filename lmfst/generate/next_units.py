@@ -1,10 +1,10 @@
 """The next unit after a prefix: p(unit | prefix), most probable units first.
 
 Where every symbol is a unit, this is the next-symbol distribution. Where units are separated
-(words), strings of symbols are expanded best first: a string weighs P_Y(prefix · string) /
-P_Y(prefix), and the unit is complete where a mark (see `lmfst.target.units`) or the end ⊥ follows,
-with the mass of all. A string weighs at least as much as what it is extended to, so units come out
-in order of probability.
+(words), strings of symbols are expanded best first, on states (`lmfst.inference.states`): a string
+weighs P_Y(prefix · string) / P_Y(prefix), and the unit is complete where a mark (see
+`lmfst.target.units`) or the end ⊥ follows, with the mass of all. A string weighs at least as much
+as what it is extended to, so units come out in order of probability.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from lmfst.fst.pattern import first_string
 from lmfst.fst.sequential import END, emit
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.ground.types import Given, Warn, require_choice
-from lmfst.lm.remembering import RememberingLM
-from lmfst.model import TransducedLM, renewed
+from lmfst.inference.accuracy import WORTH_A_WARNING
+from lmfst.inference.states import State
+from lmfst.model import TransducedLM
 from lmfst.target.case import Folded
 from lmfst.target.strings import as_bytes
 from lmfst.target.units import END_NAME
 
 Unit = tuple[str, float]
 """(text of the unit, its logp in nats)"""
+
+_Before = tuple[State, int | None] | None
 
 REST = "…"
 """The name of the row for all units that are not listed."""
@@ -108,19 +111,19 @@ def separated_units(
 ) -> list[Unit]:
     """Best-first expansion; see the module and `following`. After `MAX_EXPANSIONS` strings it warns
     and gives what there is."""
-    heard: list[str] = []
-    # The strings share their prefixes: each is read by the model once.
-    model = renewed(model, lm=RememberingLM(model.lm), warn=heard.append)
     units = model.target.units
     spans = units.spans(prefix)
     begun = list(prefix[spans[-1][0] :]) if spans and prefix[-1] not in units.ends else []
-    # A string is complete (True) or to be extended; the counter keeps ties in order of arrival.
-    queue: list[tuple[float, int, bool, tuple[int, ...]]] = [(0.0, 0, False, ())]
+    start = model.state(prefix)
+    # A string is complete, or to be extended: then it has the state before it and its last symbol.
+    # The counter keeps ties in order of arrival.
+    queue: list[tuple[float, int, tuple[int, ...], _Before]] = [(0.0, 0, (), (start, None))]
     found: list[Unit] = []
     pushed = expanded = 0
+    lacking = start.missing
     while queue and len(found) < top:
-        cost, _, complete, string = heapq.heappop(queue)
-        if complete:
+        cost, _, string, before = heapq.heappop(queue)
+        if before is None:
             text = END_NAME if string[-1:] == (END,) else units.text([*begun, *string])
             found.append((text, -cost))
             continue
@@ -128,25 +131,32 @@ def separated_units(
             warn(f"stopped after {MAX_EXPANSIONS} strings with {len(found)} of {top} units found")
             break
         expanded += 1
-        for extended, logp, ends in _extensions(model, prefix, string, bool(begun)):
+        state, symbol = before
+        state = state if symbol is None else state.advance(symbol)
+        lacking = max(lacking, state.missing)
+        for extended, logp, ends in _extensions(model, state, string, bool(begun)):
             pushed += 1
-            heapq.heappush(queue, (cost - logp, pushed, ends, extended))
-    if heard:
-        # One of the strings on the way stands for all.
-        warn(heard[0])
+            following = None if ends else (state, extended[-1])
+            heapq.heappush(queue, (cost - logp, pushed, extended, following))
+    if lacking > WORTH_A_WARNING:
+        warn(
+            f"what was dropped makes the sums lack {lacking:.2g} nats, by estimate: try a larger "
+            "--beam or a lower --threshold"
+        )
     rest = max(0.0, 1.0 - math.fsum(math.exp(logp) for _, logp in found))
     return [*found, (REST, math.log(rest) if rest > 0.0 else -math.inf)]
 
 
 def _extensions(
-    model: TransducedLM, prefix: Sequence[int], string: tuple[int, ...], begun: bool
+    model: TransducedLM, state: State, string: tuple[int, ...], begun: bool
 ) -> Iterator[tuple[tuple[int, ...], float, bool]]:
-    """What follows a string: (the string extended, logp of the extension, whether it is complete).
+    """What follows a string and its state: (the string extended, logp of the extension, whether it
+    is complete).
 
     Marks and ⊥ complete the unit. In place of a unit, ⊥ is the end of the string, and a mark that
     begins one is its beginning.
     """
-    symbols, logp = model.next_symbols((*prefix, *string))
+    symbols, logp = state.next_symbols()
     units = model.target.units
     completing = -math.inf
     for symbol, value in zip(symbols.tolist(), logp.tolist(), strict=True):

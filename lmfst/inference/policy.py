@@ -38,6 +38,8 @@ SMALLEST_STEP, LARGEST_STEP = 0.6, 0.03
 GROWTH = 1.15
 """Growth of the rows that a further pass must be able to afford."""
 MOST_PASSES = 6
+STATE_STEP = 0.01
+"""By what a first threshold is multiplied where there is one pass only."""
 
 SILENT_TOLERANCE = 1e-16
 """Where a chain of hypotheses at one offset ends, as a share of the prefix probability.
@@ -83,6 +85,12 @@ class Policy:
         """How many hypotheses of an offset are kept, at most, and only those heavy enough; None
         where all are kept, heavy enough or not."""
         return None
+
+    @property
+    def state_threshold(self) -> float:
+        """The share of a reference weight below which hypotheses of a state are dropped
+        (`lmfst.inference.states`), which is decided once."""
+        return self.first_threshold
 
     def next_threshold(self, passes: Sequence[Pass], symbols: int) -> float | None:
         """The threshold at which a document of so many symbols has to be propagated again after
@@ -203,6 +211,11 @@ class Tolerance(Beam):
     @property
     def repeats(self) -> bool:
         return True
+
+    @property
+    def state_threshold(self) -> float:
+        """A state has no second pass: what few documents need is taken for all."""
+        return self.threshold * STATE_STEP
 
     def goal(self, symbols: int) -> float:
         """What a document of so many symbols may lack, nats."""

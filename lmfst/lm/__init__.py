@@ -8,7 +8,6 @@ from lmfst.lm.backoff import BackoffLM
 from lmfst.lm.base import LM, ContextSession, Session, States
 from lmfst.lm.load import load_guide, load_lm
 from lmfst.lm.ngram import NgramLM
-from lmfst.lm.remembering import RememberingLM
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.truncated import TruncatedLM
 
@@ -17,7 +16,6 @@ __all__ = [
     "BackoffLM",
     "ContextSession",
     "NgramLM",
-    "RememberingLM",
     "Session",
     "States",
     "TransformersLM",

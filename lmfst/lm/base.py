@@ -99,7 +99,8 @@ class Session(ABC):
 
 
 class ContextSession(Session):
-    """The session of any `LM`: states are its interned keys, each with one context that has it."""
+    """The session of any `LM`: states are its interned keys, each with one context that has it.
+    Where every context is a key of its own, a context is kept as the one before it and a token."""
 
     block = 256
 
@@ -110,18 +111,29 @@ class ContextSession(Session):
         self._ids: dict[Hashable, int] = {}
 
     def _intern(self, context: tuple[int, ...]) -> int:
-        key = self._lm.key(context)
+        key = self._lm.key(context) if self.merges else context
         if key not in self._ids:
             self._ids[key] = len(self._contexts)
             self._contexts.append(context)
         return self._ids[key]
 
+    def _context(self, state: int) -> tuple[int, ...]:
+        """A context of a state."""
+        if self.merges:
+            return self._contexts[state]
+        found: list[int] = []
+        while state:
+            state, token = self._contexts[state]
+            found.append(token)
+        return tuple(reversed(found))
+
     def open(self) -> int:
         return self._intern(())
 
     def step(self, states: States, tokens: States) -> States:
+        # Without merging a pair (state, token) is as good a key as the whole context.
         moved = [
-            self._intern((*self._contexts[state], token))
+            self._intern((*self._contexts[state], token) if self.merges else (state, token))
             for state, token in zip(states.tolist(), tokens.tolist(), strict=True)
         ]
         return np.array(moved, dtype=np.int64)
@@ -131,6 +143,6 @@ class ContextSession(Session):
 
         for begin in range(0, len(states), self.block):
             part = slice(begin, begin + self.block)
-            contexts = [self._contexts[state] for state in states[part].tolist()]
+            contexts = [self._context(state) for state in states[part].tolist()]
             rows = np.array(self._lm.next_logp(contexts))
             yield slice(begin, begin + len(contexts)), torch.from_numpy(rows)

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmfst.fst import EPS, Fst, Symbols, identity_bytes
+from lmfst.fst import EPS, Fst, Symbols
 from lmfst.generate.next_units import REST, emitted, following
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.policy import Exact
 from lmfst.lm.load import load_lm
-from lmfst.lm.remembering import RememberingLM
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
 from tests.support.oracle import TableLM, make_vocab
@@ -157,24 +156,6 @@ def test_a_source_prefix_is_what_it_has_emitted_for_certain(arpa: Path) -> None:
         emitted(model, b"cd")
     with pytest.raises(UsageError, match="--given"):
         following(model, b"", given="both")
-
-
-def test_a_remembering_model_reads_text_as_its_model_does(
-    arpa: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lm = load_lm(str(arpa))
-    monkeypatch.setattr(lm, "encode", lambda data: [7, *data])
-    assert RememberingLM(lm).encode(b"ab") == [7, 97, 98]
-
-
-def test_a_remembering_model_has_the_same_numbers(arpa: Path) -> None:
-    lm = load_lm(str(arpa))
-    target = fst_target(identity_bytes(), "id")
-    plain = TransducedLM(lm, target, Exact())
-    for limit in (0, 1 << 20):
-        kept = TransducedLM(RememberingLM(lm, max_bytes=limit), target, Exact())
-        for text in (b"", b"abc", b"abca", b"abcab"):
-            assert kept.next_logp(text) == pytest.approx(plain.next_logp(text), abs=1e-12)
 
 
 def test_no_row_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:

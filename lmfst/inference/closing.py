@@ -1,0 +1,300 @@
+"""Closing: the hypotheses at the end of a state's string are decided, and get rows.
+
+Tokens that emit nothing make hypotheses at the same place, the next *wave*; a state is closed when
+none are left, or so little that the rest counts as dropped (`lmfst.inference.policy`). Decisions
+use y alone, never a symbol to come: the reference weight that a threshold is a share of is the
+heaviest hypothesis at the end of y, or the mass that goes on from before if that is larger, and
+not, as in propagation, what covers the next symbol. What goes on from before may end with the next
+symbol, so the heaviest hypothesis is kept whatever it weighs: where single tokens spell all
+symbols, every string is possible. Rows are asked for once a wave, for all states
+together; of a row the numbers in the order of the lexicon are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lmfst.ground.arrays import Bools, Floats, Int, Ints, ragged
+from lmfst.ground.kernels import kernel
+from lmfst.inference.cursors import Cursors, Place, Waiting, by_lexicon, log_sums, split
+from lmfst.inference.normaliser import Normaliser, transposed
+from lmfst.inference.policy import Policy
+from lmfst.inference.wave import FADED, keep_heaviest
+from lmfst.lexicon import Lexicons
+from lmfst.lexicon.lexicon import IntArray
+from lmfst.lm.base import Session
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a policy keeps at the end of a string: the heaviest hypothesis, and those of `share` of
+    the reference weight at least, of these the `most` heaviest of each wave (None: all there are,
+    heavy enough or not).
+    spend: see `Policy.spend`."""
+
+    share: float
+    most: int | None
+    spend: Callable[[int, int], int]
+
+    @staticmethod
+    def by(policy: Policy) -> Kept:
+        """The rule of a policy."""
+        return Kept(policy.state_threshold, policy.most, policy.spend)
+
+
+class Open(NamedTuple):
+    """n states to be closed. logp: float64 [n], log P_Y of the string of each, nats. log_carried:
+    float64 [n], log of the mass of their cursors from before, nats. rows: int64 [n], hypotheses
+    that were kept for each so far. waiting: hypotheses, by state."""
+
+    logp: Floats
+    log_carried: Floats
+    rows: Ints
+    waiting: Waiting
+
+
+class Closed(NamedTuple):
+    """n states that are closed. fresh: their new cursors. share: float64 [n], the dropped weight as
+    a share of P_Y. rows: int64 [n], as in `Open`."""
+
+    fresh: list[Place]
+    share: Floats
+    rows: Ints
+
+
+class Closing:
+    """Closes states of a session. asked: rows asked for so far."""
+
+    def __init__(
+        self, lexicons: Lexicons, session: Session, normalise: Normaliser, kept: Kept
+    ) -> None:
+        self.asked = 0
+        self._lexicons, self._session, self._normalise = lexicons, session, normalise
+        self._kept = kept
+
+    def __call__(self, states: Open) -> Closed:
+        """The states, closed."""
+        count = len(states.logp)
+        fresh, share = _Fresh(self._lexicons), np.zeros(count)
+        rows, heaviest = states.rows.copy(), states.log_carried.copy()
+        waiting, wave = states.waiting, 0
+        while len(waiting.owner):
+            models = np.zeros(0, np.int64)
+            if self._session.merges:
+                models, waiting = _merged(self._models(waiting), waiting)
+            np.maximum.at(heaviest, waiting.owner, waiting.logw)
+            kept = self._decide(states.logp, waiting, heaviest, wave)
+            lost = ~kept
+            owner = waiting.owner
+            share += np.bincount(
+                owner[lost], np.exp(waiting.logw[lost] - states.logp[owner[lost]]), count
+            )
+            chosen = waiting.at(kept)
+            rows += np.bincount(chosen.owner, minlength=count)
+            self._kept.spend(int(rows.max(initial=0)), 0)
+            models = models[kept] if self._session.merges else self._models(chosen)
+            self._read(fresh, models, chosen)
+            waiting = fresh.add(models, chosen)
+            wave += 1
+        return Closed(fresh.places(count), share, rows)
+
+    def _models(self, waiting: Waiting) -> Ints:
+        """The LM states of hypotheses."""
+        moved = waiting.token >= 0
+        models = waiting.parent.copy()
+        models[moved] = self._session.step(waiting.parent[moved], waiting.token[moved])
+        return models
+
+    def _decide(self, logp: Floats, waiting: Waiting, heaviest: Floats, wave: int) -> Bools:
+        """Which hypotheses of a wave are kept."""
+        owner, logw = waiting.owner, waiting.logw
+        kept = np.ones(len(waiting.owner), dtype=bool)
+        rule = self._kept
+        if rule.most is not None:
+            with np.errstate(divide="ignore"):
+                kept = logw >= heaviest[owner] + np.log(rule.share)
+            if wave == 0:
+                keep_heaviest_of_each(owner, logw, kept)
+            keep_of_each(owner, logw, min(rule.most, 1 << 62), kept)
+        if wave:
+            total = np.bincount(owner, np.exp(logw - logp[owner]), len(logp))
+            kept &= total[owner] >= math.exp(FADED)
+        return kept
+
+    def _read(self, fresh: _Fresh, models: Ints, chosen: Waiting) -> None:
+        """Have the rows of hypotheses that aren't known yet."""
+        pairs = zip(models.tolist(), chosen.lexicon.tolist(), strict=True)
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in fresh.rows]
+        if not new:
+            return
+        wanted = np.array(new, dtype=np.int64)
+        asked, row = np.unique(wanted[:, 0], return_inverse=True)
+        self.asked += len(asked)
+        for part, rows in self._session.rows(asked):
+            here = np.flatnonzero((row >= part.start) & (row < part.start + len(rows)))
+            lse, _ = self._normalise(rows)
+            logs = lse.cpu().numpy()
+            gather = _gathering(rows)
+            for lexicon, some in by_lexicon(wanted[here, 1]):
+                those = here[some]
+                at = row[those] - part.start
+                terms = gather(at, self._lexicons[lexicon].tokens)
+                fresh.read(wanted[those, 0], lexicon, logs[at], terms)
+
+
+@dataclass
+class _Fresh:
+    """Rows that have been read for some states, and the cursors that stand at their beginning."""
+
+    lexicons: Lexicons
+    rows: dict[tuple[int, int], int] = field(default_factory=dict)
+    """The row of an LM state and a lexicon state."""
+    lse: list[float] = field(default_factory=list)
+    base: list[int] = field(default_factory=list)
+    terms: list[np.ndarray] = field(default_factory=list)
+    size: int = 0
+    logw: dict[tuple[int, int], float] = field(default_factory=dict)
+    """log P_X of the cursor of a state and a row."""
+
+    def read(self, models: Ints, lexicon: int, lse: Floats, terms: np.ndarray) -> None:
+        """Add rows [n, tokens] in the order of a lexicon."""
+        for i, model in enumerate(models.tolist()):
+            self.rows[model, lexicon] = len(self.lse)
+            self.lse.append(float(lse[i]))
+            self.base.append(self.size + i * terms.shape[1])
+        self.terms.append(terms.ravel())
+        self.size += terms.size
+
+    def add(self, models: Ints, chosen: Waiting) -> Waiting:
+        """Make cursors of hypotheses whose rows have been read; equal ones of a state add up.
+        Returns what their silent tokens make of them."""
+        row = np.zeros(len(chosen.owner), np.int64)
+        keys = zip(models.tolist(), chosen.lexicon.tolist(), strict=True)
+        owners, weights = chosen.owner.tolist(), chosen.logw.tolist()
+        for i, key in enumerate(keys):
+            row[i] = self.rows[key]
+            cursor = (owners[i], int(row[i]))
+            known = self.logw.get(cursor)
+            self.logw[cursor] = weights[i] if known is None else np.logaddexp(known, weights[i])
+        return self._silent(models, row, chosen)
+
+    def _silent(self, models: Ints, row: Ints, chosen: Waiting) -> Waiting:
+        """The tokens of hypotheses that emit nothing."""
+        silent = np.zeros(len(chosen.owner), np.int64)
+        for lexicon, some in by_lexicon(chosen.lexicon):
+            silent[some] = self.lexicons[lexicon].own[0]
+        place, parent = ragged(np.zeros(len(chosen.owner), np.int64), silent)
+        at = row[parent]
+        base, lse = np.array(self.base, dtype=np.int64)[at], np.array(self.lse)[at]
+        logw = chosen.logw[parent] + (self._joined()[base + place].astype(np.float64) - lse)
+        token, after = np.empty((2, len(place)), np.int64)
+        for lexicon, some in by_lexicon(chosen.lexicon[parent]):
+            held = self.lexicons[lexicon]
+            token[some], after[some] = held.tokens[place[some]], held.next[place[some]]
+        found = Waiting(chosen.owner[parent], models[parent], token, after, logw)
+        return found.at(logw > -np.inf)
+
+    def places(self, count: int) -> list[Place]:
+        """Where the cursors of each of `count` states are."""
+        keys = np.array(list(self.logw), dtype=np.int64).reshape(-1, 2)
+        keys = keys[order := np.argsort(keys[:, 0], kind="stable")]
+        owner, row = keys.T
+        models, lexicons = np.array(list(self.rows), dtype=np.int64).reshape(-1, 2)[row].T
+        cursors = Cursors(
+            model=models,
+            lexicon=lexicons,
+            node=np.zeros(len(row), np.int64),
+            logw=np.array(list(self.logw.values()))[order],
+            lse=np.array(self.lse)[row],
+            base=np.array(self.base, dtype=np.int64)[row],
+            terms=self._joined(),
+        )
+        return split(cursors, owner, count)
+
+    def _joined(self) -> np.ndarray:
+        """All terms, in one array."""
+        if len(self.terms) > 1:
+            self.terms = [np.concatenate(self.terms)]
+        return self.terms[0] if self.terms else np.zeros(0)
+
+
+def _merged(models: Ints, waiting: Waiting) -> tuple[Ints, Waiting]:
+    """Hypotheses with the same future add up: (LM states, hypotheses), in the order in which they
+    came first."""
+    order = np.lexsort((waiting.lexicon, models, waiting.owner))
+    keys = np.stack([waiting.owner, models, waiting.lexicon])[:, order]
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(np.append(False, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
+    # Numbered as they come.
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    first = np.sort(first)
+    merged = waiting.at(first)._replace(logw=log_sums(rank[group], waiting.logw, len(first)))
+    return models[first], merged
+
+
+@kernel
+def keep_heaviest_of_each(owner: Ints, logw: Floats, kept: Bools) -> None:
+    """Keep the heaviest hypothesis of each owner, of equal ones that which came first. Those of an
+    owner stand side by side."""
+    best = 0
+    for i in range(len(owner)):
+        if owner[i] != owner[best] or logw[i] > logw[best]:
+            best = i
+        if i + 1 == len(owner) or owner[i + 1] != owner[i]:
+            kept[best] = True
+
+
+@kernel
+def keep_of_each(owner: Ints, logw: Floats, size: Int, kept: Bools) -> None:
+    """Of the hypotheses of each owner, which stand side by side, that are kept, keep the `size`
+    heaviest."""
+    begin = 0
+    while begin < len(owner):
+        end = begin
+        while end < len(owner) and owner[end] == owner[begin]:
+            end += 1
+        keep_heaviest(logw, begin, end, size, kept)
+        begin = end
+
+
+@kernel
+def gather(columns: np.ndarray, rows: Ints, tokens: np.ndarray, found: np.ndarray) -> None:
+    """found [n, tokens]: the numbers of some tokens in the rows [n] of columns [vocabulary, …]."""
+    for j in range(len(tokens)):
+        token = tokens[j]
+        for i in range(len(rows)):
+            found[i, j] = columns[token, rows[i]]
+
+
+def _gathering(rows: torch.Tensor) -> Callable[[Ints, IntArray], np.ndarray]:
+    """What gives the numbers of rows [n] in the order of tokens, [n, tokens], on the host."""
+    import torch
+
+    if rows.device.type == "cpu":
+        columns = transposed(rows)
+
+        def on_host(some: Ints, tokens: IntArray) -> np.ndarray:
+            found = np.empty((len(some), len(tokens)), columns.dtype)
+            gather(columns, some, tokens, found)
+            return found
+
+        return on_host
+
+    def on_device(some: Ints, tokens: IntArray) -> np.ndarray:
+        index = torch.from_numpy(some).to(rows.device)
+        order = torch.from_numpy(tokens).to(rows.device)
+        taken = rows.index_select(0, index).index_select(1, order)
+        exact = taken if taken.dtype == torch.float64 else taken.float()
+        found: np.ndarray = exact.cpu().numpy()
+        return found
+
+    return on_device

@@ -1,0 +1,284 @@
+"""Spaces of states: a session of the model that states have in common, and what they keep.
+
+States after strings (`lmfst.inference.states`) are moved on by a symbol, many at once, and closed
+when their rows are needed. What no state needs that somebody holds is forgotten in the session, and
+rows that take too much memory are given up.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lmfst.fst.sequential import END
+from lmfst.ground.arrays import Floats, Ints
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.inference.closing import Closing, Kept, Open
+from lmfst.inference.cursors import NONE, Place, Places, Waiting, move, next_symbols
+from lmfst.inference.policy import Policy
+from lmfst.inference.results import Propagated
+from lmfst.inference.setting import Setting
+from lmfst.inference.zeros import Zeros
+from lmfst.target.units import END_NAME
+
+MAX_BYTES = 1 << 30
+"""Memory for rows of states that somebody holds; beyond that they are asked for again."""
+RETAIN_ROWS = 256
+"""Rows that are asked for between two calls that let the session forget."""
+
+NOWHERE = Place(NONE, 0, 0)
+"""Where the cursors of a state are that has none."""
+
+Trail = tuple[Any, int] | None
+"""A string, as what it goes on from and its last symbol; None: the empty one."""
+
+
+class Node:
+    """A state, in so far as it is known: what is decided at its string's end, and rows, come when
+    they are needed, and rows may be given up.
+
+    logp, missing, has_ended: see `lmfst.State`. trail: its string, of so many symbols (`length`);
+    lost: after how many nothing is left, -1 where something is. rows: hypotheses that were kept on
+    the way.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "carried",
+        "decided",
+        "following",
+        "fresh",
+        "length",
+        "log_carried",
+        "logp",
+        "lost",
+        "missing",
+        "rows",
+        "share",
+        "trail",
+        "waiting",
+    )
+
+    def __init__(self, trail: Trail, length: int) -> None:
+        self.trail, self.length = trail, length
+        self.logp = self.missing = 0.0
+        self.lost, self.rows = -1, 0
+        # Cursors from before, and the log of their mass; hypotheses that are to be decided.
+        self.carried, self.log_carried = NOWHERE, -math.inf
+        self.waiting: Waiting | None = None
+        # Once it is closed: what was decided, and how many hypotheses had been kept before; the new
+        # cursors, and what was dropped here as a share of P_Y.
+        self.decided: tuple[Waiting, int] | None = None
+        self.fresh, self.share = NOWHERE, 0.0
+        # The distribution of the next symbol, if it was asked for.
+        self.following: tuple[Ints, Floats] | None = None
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the string has a probability above 0."""
+        return self.logp > -math.inf
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the string ends with ⊥."""
+        return self.trail is not None and self.trail[1] == END
+
+    @property
+    def places(self) -> Places:
+        """Where its cursors are."""
+        return self.carried, self.fresh
+
+    @property
+    def symbols(self) -> tuple[int, ...]:
+        """The string."""
+        found, trail = [], self.trail
+        while trail is not None:
+            trail, symbol = trail
+            found.append(symbol)
+        return tuple(reversed(found))
+
+    def reopen(self) -> None:
+        """Give up rows, which are asked for again when they are needed."""
+        if self.decided is not None:
+            self.waiting, self.rows = self.decided
+            self.decided, self.fresh = None, NOWHERE
+
+
+class Space:
+    """What states have in common that began together: a session of the model, with one document.
+
+    UsageError for a policy without states.
+    """
+
+    def __init__(self, setting: Setting, policy: Policy, zeros: Zeros) -> None:
+        if policy.estimates:
+            raise UsageError(
+                "a policy that samples has no states: its numbers hold for whole strings",
+                hint='use policy "beam", or "exact"',
+            )
+        if setting.conditioned:
+            raise UsageError(
+                "--partial condition has no states: what is accepted depends on how the string "
+                "goes on",
+                hint="ask for prefix_logp and next_logp of whole prefixes",
+            )
+        self.setting, self._zeros = setting, zeros
+        session = setting.lm.session()
+        self._session, self._root = session, session.open()
+        self._closing = Closing(setting.lexicons, session, setting.normalise, Kept.by(policy))
+        self._states: weakref.WeakSet[Node] = weakref.WeakSet()
+        self._retained = 0
+        self._held: deque[tuple[int, list[weakref.ref[Node]]]] = deque()
+        self._size = 0
+        weakref.finalize(self, session.close, self._root).atexit = False
+
+    def begin(self) -> Node:
+        """The state after nothing."""
+        state = self._new(None, 0)
+        start = self.setting.lexicons.start
+        owner, root, token, lexicon = np.array([[0], [self._root], [-1], [start]], dtype=np.int64)
+        state.waiting = Waiting(owner, root, token, lexicon, np.zeros(1))
+        return state
+
+    def _new(self, trail: Trail, length: int) -> Node:
+        state = Node(trail, length)
+        self._states.add(state)
+        return state
+
+    def advance(self, states: Sequence[Node], strings: Sequence[Sequence[int]]) -> list[Node]:
+        """Each state after its string of symbols, whose rows are asked for together; those of the
+        states that come out of it are asked for when they are needed."""
+        found = list(states)
+        for at in range(max(map(len, strings), default=0)):
+            going = [i for i, string in enumerate(strings) if len(string) > at]
+            # States that are the same and read the same are moved once.
+            steps = list(dict.fromkeys((found[i], strings[i][at]) for i in going))
+            moved = dict(zip(steps, self._moved(steps), strict=True))
+            for i in going:
+                found[i] = moved[found[i], strings[i][at]]
+        return found
+
+    def _moved(self, steps: Sequence[tuple[Node, int]]) -> list[Node]:
+        """The states after one symbol each."""
+        for state, _ in steps:
+            if state.has_ended:
+                self.require_going(state)
+        going = [(state, symbol) for state, symbol in steps if state.is_possible]
+        self.close([state for state, _ in going])
+        new = {
+            (state, symbol): self._new((state.trail, symbol), state.length + 1)
+            for state, symbol in steps
+        }
+        if going:
+            symbols = np.array([symbol for _, symbol in going], dtype=np.int64)
+            moved = move(self.setting.lexicons, [state.places for state, _ in going], symbols)
+            bounds = np.searchsorted(moved.waiting.owner, np.arange(len(going) + 1)).tolist()
+            for i, step in enumerate(going):
+                after = new[step]
+                after.logp, after.log_carried = float(moved.logp[i]), float(moved.log_carried[i])
+                after.carried = moved.carried[i]
+                after.waiting = moved.waiting.at(slice(bounds[i], bounds[i + 1]))
+        for (before, _), after in new.items():
+            self._inherit(before, after)
+        return list(new.values())
+
+    def close(self, states: Iterable[Node]) -> None:
+        """Decide the hypotheses at the end of states, and have their rows."""
+        todo = [state for state in dict.fromkeys(states) if state.waiting is not None]
+        if not todo:
+            return
+        parts = [state.waiting for state in todo if state.waiting is not None]
+        owner = np.repeat(np.arange(len(todo)), [len(part.owner) for part in parts])
+        waiting = Waiting(*map(np.concatenate, zip(*parts, strict=True)))._replace(owner=owner)
+        closed = self._closing(
+            Open(
+                np.array([state.logp for state in todo]),
+                np.array([state.log_carried for state in todo]),
+                np.array([state.rows for state in todo], dtype=np.int64),
+                waiting,
+            )
+        )
+        for i, state in enumerate(todo):
+            state.fresh, state.share = closed.fresh[i], float(closed.share[i])
+            if state.waiting is not None:
+                state.decided = state.waiting, state.rows
+            state.rows, state.waiting = int(closed.rows[i]), None
+        self._hold(todo)
+        if self._closing.asked - self._retained >= RETAIN_ROWS:
+            self._retained = self._closing.asked
+            self._retain()
+
+    def _hold(self, states: list[Node]) -> None:
+        """Keep the rows of states that were closed together, and give up the oldest where there are
+        too many. (Those of states that nobody holds are gone already.)"""
+        size = states[0].fresh.cursors.terms.nbytes
+        self._held.append((size, [weakref.ref(state) for state in states]))
+        self._size += size
+        if self._size <= MAX_BYTES:
+            return
+        self._held = deque(some for some in self._held if any(one() for one in some[1]))
+        self._size = sum(some[0] for some in self._held)
+        while self._size > MAX_BYTES // 2 and len(self._held) > 1:
+            size, those = self._held.popleft()
+            self._size -= size
+            for one in those:
+                if (state := one()) is not None:
+                    state.reopen()
+
+    def _retain(self) -> None:
+        """Let the session forget what no state needs that somebody holds."""
+        parts = [np.array([self._root], dtype=np.int64)]
+        for state in self._states:
+            for cursors, first, end in state.places:
+                parts.append(cursors.model[first:end])
+            if state.waiting is not None:
+                parts.append(state.waiting.parent)
+            if state.decided is not None:
+                parts.append(state.decided[0].parent)
+        self._session.retain(self._root, np.unique(np.concatenate(parts)))
+
+    def next_symbols(self, state: Node) -> tuple[Ints, Floats]:
+        """The next-symbol distribution of a state: symbols and logp, nats."""
+        if state.following is None:
+            self.require_going(state)
+            self.close([state])
+            symbols, logs = next_symbols(self.setting.lexicons, state.places)
+            logs -= state.logp
+            # What several callers get mustn't be changed by one of them.
+            symbols.flags.writeable = logs.flags.writeable = False
+            state.following = symbols, logs
+        return state.following
+
+    def require_going(self, state: Node) -> None:
+        """InputError unless something can follow."""
+        if state.has_ended:
+            raise InputError(
+                f"nothing can follow the prefix, which has ended with {END_NAME}",
+                hint="go on from a state before it",
+            )
+        if not state.is_possible:
+            y = state.symbols
+            log_prefix = np.where(np.arange(len(y) + 1) > state.lost, -np.inf, 0.0)
+            log_dropped = np.full(len(y) + 1, 0.0 if state.missing > 0 else -np.inf)
+            raise InputError(
+                "nothing can follow the prefix, which has probability zero under the model from "
+                + self._zeros.why(y, Propagated(log_prefix, log_dropped))[1]
+            )
+
+    def _inherit(self, before: Node, after: Node) -> None:
+        """What a state has from the one before it."""
+        after.rows, after.lost = before.rows, before.lost
+        after.missing = before.missing + before.share
+        if not before.is_possible:
+            after.logp, after.missing = -math.inf, before.missing
+        elif not after.is_possible:
+            after.lost = before.length
+            _, symbol = after.trail or (None, END)
+            never = symbol != END and self._zeros.impossible((symbol,), 0)
+            # Where nothing was dropped, or nothing could have been kept, it is truly zero.
+            after.missing = math.inf if after.missing > 0 and not never else 0.0

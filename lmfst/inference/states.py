@@ -1,0 +1,171 @@
+"""States: a transduced model after a prefix, to be extended symbol by symbol.
+
+A state after y knows log P_Y(y) and the distribution of the next symbol, and leads to the state
+after y·a. It is what is left of propagation (`lmfst.inference.propagate`; arXiv 2603.05193,
+sections 4 and 5) where the target isn't known beforehand: cursors (`lmfst.inference.cursors`), and
+hypotheses at the end of y, decided by y alone (`lmfst.inference.closing`). So numbers don't depend
+on which distributions were asked for, and a beam over states differs a little from scoring, whose
+decisions look one symbol ahead.
+
+States that began together share a session of the model; what none of them needs any more is
+forgotten there. Not here: policies that sample, and sums over accepted strings only, which have no
+states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from lmfst.fst.pattern import first_string, is_open
+from lmfst.fst.sequential import END
+from lmfst.fst.symbols import Symbols as Alphabet
+from lmfst.ground.arrays import Floats, Ints
+from lmfst.ground.errors import FstError, UsageError
+from lmfst.inference.policy import Policy
+from lmfst.inference.setting import Setting
+from lmfst.inference.space import Node, Space
+from lmfst.inference.zeros import Zeros
+from lmfst.target.strings import Symbols, pattern_of
+from lmfst.target.units import END_NAME
+
+
+class State:
+    """A transduced model after a prefix y; made by `lmfst.TransducedLM.state`.
+
+    It doesn't change: `advance` gives another one, and several may be made from one. What its
+    numbers are is said in `lmfst.inference.states`; source: arXiv 2603.05193, "Transducing Language
+    Models".
+    """
+
+    __slots__ = ("_node", "_space")
+
+    def __init__(self, space: Space, node: Node) -> None:
+        self._space, self._node = space, node
+
+    @property
+    def logp(self) -> float:
+        """log P_Y(y), that a string begins with y, nats; after ⊥ log p_Y(y), that it is y. A lower
+        bound where hypotheses were dropped."""
+        return self._node.logp
+
+    @property
+    def missing(self) -> float:
+        """What hypotheses that were dropped on the way make `logp` lack, nats: an estimate, as
+        column `missing` of scored texts (`lmfst.inference.accuracy`). inf if nothing is left, and
+        something was dropped."""
+        return self._node.missing
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether y has a probability above 0."""
+        return self._node.is_possible
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether y ends with ⊥."""
+        return self._node.has_ended
+
+    @property
+    def symbols(self) -> tuple[int, ...]:
+        """y, as symbol numbers; ⊥ is -1."""
+        return self._node.symbols
+
+    def next_logp(self) -> dict[str, float]:
+        """log p_Y(a | y), nats, of every symbol a that may be next, by name; ⊥ is the end of the
+        string. Where hypotheses were dropped here, the distribution sums to less than 1 by their
+        share.
+
+        InputError where y has probability zero, or has ended.
+        """
+        name = self._space.setting.target.units.name
+        symbols, logp = self.next_symbols()
+        return {name(a): p for a, p in zip(symbols.tolist(), logp.tolist(), strict=True)}
+
+    def next_symbols(self) -> tuple[Ints, Floats]:
+        """The same as symbols int64 [n] (⊥ is -1) and logp float64 [n], nats, in order of the
+        symbols."""
+        return self._space.next_symbols(self._node)
+
+    def advance(self, symbol: int | str | Symbols) -> State:
+        """The state after y and a symbol, or several.
+
+        symbol: a symbol's number (⊥ is -1), its name as in `next_logp`, or a string of symbols as
+        `TransducedLM.symbols` reads it. (What is a symbol's name is that symbol: of the letters of
+        a mark's name make a list.) advance(a).logp = logp + next_logp()[a], to rounding.
+
+        A symbol that can't follow gives a state that is not possible. InputError for what is no
+        symbol, and after ⊥; UsageError for sets of symbols.
+        """
+        string = _string(symbol, self._space.setting.target.machine.symbols)
+        return State(self._space, self._space.advance([self._node], [string])[0])
+
+    def __repr__(self) -> str:
+        return f"<State after {self._node.length} symbols, logp {self.logp:.6g}>"
+
+
+def _string(symbol: int | str | Symbols, alphabet: Alphabet) -> tuple[int, ...]:
+    """A symbol, or several, as numbers."""
+    if isinstance(symbol, int | np.integer):
+        return (int(symbol),)
+    if isinstance(symbol, str):
+        if symbol == END_NAME:
+            return (END,)
+        with suppress(FstError):
+            return (alphabet.label(symbol),)
+    return _plain(symbol, alphabet)
+
+
+def _plain(y: Symbols, alphabet: Alphabet) -> tuple[int, ...]:
+    """A string as numbers. UsageError for one that is open."""
+    found = pattern_of(y, alphabet)
+    if is_open(found):
+        raise UsageError(
+            "a state can't read a set of symbols",
+            hint="go on with each of them, or ask for prefix_logp of the whole string",
+        )
+    return first_string(found)
+
+
+def advance_all(states: Sequence[State], symbols: Sequence[int | str | Symbols]) -> list[State]:
+    """Each of n states after its symbol or symbols, as `State.advance` has it, in as few calls of
+    the model as there are symbols in a row; the states that come out of it have their rows, too.
+
+    The same numbers as one by one. UsageError unless there is a symbol for each state, and all
+    states began together (`TransducedLM.states`, or one `TransducedLM.state`).
+    """
+    if len(states) != len(symbols):
+        raise UsageError(
+            f"{len(states)} states and {len(symbols)} symbols", hint="give one for each state"
+        )
+    if not states:
+        return []
+    space = states[0]._space
+    if any(state._space is not space for state in states):
+        raise UsageError(
+            "states that didn't begin together can't be advanced together",
+            hint="begin them with one call: tlm.states(prefixes)",
+        )
+    alphabet = space.setting.target.machine.symbols
+    strings = [_string(symbol, alphabet) for symbol in symbols]
+    return _closed(space, space.advance([state._node for state in states], strings))
+
+
+def _closed(space: Space, nodes: Sequence[Node]) -> list[State]:
+    """States, whose rows are asked for together."""
+    space.close(node for node in nodes if node.is_possible and not node.has_ended)
+    return [State(space, node) for node in nodes]
+
+
+def begin_states(
+    setting: Setting, policy: Policy, zeros: Zeros, prefixes: Sequence[Symbols]
+) -> list[State]:
+    """The state after each prefix, in a session of their own."""
+    if not prefixes:
+        return []
+    space = Space(setting, policy, zeros)
+    alphabet = setting.target.machine.symbols
+    strings = [_plain(prefix, alphabet) for prefix in prefixes]
+    return _closed(space, space.advance([space.begin()] * len(prefixes), strings))
