@@ -7,6 +7,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmfst.cli import options as o
@@ -21,13 +22,25 @@ if TYPE_CHECKING:
 
 MODEL_FILES, FST = "model files", "transducer"
 """Names in the fingerprint."""
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "numba", "accelerate")
+"""Whose versions may change numbers."""
 
 
 def machine_facts(device: str) -> dict[str, str]:
     """What numbers depend on in their last digits."""
-    libraries = {name: version(name) for name in ("torch", "numpy", "numba")}
+    libraries = {name: version(name) for name in LIBRARIES}
     kernels = "compiled" if compiled() else "plain Python"
     return {"device": device, "processor": platform.machine(), **libraries, "kernels": kernels}
+
+
+def _digest(path: str) -> str:
+    """Of a file of a model. Large ones aren't known by the time of their change, as a corpus is:
+    each machine of a cluster may have a copy."""
+    from lmfst.corpus.inputs import WHOLE, look
+    from lmfst.lm.identity import content_digest
+
+    large = os.path.isfile(path) and os.path.getsize(path) > WHOLE
+    return f"parts:{content_digest(Path(path))}" if large else look([path])[0].digest
 
 
 @dataclass(frozen=True)
@@ -77,11 +90,9 @@ class Loading:
 
     def digests(self, model_files: list[str]) -> list[str]:
         """Of the model's files, and of that of the guide."""
-        from lmfst.corpus.inputs import look
-
         guide = self.sampling.guide
         own = [guide] if guide and os.path.isfile(guide) else []
-        return [found.digest for found in look([*model_files, *own])]
+        return [_digest(path) for path in (*model_files, *own)]
 
     def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
         """What decides on the numbers: all options but those of speed, and what model and target

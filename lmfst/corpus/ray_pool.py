@@ -123,7 +123,8 @@ class _Fleet:
             return "Ray, for want of memory", False
         if isinstance(error, errors.ActorDiedError):
             return "the end of its process", False
-        return f"an error of Ray ({type(error).__name__}: {str(error).splitlines()[0]})", False
+        said = next(iter(str(error).splitlines()), "")
+        return f"an error of Ray ({type(error).__name__}: {said})", False
 
     def end(self, worker: _Worker) -> None:
         """Have it gone. It keeps nothing that would be lost."""
@@ -276,7 +277,8 @@ class RayPool:
         self._fleet.end(worker)
         how, of_node = self._fleet.how(error)
         at = worker.taken()
-        if not worker.ready and not of_node:
+        # One that has never answered may be behind a wall: the loss of its node is no excuse.
+        if not worker.ready and not (of_node and worker.pid):
             self._starts.failed(how)
         self._waiting.extend(worker.tasks)
         self._hand_out()

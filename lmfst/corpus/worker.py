@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import queue
 import threading
 import time
@@ -90,6 +91,8 @@ def _receive(connection: _Shared, tasks: queue.SimpleQueue[Any]) -> None:
 def _fail(outbox: Outbox, error: BaseException) -> None:
     trace = "" if isinstance(error, LmfstError) else traceback.format_exc()
     try:
+        # Some can be pickled, and not be had back.
+        pickle.loads(pickle.dumps(error))
         outbox.send(Failed(error, trace))
     except OSError:
         raise
@@ -119,6 +122,8 @@ def _work(outbox: Outbox, inbox: Inbox) -> None:
             shard.score(scorer)
         except Exception as error:
             if not _is_memory(error):
+                # What is scored is reported first, or it would be lost.
+                finisher.wait()
                 raise
             outbox.send(OutOfMemory(task.number, str(error)))
         else:

@@ -18,6 +18,8 @@ from lmfst.lm.files import CONFIG, ModelFiles
 
 BLOCKS, BLOCK_BYTES = 16, 4096
 """The sample of each file of weights: its beginning, its end, and what lies evenly between them."""
+EVERY = 1 << 22
+"""Bytes from one block of `content_digest` to the next."""
 
 
 def identity(files: ModelFiles) -> str | None:
@@ -53,6 +55,20 @@ def weights_and_configs(files: ModelFiles) -> tuple[list[Path], list[Path]]:
     # Of a model from a hub: the folder of one commit in the hub's cache.
     folder = config.parent
     return sorted(folder.glob("*.safetensors")), sorted(folder.glob("*.json"))
+
+
+def content_digest(path: Path) -> str:
+    """A digest (hex) of a large file of weights, the same wherever a copy of it is: of its size,
+    and of a block each `EVERY` bytes, so that a tensor as large as that isn't another one unseen.
+    """
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        content.update(str(size).encode())
+        for at in (*range(0, size, EVERY), max(0, size - BLOCK_BYTES)):
+            file.seek(at)
+            content.update(file.read(BLOCK_BYTES))
+    return content.hexdigest()
 
 
 def _sample(path: Path) -> Iterable[bytes]:

@@ -120,6 +120,23 @@ def failing(warn: Warn, word: bytes) -> Fake:
     return Fake(act=act)
 
 
+class Picked(Exception):
+    """One that can be pickled, and not be had back."""
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(why)
+
+
+def failing_at(warn: Warn, word: bytes) -> Fake:
+    """Fails at a document with a word in it."""
+
+    def act(document: Document, batch_tokens: int) -> None:
+        if word in document.text:
+            raise Picked(why="no more")
+
+    return Fake(act=act)
+
+
 def talking(warn: Warn) -> Fake:
     warn("a word of the scorer")
     LOGGER.info("it takes long")

@@ -31,6 +31,7 @@ from tests.corpus.fakes import (
     Watched,
     deadly,
     failing,
+    failing_at,
     hungry,
     job,
     lines,
@@ -556,6 +557,22 @@ def test_only_the_shard_that_kills_is_left_out(corpus: Path, tmp_path: Path, mar
         make_writer=partial(ending, how="killed"),
     )
     assert scoring == finishing and "10" in finishing and len(finishing) <= 4
+
+
+def test_what_is_scored_is_kept_when_the_next_shard_fails(
+    corpus: Path, tmp_path: Path, marks: Path
+) -> None:
+    """Also while it is being finished. The error is told whatever its class is."""
+    with_word(corpus, b"zzz")
+    out, again = tmp_path / "out.jsonl", Watched()
+    ending = partial(Ending, letter="-", how="nothing", seconds=0.3, marks=str(marks))
+    make = partial(failing_at, word=b"zzz")
+    with pytest.raises(RuntimeError, match="Picked: no more"):
+        run_job(job([corpus], out, make_scorer=make, make_writer=ending))
+    run_job(job([corpus], out), again.watch())
+    [begun] = [facts for name, facts in again.events if name == "begin"]
+    assert begun["shards_done"] == 3
+    assert rows(out) == expected_rows(corpus)
 
 
 def test_errors_while_a_shard_is_finished(corpus: Path, tmp_path: Path, marks: Path) -> None:

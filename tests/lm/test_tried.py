@@ -19,7 +19,7 @@ from lmfst.ground.cache import sealed, unsealed
 from lmfst.ground.errors import ModelError
 from lmfst.lm import checks, tried
 from lmfst.lm.files import ModelFiles
-from lmfst.lm.identity import BLOCK_BYTES, identity
+from lmfst.lm.identity import BLOCK_BYTES, EVERY, content_digest, identity
 from lmfst.lm.load import load_lm
 from lmfst.lm.transformers import TransformersLM
 from tests.support.architectures import SIZE, SMALL, build, load, make, random_tree, rows_of
@@ -287,3 +287,20 @@ def test_finite_weights_are_part_of_the_verdict(
     load_lm(str(folder), warn=print)
     monkeypatch.setattr(checks, "require_finite_weights", fails)
     load_lm(str(folder), warn=print)
+
+
+def test_large_files_are_known_by_their_content(tmp_path: Path) -> None:
+    """Not by their time, which copies on other machines don't share."""
+    data = bytearray(range(256)) * (EVERY // 256 * 2 + 3)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(data)
+    other.write_bytes(data)
+    os.utime(other, (1, 1))
+    assert content_digest(one) == content_digest(other)
+    for at in (0, EVERY + 5, len(data) - 1):
+        changed = data.copy()
+        changed[at] ^= 1
+        other.write_bytes(changed)
+        assert content_digest(one) != content_digest(other)
+    other.write_bytes(data + b"x")
+    assert content_digest(one) != content_digest(other)
