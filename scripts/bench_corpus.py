@@ -248,10 +248,7 @@ def measure_kills(case: Case, folder: Path, seed: int, kills: int) -> None:
     """Kill it so often, and compare."""
     chance = random.Random(seed)
     corpus = folder / f"{case.name}.kills.txt"
-    lines = texts(case.documents // 4, seed)
-    # Some are rejected: no UTF-8, or nothing that the model can spell.
-    lines[5::97] = [b"\xff\xfe"] * len(lines[5::97])
-    corpus.write_bytes(b"\n".join(lines) + b"\n")
+    corpus.write_bytes(with_rejects(case.documents // 4, seed))
     whole = folder / f"{case.name}.whole.jsonl"
     seconds = Running(case, corpus, whole, "--workers", "2").result().seconds
     parents = workers = rounds = 0
@@ -272,10 +269,7 @@ def measure_kills(case: Case, folder: Path, seed: int, kills: int) -> None:
                     continue
             run.result()
             break
-        for suffix in ("", ".rejects.jsonl"):
-            one, other = (Path(f"{path}{suffix}") for path in (whole, out))
-            if content(one) != content(other):
-                raise SystemExit(f"{other} isn't {one}")
+        require_same(whole, out)
     print(
         f"{case.name}: {parents} kills of the command, {workers} of workers in {rounds} rounds: "
         "the same bytes each time",
@@ -283,7 +277,22 @@ def measure_kills(case: Case, folder: Path, seed: int, kills: int) -> None:
     )
 
 
-def content(path: Path) -> bytes | None:
+def with_rejects(count: int, seed: int) -> bytes:
+    """Lines, of which some are rejected: they are no UTF-8."""
+    lines = texts(count, seed)
+    lines[5::97] = [b"\xff\xfe"] * len(lines[5::97])
+    return b"\n".join(lines) + b"\n"
+
+
+def require_same(whole: Path, out: Path) -> None:
+    """End unless two outputs, and what was rejected, are the same bytes."""
+    for suffix in ("", ".rejects.jsonl"):
+        one, other = (Path(f"{path}{suffix}") for path in (whole, out))
+        if _content(one) != _content(other):
+            raise SystemExit(f"{other} isn't {one}")
+
+
+def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 

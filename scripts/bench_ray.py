@@ -32,10 +32,11 @@ sys.path.insert(0, str(REPOSITORY))
 from scripts.bench_corpus import (  # noqa: E402 (found by then)
     Case,
     Running,
-    content,
     environment,
     make_arpa,
+    require_same,
     texts,
+    with_rejects,
 )
 from tests.support.ray_nodes import Nodes  # noqa: E402
 
@@ -57,7 +58,7 @@ def compare_speed(case: Case, corpus: Path, pairs: int) -> None:
             ran = Running(case, corpus, out, "--restart", *TWO, *more).result(watched=False)
             found[engine].append(ran.speed)
             whole[engine].append(ran.seconds)
-            rows[engine] = content(out)
+            rows[engine] = out.read_bytes()
     if rows["local"] != rows["ray"]:
         raise SystemExit("workers of Ray give other rows")
     ratios = [one / other for one, other in zip(found["ray"], found["local"], strict=True)]
@@ -155,9 +156,7 @@ def measure_kills(case: Case, corpus: Path, seed: int, kills: int) -> None:
             rounds += 1
             out = corpus.with_name(f"kills{rounds}.jsonl")
             one.run(case, corpus, out, min(6, kills - done))
-            for suffix in ("", ".rejects.jsonl"):
-                if content(Path(f"{whole}{suffix}")) != content(Path(f"{out}{suffix}")):
-                    raise SystemExit(f"{out}{suffix} isn't what local workers write")
+            require_same(whole, out)
     finally:
         cluster.close()
     said = ", ".join(f"{one.killed[kind]} of a {kind}" for kind in KINDS)
@@ -184,10 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             compare_overhead(folder, given.pairs)
         if "kills" in given.only:
             part = folder / "part.txt"
-            lines = texts(count // 4, given.seed)
-            # Some are rejected: no UTF-8.
-            lines[5::97] = [b"\xff\xfe"] * len(lines[5::97])
-            part.write_bytes(b"\n".join(lines) + b"\n")
+            part.write_bytes(with_rejects(count // 4, given.seed))
             measure_kills(case, part, given.seed, given.kills)
 
 

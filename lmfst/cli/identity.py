@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 MODEL_FILES, FST = "model files", "transducer"
 """Names in the fingerprint."""
-LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "numba", "accelerate")
-"""Whose versions may change numbers."""
 
 
 def machine_facts(device: str) -> dict[str, str]:
     """What numbers depend on in their last digits."""
-    libraries = {name: version(name) for name in LIBRARIES}
+    from lmfst.corpus.ray_actor import LIBRARIES
+
+    libraries = {name: version(name) for name in (*LIBRARIES, "tokenizers", "accelerate")}
     kernels = "compiled" if compiled() else "plain Python"
     return {"device": device, "processor": platform.machine(), **libraries, "kernels": kernels}
 

@@ -142,12 +142,12 @@ def workers_of(model: ModelOptions, job: JobOptions, terminal: Terminal) -> Make
     cluster = Cluster(job.address, job.gpus_per_worker or 0.0)
     cluster.require()
     if not cluster.gpus:
-        if (model.device or "").startswith("cuda"):
+        if model.device.startswith("cuda"):
             raise UsageError(
                 f"--device {model.device}: workers of Ray have no GPU unless they are given some",
                 hint="give --gpus-per-worker",
             )
-        if (model.device is None or is_map(model.device)) and visible_gpus(os.environ):
+        if is_map(model.device) and visible_gpus(os.environ):
             terminal.warn(
                 "this machine has GPUs, and workers of Ray have none without --gpus-per-worker"
             )

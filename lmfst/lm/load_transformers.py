@@ -114,10 +114,7 @@ def _parts(name: str, bos: str, running: RunAs, warn: Warn, note: Warn) -> _Part
         config = load_config(files, warn)
         tokenizer = load_tokenizer(files, config, warn)
         begun = identity(files)
-        if isinstance(place, Spread):
-            model = load_model(files, config, running.dtype, place).eval()
-        else:
-            model = load_model(files, config, running.dtype).to(place).eval()
+        model = load_model(files, config, running.dtype, place).eval()
         rows = _matching_rows(model, tokenizer, files, warn)
         ends = end_tokens(files, tokenizer, model, rows)
         known = known_of_files(files, tokenizer)

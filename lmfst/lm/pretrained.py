@@ -11,7 +11,7 @@ import atexit
 import os
 from contextlib import ExitStack
 from logging import ERROR, getLogger
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmfst.ground.errors import ModelError
 from lmfst.ground.temporary import scratch_folder
@@ -19,6 +19,9 @@ from lmfst.ground.types import Warn
 from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, not_loaded, pickled
 from lmfst.lm.spread import Spread
 from lmfst.lm.tokenizer_files import require_text, why_not_read
+
+if TYPE_CHECKING:
+    import torch
 
 
 def prepare_library() -> None:
@@ -145,16 +148,16 @@ def _no_tokenizer(files: ModelFiles, where: str, named: Any) -> ModelError:
     )
 
 
-def load_model(files: ModelFiles, config: Any, dtype: str, spread: Spread | None = None) -> Any:
-    """The model, its weights complete. dtype: a name that torch has. spread: the devices that it is
-    spread over; else it is on the processor."""
+def load_model(files: ModelFiles, config: Any, dtype: str, place: torch.device | Spread) -> Any:
+    """The model, its weights complete. dtype: a name that torch has. place: the device that it is
+    on, or those that it is spread over."""
     import torch
     from transformers import AutoModelForCausalLM
 
     safe: dict[str, Any] = {} if files.gguf else {"use_safetensors": True}
     over: dict[str, Any] = {}
-    if spread is not None:
-        over = {"device_map": "auto", "max_memory": spread.room(), "offload_folder": _beside()}
+    if isinstance(place, Spread):
+        over = {"device_map": "auto", "max_memory": place.room(), "offload_folder": _beside()}
     try:
         # With the configuration given, its keys can't take the place of these arguments.
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -179,7 +182,7 @@ def load_model(files: ModelFiles, config: Any, dtype: str, spread: Spread | None
             f"for: {absent[0]}, …",
             hint="the files may be incomplete or belong to another model: copy or save them again",
         )
-    return model
+    return model if isinstance(place, Spread) else model.to(place)
 
 
 def _beside() -> str:

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import ARPA, call, environment, pipe
+from tests.support.cli import call, environment, pipe
 from tests.support.outputs import Page, document, write
-from tests.support.tiny import write_normalised
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_normalised(ARPA, tmp_path_factory.mktemp("model") / "m.arpa")
 
 
 @pytest.fixture

@@ -20,16 +20,11 @@ import pytest
 
 from lmfst.ground import defaults
 from lmfst.lm.load import model_paths
-from tests.support.cli import ARPA, COMMAND, Done, environment, pipe
+from tests.support.cli import COMMAND, Done, environment, pipe
 from tests.support.pages import PAGES, write_files
-from tests.support.tiny import letter_bigram, make_folder, write_normalised
+from tests.support.tiny import letter_bigram, make_folder
 
 TEXTS = ["ab", "a", "bab", "", "abba", "b"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_normalised(ARPA, tmp_path_factory.mktemp("model") / "m.arpa")
 
 
 @pytest.fixture
