@@ -231,17 +231,22 @@ class TransducedLM:
         self.scorer.judge(found, len(target))
         return found
 
-    def state(self, prefix: Symbols = "") -> State:
+    def state(self, prefix: Symbols = "", *, as_scored: bool = False) -> State:
         """The model after a prefix, to be extended symbol by symbol; see `lmfst.State`.
+
+        It is the state that reading the prefix symbol by symbol leads to. as_scored: hypotheses of
+        the prefix are decided by what follows in it, too, as where texts are scored; then the
+        state's `logp` is `prefix_logp`, and under a beam nearer the truth with fewer rows.
 
         A prefix of probability zero gives a state that is not possible. UsageError under a policy
         that samples, where strings are rejected (`partial="condition"`), and for sets of symbols.
         """
-        return self.states([prefix])[0]
+        return self.states([prefix], as_scored=as_scored)[0]
 
-    def states(self, prefixes: Iterable[Symbols]) -> list[State]:
+    def states(self, prefixes: Iterable[Symbols], *, as_scored: bool = False) -> list[State]:
         """States after several prefixes, which share model calls; see `lmfst.advance_all`."""
-        return begin_states(self.setting, self.policy, self.scorer.zeros, list(prefixes))
+        zeros, strings = self.scorer.zeros, list(prefixes)
+        return begin_states(self.setting, self.policy, zeros, strings, scored=as_scored)
 
     # Documents.
 

@@ -12,11 +12,15 @@ from lmfst.inference.row_table import RowTable
 
 class Account:
     """Next symbols of kept hypotheses. splits: (position, symbol, logp) of next symbols, by parts.
+    ends: (position, LM state, lexicon state, log weight) of these hypotheses, by parts, if they are
+    asked for.
 
     For kernels: kept (`KEPT`), another array after each growth, and kept_count, int64 [1].
     """
 
-    def __init__(self) -> None:
+    def __init__(self, with_ends: bool) -> None:
+        self._with_ends = with_ends
+        self.ends: list[tuple[Ints, Ints, Ints, Floats]] = []
         self.splits: list[tuple[Ints, Ints, Floats]] = []
         self.kept = records(KEPT, 0)
         self.kept_count = np.zeros(1, dtype=np.int64)
@@ -34,3 +38,6 @@ class Account:
             flat, owner = ragged(table.symbol_first[row], table.symbol_count[row])
             logp = logw[owner] + table.symbol_logp[flat]
             self.splits.append((table.symbol_position[flat], table.symbol[flat], logp))
+            if self._with_ends:
+                places = (table.position[row], table.state[row], table.lexicon[row])
+                self.ends.append((*places, logw.copy()))

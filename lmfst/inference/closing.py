@@ -47,7 +47,8 @@ class Kept:
     @staticmethod
     def by(policy: Policy) -> Kept:
         """The rule of a policy."""
-        return Kept(policy.state_threshold, policy.most, policy.spend)
+        policy = policy.of_states
+        return Kept(policy.first_threshold, policy.most, policy.spend)
 
 
 class Open(NamedTuple):
@@ -105,6 +106,14 @@ class Closing:
             waiting = fresh.add(models, chosen)
             wave += 1
         return Closed(fresh.places(count), share, rows)
+
+    def beginning(self, models: Ints, lexicon: Ints, logw: Floats) -> Cursors:
+        """Cursors at the beginning of the rows of hypotheses [n], with LM states, lexicon states,
+        and log P_X, nats."""
+        fresh, none = _Fresh(self._lexicons), np.full(len(models), -1)
+        chosen = Waiting(none, models, none, lexicon, logw)
+        self._read(fresh, models, chosen)
+        return fresh.cursors(models, chosen)
 
     def _models(self, waiting: Waiting) -> Ints:
         """The LM states of hypotheses."""
@@ -207,17 +216,24 @@ class _Fresh:
         keys = np.array(list(self.logw), dtype=np.int64).reshape(-1, 2)
         keys = keys[order := np.argsort(keys[:, 0], kind="stable")]
         owner, row = keys.T
+        return split(self._cursors(row, np.array(list(self.logw.values()))[order]), owner, count)
+
+    def cursors(self, models: Ints, chosen: Waiting) -> Cursors:
+        """Cursors at the beginning of the rows of hypotheses, which have been read."""
+        pairs = zip(models.tolist(), chosen.lexicon.tolist(), strict=True)
+        return self._cursors(np.array([self.rows[p] for p in pairs], dtype=np.int64), chosen.logw)
+
+    def _cursors(self, row: Ints, logw: Floats) -> Cursors:
         models, lexicons = np.array(list(self.rows), dtype=np.int64).reshape(-1, 2)[row].T
-        cursors = Cursors(
+        return Cursors(
             model=models,
             lexicon=lexicons,
             node=np.zeros(len(row), np.int64),
-            logw=np.array(list(self.logw.values()))[order],
+            logw=logw,
             lse=np.array(self.lse)[row],
             base=np.array(self.base, dtype=np.int64)[row],
             terms=self._joined(),
         )
-        return split(cursors, owner, count)
 
     def _joined(self) -> np.ndarray:
         """All terms, in one array."""

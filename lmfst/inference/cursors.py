@@ -191,15 +191,8 @@ def _move(lexicons: Lexicons, owner: Ints, held: Cursors, symbols: Ints) -> _Par
         logs = held.logw + np.log(ending + below)
     waiting = _ended(lexicons, held, owner, low, own)
     some = np.flatnonzero(below > 0)
-    sizes = (high - own)[some]
-    first = np.cumsum(sizes) - sizes
-    terms = np.empty(int(sizes.sum()), held.terms.dtype)
-    copy_segments(held.terms, (held.base + own)[some], sizes, terms)
-    kept = held.at(some)
-    cursors = Cursors(
-        kept.model, kept.lexicon, node[some], kept.logw, kept.lse, first - own[some], terms
-    )
-    return _Part(logs, owner, cursors, owner[some], kept.logw + np.log(below[some]), waiting)
+    cursors = _cut(held.at(some), node[some], own[some], high[some])
+    return _Part(logs, owner, cursors, owner[some], cursors.logw + np.log(below[some]), waiting)
 
 
 def _ended(lexicons: Lexicons, held: Cursors, owner: Ints, low: Ints, own: Ints) -> Waiting:
@@ -256,6 +249,52 @@ def _children(lexicons: Lexicons, held: Cursors) -> tuple[Ints, Floats]:
     # In the order of the cursors, as they are added up where one symbol is read.
     order = np.argsort(cursor, kind="stable")
     return symbol[order], logs[order]
+
+
+def descend(lexicons: Lexicons, lexicon: Ints, string: Ints, offset: Ints) -> Ints:
+    """The nodes [n] that stand for the rest of a string after offsets [n], in the tries of lexicon
+    states [n]; -1 where there is none."""
+    node = np.zeros(len(lexicon), np.int64)
+    for state, some in by_lexicon(lexicon):
+        found = np.empty(len(some), np.int64)
+        find_nodes(lexicons[state].trie, string, offset[some], found)
+        node[some] = found
+    return node
+
+
+def moved_to(lexicons: Lexicons, held: Cursors, node: Ints) -> tuple[Cursors, Floats]:
+    """Cursors at their beginning, at nodes [n] instead, but for those with nothing below; and the
+    log of the mass of each."""
+    own, high = np.zeros((2, len(node)), np.int64)
+    for state, some in by_lexicon(held.lexicon):
+        trie = lexicons[state].trie
+        own[some], high[some] = trie.own[node[some]], trie.high[node[some]]
+    below = np.empty(len(node))
+    segment_sums(held.terms, held.lse, held.base + own, held.base + high, below)
+    some = np.flatnonzero(below > 0)
+    return _cut(held.at(some), node[some], own[some], high[some]), (
+        held.logw[some] + np.log(below[some])
+    )
+
+
+def _cut(held: Cursors, node: Ints, own: Ints, high: Ints) -> Cursors:
+    """Cursors at nodes [n], with terms of their own: those of the places own … high - 1."""
+    sizes = high - own
+    first = np.cumsum(sizes) - sizes
+    terms = np.empty(int(sizes.sum()), held.terms.dtype)
+    copy_segments(held.terms, held.base + own, sizes, terms)
+    return Cursors(held.model, held.lexicon, node, held.logw, held.lse, first - own, terms)
+
+
+@kernel
+def find_nodes(trie: Trie, string: Ints, offset: Ints, found: Ints) -> None:
+    """The nodes of what a string has after offsets [n], -1 where there is none."""
+    for i in range(len(offset)):
+        node: Int = 0
+        for at in range(offset[i], len(string)):
+            if node >= 0:
+                node = child_of(trie, node, string[at])
+        found[i] = node
 
 
 @kernel

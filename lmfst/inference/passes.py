@@ -14,7 +14,7 @@ from lmfst.inference.policy import Policy
 from lmfst.inference.prefetch import Prefetcher
 from lmfst.inference.propagate import Propagation
 from lmfst.inference.query import Layout, Query
-from lmfst.inference.results import Propagated, distributions, pass_of, result_of
+from lmfst.inference.results import Propagated, distributions, ends_of, pass_of, result_of
 from lmfst.inference.row_source import ReadNow
 from lmfst.inference.rows import Rows
 from lmfst.inference.sums import Sums
@@ -35,11 +35,16 @@ def propagate(
     policy: Policy,
     normalise: Normaliser,
     queries: Sequence[Query],
+    root: int | None = None,
 ) -> list[Propagated]:
-    """Prefix probabilities of every target; the queries share LM calls. See `Propagated`."""
+    """Prefix probabilities of every target; the queries share LM calls. See `Propagated`.
+
+    root: the LM state in which all of them begin, whose document stays open; None: each in one of
+    its own.
+    """
     if not queries:
         return []
-    return _Batch(lexicons, session, policy, normalise, queries).run()
+    return _Batch(lexicons, session, policy, normalise, queries, root).run()
 
 
 class _Batch:
@@ -52,10 +57,11 @@ class _Batch:
         policy: Policy,
         normalise: Normaliser,
         queries: Sequence[Query],
+        root: int | None,
     ) -> None:
         self._session, self._policy = session, policy
-        self._layout = Layout(queries)
-        self._roots = [session.open() for _ in queries]
+        self._layout, self._stays = Layout(queries), root is not None
+        self._roots = [session.open() if root is None else root for _ in queries]
         self._rows = Rows(self._layout, lexicons, session, normalise)
         self._propagation = Propagation(self._layout, lexicons, session, policy, self._roots)
         self._source = ReadNow(self._rows)
@@ -85,6 +91,8 @@ class _Batch:
                 latest[document] = result.log_prefix
                 passes[document].append(pass_of(self._layout, sums, document, result, tried, gain))
                 result.passes = passes[document]
+                if self._layout.queries[document].ends:
+                    result.ends = ends_of(self._layout, sums, document)
                 size = int(self._layout.sizes[document])
                 threshold = self._policy.next_threshold(passes[document], size)
                 if threshold is None:
@@ -92,8 +100,9 @@ class _Batch:
                 else:
                     again[document] = threshold
             going = again
-        for root in self._roots:
-            self._session.close(root)
+        if not self._stays:
+            for root in self._roots:
+                self._session.close(root)
         return [results[document] for document in range(count)]
 
     def _pass(self, going: dict[int, float]) -> Sums:
@@ -120,7 +129,14 @@ class _Batch:
         position, parent = sums.frontier.parents()
         ahead = table.position >= here[layout.document[table.position]]
         states = np.concatenate([parent, table.state[ahead]])
-        owner = layout.document[np.concatenate([position, table.position[ahead]])]
+        ends = [part[:2] for part in sums.account.ends]
+        states = np.concatenate([states, *(model for _, model in ends)])
+        owner = layout.document[
+            np.concatenate([position, table.position[ahead], *(at for at, _ in ends)])
+        ]
+        if self._stays:
+            self._session.retain(self._roots[0], np.unique(np.append(states, self._roots[0])))
+            return
         for document in np.flatnonzero(sums.offset <= layout.last).tolist():
             root = self._roots[document]
             self._session.retain(root, np.unique(np.append(states[owner == document], root)))

@@ -80,7 +80,8 @@ class Plans:
         self._known = np.zeros((1, len(self._kinds)), dtype=np.int8)
         self._ranges: dict[tuple[bytes, int, int], int] = {}
         self._layout = layout
-        self._guided = any(query.backward is not None for query in layout.queries)
+        # A guide knows the states of the machine itself, and states that end a prefix go on.
+        self._whole = any(query.backward is not None or query.ends for query in layout.queries)
         self._path = np.zeros(1024, dtype=np.int64)
         self._depths = np.zeros(1024, dtype=np.int64)
         self._store: dict[str, Any] = {
@@ -91,8 +92,8 @@ class Plans:
     def cut(self, lexicon: Ints, position: Ints) -> Ints:
         """Lexicon states [n] of hypotheses at some positions: where output waits, those that tell
         only what their targets can."""
-        if self._guided:
-            return lexicon  # A guide knows the states of the machine itself.
+        if self._whole:
+            return lexicon
         found = lexicon.copy()
         for i in np.flatnonzero(self._lexicons.are_pending(lexicon)).tolist():
             query, offset = self._layout.place(int(position[i]))
@@ -216,7 +217,8 @@ def _places(layout: Layout) -> tuple[Places, list[tuple[int, ...]]]:
             kind_first=np.cumsum(sizes),
             kind_symbols=np.array([s for symbols in kinds for s in symbols], dtype=np.int64),
             wanted=here,
-            free=here | (which == 0),
+            # Whether a child is of use may not be known where its symbol mustn't be.
+            free=here | (which == 0) | np.array([q.alone for q in layout.queries])[layout.document],
             last=np.array(last, dtype=np.int64),
         ),
         kinds,

@@ -87,10 +87,9 @@ class Policy:
         return None
 
     @property
-    def state_threshold(self) -> float:
-        """The share of a reference weight below which hypotheses of a state are dropped
-        (`lmfst.inference.states`), which is decided once."""
-        return self.first_threshold
+    def of_states(self) -> Policy:
+        """What states (`lmfst.inference.states`) keep, whose hypotheses are decided once."""
+        return self
 
     def next_threshold(self, passes: Sequence[Pass], symbols: int) -> float | None:
         """The threshold at which a document of so many symbols has to be propagated again after
@@ -213,9 +212,9 @@ class Tolerance(Beam):
         return True
 
     @property
-    def state_threshold(self) -> float:
+    def of_states(self) -> Policy:
         """A state has no second pass: what few documents need is taken for all."""
-        return self.threshold * STATE_STEP
+        return Beam(self.node_budget, self.size, self.threshold * STATE_STEP)
 
     def goal(self, symbols: int) -> float:
         """What a document of so many symbols may lack, nats."""

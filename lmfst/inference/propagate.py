@@ -60,7 +60,9 @@ class Propagation:
         others are at their end."""
         layout, guide = self._layout, self._selection.guide
         kept = [
-            [] if self._session.merges or query.source is None else query.source.tokens()
+            []
+            if self._session.merges or query.alone or query.source is None
+            else query.source.tokens()
             for query in layout.queries
         ]
         sums = Sums.begin(layout, self._roots, kept)
@@ -68,6 +70,7 @@ class Propagation:
             query.source is not None
             and query.source.is_canonical
             and query.target[-1:] == (END,)
+            and not query.alone
             and not self._session.merges
             for query in layout.queries
         ]

@@ -12,6 +12,7 @@ from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
+from lmfst.lm.base import Session
 from lmfst.inference.sources import add_canonical, some_source, text_of
 
 _PIECES, _LONGEST = 1 << 14, 64
@@ -34,16 +35,23 @@ class Pruned:
 
     def run(self, queries: Sequence[Query]) -> list[Propagated]:
         """As `lmfst.inference.engine.Engine.run`."""
+        found = self.run_in(self._setting.lm.session(), queries)
+        add_canonical(self._setting, queries, found)
+        return found
+
+    def run_in(
+        self, session: Session, queries: Sequence[Query], root: int | None = None
+    ) -> list[Propagated]:
+        """The same in a session, but for what the texts' own tokens weigh. root: see
+        `lmfst.inference.passes.propagate`."""
         setting = self._setting
         if self._ahead:
             queries = [
                 replace(query, source=self._path(query), lookahead=setting.lookahead)
                 for query in queries
             ]
-        session = setting.lm.session()
-        found = propagate(setting.lexicons, session, self._policy, setting.normalise, queries)
-        add_canonical(setting, queries, found)
-        return found
+        policy, normalise = self._policy, setting.normalise
+        return propagate(setting.lexicons, session, policy, normalise, queries, root)
 
     def _path(self, query: Query) -> CanonicalPath | None:
         """The canonical path of a query's source text, or of some text with its target (of a

@@ -24,7 +24,9 @@ class Query:
     source text with that target, if one is known. number: of the document in the corpus, which
     random numbers depend on. canonical: whether the log-probability of the text's own tokens is
     asked for. impossible: says whether no token can ever produce the symbol at a position; asked
-    where nothing is left of a prefix.
+    where nothing is left of a prefix. alone: whether the hypotheses of an offset are decided by the
+    symbols before it alone, as those of states are (`lmfst.inference.wave.decide`). ends: whether
+    the kept hypotheses are asked for, too, whose next symbols are wanted.
 
     What engines add: source, the canonical path of a source text, which is kept; lookahead,
     whether rows are evaluated ahead, which the result doesn't depend on and needs a source; random,
@@ -38,6 +40,8 @@ class Query:
     number: int = 0
     canonical: bool = False
     impossible: Callable[[int], bool] | None = None
+    alone: bool = False
+    ends: bool = False
     source: CanonicalPath | None = None
     lookahead: bool = True
     random: Callable[[int, int], float] | None = None

@@ -20,10 +20,12 @@ DOCUMENTS = np.dtype(
         ("canonical", np.float64),
         ("has_canonical", np.bool_),
         ("waits", np.bool_),
+        ("alone", np.bool_),
     ]
 )
 """A document: where it lies and ends (`lmfst.inference.query.Layout`), how far it has come
-(`lmfst.inference.sums.Sums`), its trunk, and what is noted of it."""
+(`lmfst.inference.sums.Sums`), its trunk, what is noted of it, and whether its hypotheses are
+decided by the symbols before them alone (`lmfst.inference.wave.decide`)."""
 POSITIONS = np.dtype(
     [
         ("document", np.int64),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,18 @@ from lmfst.inference.query import Layout
 from lmfst.inference.sums import Sums
 
 Next = dict[int, tuple[Ints, Floats]]
+
+
+class Ends(NamedTuple):
+    """Kept hypotheses whose next symbols are asked for: offset, LM state and lexicon state, int64
+    [n], and log weight, float64 [n], nats. log_dropped: log of the weight dropped at the target's
+    end."""
+
+    offset: Ints
+    model: Ints
+    lexicon: Ints
+    logw: Floats
+    log_dropped: float
 
 
 @dataclass
@@ -31,6 +44,7 @@ class Propagated:
         aren't known.
     passes: what each propagation of the target found; the last one gave these numbers.
     next: position → (symbols int64, logp float64) of the next symbol after target[:position].
+    ends: the hypotheses that these are of, if they are asked for.
     estimated: by sampling. log_replicates: float64 [R], log of each replicate's estimate of the
         whole. stderr, log_pruned: the standard error of its log (None for one replicate), and the
         log P_Y that a beam of as many hypotheses gives instead (None if it isn't asked for).
@@ -41,6 +55,7 @@ class Propagated:
     log_prefix: Floats
     log_dropped: Floats
     next: Next = field(default_factory=dict)
+    ends: Ends | None = None
     rows: int = 0
     removed: float = 0.0
     estimated: bool = False
@@ -95,6 +110,19 @@ def pass_of(
         crowded=float(crowded[np.isfinite(crowded)].sum()),
         rows=result.rows,
     )
+
+
+def ends_of(layout: Layout, sums: Sums, document: int) -> Ends:
+    """The kept hypotheses of a query whose next symbols are asked for."""
+    begin, size = int(layout.base[document]), int(layout.sizes[document])
+    log_dropped = float(sums.log_dropped[begin + size])
+    parts = sums.account.ends
+    if not parts:
+        nothing = np.zeros(0, np.int64)
+        return Ends(nothing, nothing, nothing, np.zeros(0), log_dropped)
+    position, model, lexicon, logw = (np.concatenate(part) for part in zip(*parts, strict=True))
+    own = layout.document[position] == document
+    return Ends(position[own] - begin, model[own], lexicon[own], logw[own], log_dropped)
 
 
 def distributions(layout: Layout, sums: Sums) -> list[Next]:

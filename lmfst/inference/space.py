@@ -18,8 +18,9 @@ import numpy as np
 from lmfst.fst.sequential import END
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError, UsageError
+from lmfst.inference.beginning import NOWHERE, Beginning, Begun
 from lmfst.inference.closing import Closing, Kept, Open
-from lmfst.inference.cursors import NONE, Place, Places, Waiting, move, next_symbols
+from lmfst.inference.cursors import Places, Waiting, move, next_symbols
 from lmfst.inference.policy import Policy
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
@@ -30,9 +31,6 @@ MAX_BYTES = 1 << 30
 """Memory for rows of states that somebody holds; beyond that they are asked for again."""
 RETAIN_ROWS = 256
 """Rows that are asked for between two calls that let the session forget."""
-
-NOWHERE = Place(NONE, 0, 0)
-"""Where the cursors of a state are that has none."""
 
 Trail = tuple[Any, int] | None
 """A string, as what it goes on from and its last symbol; None: the empty one."""
@@ -127,7 +125,7 @@ class Space:
                 "goes on",
                 hint="ask for prefix_logp and next_logp of whole prefixes",
             )
-        self.setting, self._zeros = setting, zeros
+        self.setting, self._policy, self._zeros = setting, policy, zeros
         session = setting.lm.session()
         self._session, self._root = session, session.open()
         self._closing = Closing(setting.lexicons, session, setting.normalise, Kept.by(policy))
@@ -143,6 +141,34 @@ class Space:
         start = self.setting.lexicons.start
         owner, root, token, lexicon = np.array([[0], [self._root], [-1], [start]], dtype=np.int64)
         state.waiting = Waiting(owner, root, token, lexicon, np.zeros(1))
+        return state
+
+    def begin_after(self, prefixes: Sequence[Sequence[int]], *, scored: bool) -> list[Node]:
+        """The states after prefixes without ⊥, which share model calls. scored: whether hypotheses
+        of a prefix are decided as where texts are scored."""
+        begin = Beginning(self.setting, self._policy, self._zeros, scored)
+        # The same ones are the same state.
+        strings = list(dict.fromkeys(map(tuple, prefixes)))
+        begun = begin(self._session, self._root, self._closing, strings)
+        found = {one: self._after(one, state) for one, state in zip(strings, begun, strict=True)}
+        self._retain()
+        return [found[tuple(prefix)] for prefix in prefixes]
+
+    def _after(self, prefix: Sequence[int], begun: Begun) -> Node:
+        """The state after a prefix that has been read."""
+        trail: Trail = None
+        for symbol in prefix:
+            trail = trail, symbol
+        state, found = self._new(trail, len(prefix)), begun.found
+        state.logp, state.rows = float(found.log_prefix[-1]), found.rows
+        state.missing = 0.0 if found.missing is None else float(found.missing.sum())
+        if state.is_possible:
+            state.carried, state.log_carried = begun.carried, begun.log_carried
+            state.fresh, state.share = begun.fresh, begun.share
+        else:
+            # Truly zero, or lost.
+            state.missing = math.inf if state.missing == math.inf else 0.0
+            state.lost = int(np.argmax(np.isneginf(found.log_prefix))) - 1
         return state
 
     def _new(self, trail: Trail, length: int) -> Node:

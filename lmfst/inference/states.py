@@ -160,12 +160,18 @@ def _closed(space: Space, nodes: Sequence[Node]) -> list[State]:
 
 
 def begin_states(
-    setting: Setting, policy: Policy, zeros: Zeros, prefixes: Sequence[Symbols]
+    setting: Setting, policy: Policy, zeros: Zeros, prefixes: Sequence[Symbols], *, scored: bool
 ) -> list[State]:
-    """The state after each prefix, in a session of their own."""
+    """The state after each prefix, in a session of their own. scored: whether hypotheses of the
+    prefix are decided as where texts are scored."""
     if not prefixes:
         return []
     space = Space(setting, policy, zeros)
     alphabet = setting.target.machine.symbols
     strings = [_plain(prefix, alphabet) for prefix in prefixes]
-    return _closed(space, space.advance([space.begin()] * len(prefixes), strings))
+    ends = [string.index(END) if END in string else len(string) for string in strings]
+    begun = space.begin_after(
+        [string[:end] for string, end in zip(strings, ends, strict=True)], scored=scored
+    )
+    rest = [string[end:] for string, end in zip(strings, ends, strict=True)]
+    return [State(space, node) for node in space.advance(begun, rest)]

@@ -54,13 +54,15 @@ class Sums:
             top=roots,
             at=np.cumsum(sizes) - sizes,
             canonical=np.nan,
+            alone=[query.alone for query in layout.queries],
         )
         nothing = dict.fromkeys(("log_prefix", "log_dropped", "log_crowded", "best"), -np.inf)
         count = len(layout.document)
         sums.positions = records(
             POSITIONS, count, document=layout.document, ahead=layout.ahead, **nothing
         )
-        sums.frontier, sums.account = Frontier(count), Account()
+        sums.frontier = Frontier(count)
+        sums.account = Account(any(query.ends for query in layout.queries))
         return sums
 
     @property

@@ -86,9 +86,12 @@ def least_weight(documents: Records, positions: Records, position: int, heaviest
 
     A share of the heaviest one's there, or of the prefix probability one symbol further on if that
     is larger. (The prefix probability itself would be a poor yardstick where the text leaves a
-    likely token in the middle: mass that is about to die would crowd out what goes on.)
+    likely token in the middle: mass that is about to die would crowd out what goes on. Where the
+    next symbol mustn't be known, it has to do.)
     """
     document = positions.document[position]
+    if documents.alone[document]:
+        return positions.best[position] + documents.log_threshold[document]
     reference = max(positions.log_prefix[positions.ahead[position]], heaviest)
     # Nor would hypotheses that have read less of the source, where output waits: the source's own
     # next one goes on for certain, and others that have read as far may be as light.
@@ -112,6 +115,29 @@ def _fades(logw: Floats, begin: Int, end: Int, heaviest: float, log_prefix: floa
 
 
 @kernel
+def _first_of(logw: Floats, begin: Int, end: Int, value: float) -> int:
+    """Where the first one of begin … end - 1 with a weight is."""
+    for i in range(begin, end):
+        if logw[i] == value:
+            return i
+    return begin
+
+
+@kernel
+def _weigh(positions: Records, position: int, logw: Floats, begin: Int, end: Int) -> None:
+    """Have `best` at a position count the mass that goes on from before, too: that of the prefix
+    without the hypotheses begin … end - 1, which are all that have arrived there."""
+    log_prefix = positions.log_prefix[position]
+    if log_prefix == -math.inf:
+        return
+    rest = 1.0
+    for i in range(begin, end):
+        rest -= math.exp(logw[i] - log_prefix)
+    if rest > 0.0:
+        positions.best[position] = max(positions.best[position], log_prefix + math.log(rest))
+
+
+@kernel
 def decide(
     documents: Records,
     positions: Records,
@@ -128,8 +154,11 @@ def decide(
     at the last position.
 
     Those at least as heavy as `least_weight`, of these the `size` heaviest (NONE: all there are,
-    heavy or not), and whatever they weigh those of the trunk. position, parent, token, logw: of
-    each; those of one position follow each other. kept, heavy: results.
+    heavy or not), and whatever they weigh those of the trunk. Where the symbols before decide
+    alone, the reference weight is the heaviest of all waves, or the mass that goes on from before if
+    that is larger; this may end with the next symbol, so the heaviest of a first wave is kept
+    whatever it weighs. position, parent, token, logw: of each; those of one position follow each
+    other. kept, heavy: results.
     """
     begin, least = np.int64(0), -math.inf
     while begin < len(position):
@@ -138,14 +167,20 @@ def decide(
         while end < len(position) and position[end] == here:
             heaviest = max(heaviest, logw[end])
             end += 1
-        least = least_weight(documents, positions, here, heaviest)
         document = positions.document[here]
+        if documents.alone[document]:
+            positions.best[here] = max(positions.best[here], heaviest)
+            if documents.wave[document] == 0:
+                _weigh(positions, here, logw, begin, end)
+        least = least_weight(documents, positions, here, heaviest)
         fades = documents.wave[document] > 0 and _fades(
             logw, begin, end, heaviest, positions.log_prefix[here]
         )
         for i in range(begin, end):
             heavy[i] = logw[i] >= least and not fades
             kept[i] = heavy[i] or (size == NONE and not fades)
+        if documents.alone[document] and documents.wave[document] == 0:
+            kept[_first_of(logw, begin, end, heaviest)] = True
         if size != NONE:
             keep_heaviest(logw, begin, end, size, kept)
         for i in range(begin, end):
@@ -283,7 +318,7 @@ def _is_lost(
     documents: Records, positions: Records, document: int, position: int, to: int, logw: float
 ) -> bool:
     """Whether no later decision can keep a child at `to` of a hypothesis at a position."""
-    if to <= position:
+    if to <= position or documents.alone[document]:
         return False
     known = max(positions.log_prefix[positions.ahead[to]], positions.best[to])
     known = min(known, documents.survives[document])
