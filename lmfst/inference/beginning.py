@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmfst.ground.arrays import Floats, Ints
 from lmfst.inference.closing import Closing
 from lmfst.inference.cursors import NONE, Place, descend, log_sums, moved_to
 from lmfst.inference.policy import Policy
@@ -87,9 +86,7 @@ class Beginning:
         ends: Sequence[Ends],
     ) -> list[Begun]:
         """What has begun, of some prefixes, whose rows are asked for together."""
-        model, lexicon, logw = (
-            np.concatenate([one[i] for one in ends]) for i in range(1, 4)
-        )
+        model, lexicon, logw = (np.concatenate([one[i] for one in ends]) for i in range(1, 4))
         held = closing.beginning(model, lexicon, logw)
         begun, first = [], 0
         for prefix, found, one in zip(prefixes, results, ends, strict=True):

@@ -12,8 +12,8 @@ from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
-from lmfst.lm.base import Session
 from lmfst.inference.sources import add_canonical, some_source, text_of
+from lmfst.lm.base import Session
 
 _PIECES, _LONGEST = 1 << 14, 64
 """Texts whose tokens are kept, and their bytes, at most."""

@@ -155,8 +155,8 @@ def decide(
 
     Those at least as heavy as `least_weight`, of these the `size` heaviest (NONE: all there are,
     heavy or not), and whatever they weigh those of the trunk. Where the symbols before decide
-    alone, the reference weight is the heaviest of all waves, or the mass that goes on from before if
-    that is larger; this may end with the next symbol, so the heaviest of a first wave is kept
+    alone, the reference weight is the heaviest of all waves, or the mass that goes on from before
+    if that is larger; this may end with the next symbol, so the heaviest of a first wave is kept
     whatever it weighs. position, parent, token, logw: of each; those of one position follow each
     other. kept, heavy: results.
     """
