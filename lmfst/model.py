@@ -236,7 +236,8 @@ class TransducedLM:
 
         It is the state that reading the prefix symbol by symbol leads to. as_scored: hypotheses of
         the prefix are decided by what follows in it, too, as where texts are scored; then the
-        state's `logp` is `prefix_logp`, and under a beam nearer the truth with fewer rows.
+        state's distribution is that of `next_logp`, and under a beam nearer the truth with fewer
+        rows.
 
         A prefix of probability zero gives a state that is not possible. UsageError under a policy
         that samples, where strings are rejected (`partial="condition"`), and for sets of symbols.

@@ -19,12 +19,16 @@ Node = tuple[int, int]
 """(state, symbols written)"""
 
 
-def preimages(fst: Fst, target: Sequence[int], *, max_nodes: int = 1_000_000) -> Iterator[bytes]:
+def preimages(
+    fst: Fst, target: Sequence[int], *, goes_on: bool = False, max_nodes: int = 1_000_000
+) -> Iterator[bytes]:
     """The distinct inputs that can be written as `target`, shorter ones first; perhaps without end.
 
-    BudgetError if lattice and search take more than `max_nodes` nodes.
+    goes_on: the beginnings of inputs that some path writes as `target` by then, in an FST of whose
+    states each leads to an end. BudgetError if lattice and search take more than `max_nodes` nodes.
     """
-    lattice = _Lattice(fst, target, max_nodes)
+    final = range(fst.n_states) if goes_on else fst.final.nonzero()[0].tolist()
+    lattice = _Lattice(fst, target, final, max_nodes)
     start = lattice.closed([(fst.start, 0)])
     if not start:
         return
@@ -49,8 +53,10 @@ class _Lattice:
     needed: the least number of bytes from a node to such an end.
     """
 
-    def __init__(self, fst: Fst, target: Sequence[int], max_nodes: int) -> None:
-        self._ends = {(q, len(target)) for q in fst.final.nonzero()[0].tolist()}
+    def __init__(
+        self, fst: Fst, target: Sequence[int], final: Iterable[int], max_nodes: int
+    ) -> None:
+        self._ends = {(q, len(target)) for q in final}
         self._moves: dict[Node, list[tuple[int, Node]]] = {}
         bounds = fst.arc_ptr.tolist()
         arcs = list(zip(fst.ilabel.tolist(), fst.olabel.tolist(), fst.dst.tolist(), strict=True))

@@ -171,17 +171,19 @@ class Determinised:
         """Whether so much output is pending that it may be worth cutting."""
         return any(len(pending) > SHORT for _, pending in self._states[state])
 
-    def cut(self, state: int, target: Sequence[Place], offset: int) -> int:
+    def cut(
+        self, state: int, target: Sequence[Place], offset: int, *, goes_on: bool = False
+    ) -> int:
         """The state that is like another one as far as a target can tell of which target[offset:]
         is still to come: what is pending after a symbol that doesn't go on with it, or after its
-        end, is `LOST`.
+        end, is `LOST`. goes_on: unless something may follow the target.
 
         Without this there are as many states as there are strings that leave the target while
         output waits, such as the white space after a period, whose output depends on whether more
         follows it.
         """
         return self._intern(
-            [(source, _cut(out, target, offset)) for source, out in self._states[state]]
+            [(source, _cut(out, target, offset, goes_on)) for source, out in self._states[state]]
         )
 
     def pairs(self, state: int) -> list[tuple[int, Output]]:
@@ -232,12 +234,14 @@ def _longer(pending: Output, out: Output) -> Output:
     return pending if pending[-1:] == (LOST,) else pending + out
 
 
-def _cut(pending: Output, target: Sequence[Place], offset: int) -> Output:
+def _cut(pending: Output, target: Sequence[Place], offset: int, goes_on: bool) -> Output:
     """What a target can tell of what is pending at an offset."""
     for at, symbol in enumerate(pending):
         if symbol == LOST:
             return pending
         place = offset + at
+        if goes_on and place == len(target):
+            return pending
         if place == len(target) or not admits(target[place], symbol):
             return (*pending[: at + 1], LOST)
     return pending

@@ -80,8 +80,8 @@ class Plans:
         self._known = np.zeros((1, len(self._kinds)), dtype=np.int8)
         self._ranges: dict[tuple[bytes, int, int], int] = {}
         self._layout = layout
-        # A guide knows the states of the machine itself, and states that end a prefix go on.
-        self._whole = any(query.backward is not None or query.ends for query in layout.queries)
+        # A guide knows the states of the machine itself.
+        self._whole = any(query.backward is not None for query in layout.queries)
         self._path = np.zeros(1024, dtype=np.int64)
         self._depths = np.zeros(1024, dtype=np.int64)
         self._store: dict[str, Any] = {
@@ -97,8 +97,8 @@ class Plans:
         found = lexicon.copy()
         for i in np.flatnonzero(self._lexicons.are_pending(lexicon)).tolist():
             query, offset = self._layout.place(int(position[i]))
-            target = self._layout.queries[query].target
-            found[i] = self._lexicons.cut(int(lexicon[i]), target, offset)
+            target, goes_on = self._layout.queries[query].target, self._layout.queries[query].ends
+            found[i] = self._lexicons.cut(int(lexicon[i]), target, offset, goes_on=goes_on)
         return found
 
     def make(self, lexicon: Ints, position: Ints) -> tuple[PlanTable, Ints]:

@@ -23,6 +23,7 @@ class Rows:
         self.table = RowTable()
         self.asked = 0
         self._plans = Plans(layout, lexicons)
+        self._alone = any(query.alone for query in layout.queries)
         self._shared, self._session, self._normalise = layout.shared, session, normalise
 
     def read(self, states: Ints, lexicon: Ints, position: Ints) -> None:
@@ -30,7 +31,9 @@ class Rows:
         table, in this order. The session is asked for those with a range of tokens in common one
         after the other."""
         self.asked += len(states)
-        cut = self._plans.cut(lexicon, position)
+        # Where hypotheses with equal futures add up, what is cut off would add up others, too.
+        whole = self._alone and self._session.merges
+        cut = lexicon if whole else self._plans.cut(lexicon, position)
         plans, plan = self._plans.make(cut, self._shared[position])
         order = np.lexsort((plan, plans.range[plan]))
         sorted_plan = plan[order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lmfst.fst import END, Identity, Utf8
 from lmfst.fst.pattern import Pattern, first_string, is_open
@@ -36,18 +37,18 @@ def text_of(setting: Setting, query: Query) -> bytes | None:
 
 
 def some_source(target: Target, query: Query) -> bytes | None:
-    """A short text with a query's target, or one of its strings, if one is found quickly."""
+    """A short text with a query's target, or one of its strings, if one is found quickly; where the
+    target may go on and none has it as a whole, the beginning of one."""
     string = first_string(_unended(query))
     if isinstance(target.machine, Identity | Utf8):
         return target.machine.source(string)
-    try:
-        return (
-            None
-            if target.fst is None
-            else next(preimages(target.fst, string, max_nodes=SEARCH_NODES))
-        )
-    except (StopIteration, BudgetError):
+    if target.fst is None:
         return None
+    for goes_on in (False, True)[: 1 + (query.target[-1:] != (END,))]:
+        with suppress(StopIteration, BudgetError):
+            found = preimages(target.fst, string, goes_on=goes_on, max_nodes=SEARCH_NODES)
+            return next(found)
+    return None
 
 
 def add_canonical(

@@ -160,7 +160,13 @@ def _closed(space: Space, nodes: Sequence[Node]) -> list[State]:
 
 
 def begin_states(
-    setting: Setting, policy: Policy, zeros: Zeros, prefixes: Sequence[Symbols], *, scored: bool
+    setting: Setting,
+    policy: Policy,
+    zeros: Zeros,
+    prefixes: Sequence[Symbols],
+    *,
+    scored: bool,
+    texts: Sequence[bytes | None] = (),
 ) -> list[State]:
     """The state after each prefix, in a session of their own. scored: whether hypotheses of the
     prefix are decided as where texts are scored."""

@@ -72,13 +72,15 @@ class Lexicons:
         """Of which lexicon states [n] much output is pending, so that `cut` may be worth it."""
         return np.frombuffer(self._pending, dtype=np.bool_)[states]
 
-    def cut(self, state: int, target: Sequence[Place], offset: int) -> int:
+    def cut(
+        self, state: int, target: Sequence[Place], offset: int, *, goes_on: bool = False
+    ) -> int:
         """The lexicon state that is like another one as far as a target can tell of which
         target[offset:] is still to come (`lmfst.fst.sequential.Determinised.cut`)."""
         decoder, at = self._states[state]
         if not isinstance(self.machine, Determinised):
             return state
-        return self.intern(decoder, self.machine.cut(at, target, offset))
+        return self.intern(decoder, self.machine.cut(at, target, offset, goes_on=goes_on))
 
     def pair(self, state: int) -> tuple[int, int]:
         """(decoder state, machine state) of a lexicon state."""
