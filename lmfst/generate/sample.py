@@ -31,7 +31,10 @@ from lmfst.target.strings import Symbols
 
 @dataclass(frozen=True)
 class Asked:
-    """How many strings are asked for, and which; see `sample`. UsageError for numbers out of range."""
+    """How many strings are asked for, and which; see `sample`.
+
+    UsageError for numbers out of range.
+    """
 
     count: int = 1
     seed: int = defaults.SEED
@@ -120,7 +123,7 @@ def _source(
     model: TransducedLM, way: Way, prompt: tuple[int, ...], asked: Asked
 ) -> FromSource | FromCovers | BySymbols:
     """What draws in a way."""
-    _require_drawable(model)
+    require_drawable(model.policy.estimates, model.setting.conditioned)
     if way == "source":
         return FromSource(model)
     state = model.state(prompt)
@@ -133,14 +136,15 @@ def _source(
     return BySymbols(state, asked.shape) if way == "unit" else FromCovers(model, Covers(state))
 
 
-def _require_drawable(model: TransducedLM) -> None:
-    """UsageError for a policy, or a rule for strings that are rejected, that can't be heeded."""
-    if model.policy.estimates:
+def require_drawable(estimates: bool, conditioned: bool) -> None:
+    """UsageError for a policy that samples, and where probabilities are given that strings are
+    accepted."""
+    if estimates:
         raise UsageError(
             "--policy sample estimates probabilities of given strings, it draws none",
             hint="use --policy beam or --exact",
         )
-    if model.setting.conditioned:
+    if conditioned:
         raise UsageError(
             "--partial condition: strings can't be drawn given that the FST accepts them, since "
             "that depends on how they go on",

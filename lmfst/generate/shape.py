@@ -59,7 +59,7 @@ class Shape:
         """The probabilities float64 [n] that symbols of logp [n], nats, are drawn with, up to a
         factor."""
         scaled = logp / self.temperature
-        weights = np.exp(scaled - scaled.max())
+        weights: Floats = np.exp(scaled - scaled.max())
         order = np.argsort(-weights, kind="stable")
         if self.top_k is not None:
             weights[order[self.top_k :]] = 0.0
