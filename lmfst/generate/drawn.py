@@ -1,8 +1,8 @@
 """Strings that are drawn: records, and strings that still grow, many at a time.
 
 A string ends by itself (⊥), or is cut where it has more units than it may. What is cut off is known
-to be there: a string of exactly so many units that ends then isn't cut. Of a unit that takes too
-many steps nothing is left, so that strings have whole units.
+to be there: a string of exactly so many units that ends then isn't cut. A string is also cut before
+a unit that isn't complete after `MOST_STEPS` tokens or symbols. So strings have whole units.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Way = Literal["source", "cover", "unit"]
 covers the prompt, then as source. unit: target symbols from their distributions."""
 
 SAMPLE_COLUMNS = ("id", "text", "start", "units", "logp", "cut", "way")
-STEPS_A_UNIT = 64
-"""Tokens or symbols that are drawn for each unit that a string may have: where it has no end."""
+MOST_STEPS = 256
+"""Tokens or symbols that are drawn for a unit, at most: some have no end."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Drawn:
     """A string that was drawn; see `lmfst.sample`.
 
     symbols: the whole string, the prompt first, as symbol numbers without ⊥. start: how many of
-    them are the prompt's. text: the string in target form, as a prompt is written. units: how many
-    were drawn, one that the prompt has begun included. cut: whether it had more units than it may
-    (then it has not ended). way: "source", "cover" or "unit". logp: log-probability of what was
-    drawn, given the prompt, under the model itself (whatever the temperature is), with the end if
-    it isn't cut, nats; None where tokens were drawn, since it is a sum over all their strings.
+    them are the prompt's. text: the string in target form, as a prompt is written; bytes that are
+    no UTF-8 are lone surrogates ("surrogateescape"). units: how many were drawn, one that the
+    prompt has begun included. cut: whether it goes on: it had more units than it may, or a unit
+    without an end. way: "source", "cover" or "unit". logp: log-probability of what was drawn, given
+    the prompt, under the model itself (whatever the temperature is), with the end if it isn't cut,
+    nats; None where tokens were drawn, since it is a sum over all their strings.
     """
 
     symbols: tuple[int, ...]
@@ -79,9 +80,9 @@ class Growing:
         self._border = len(prompt)
 
     def step(self) -> None:
-        """Count a step; too many cut the string."""
+        """Count a step; too many for a unit cut the string."""
         self._steps += 1
-        if self._steps > STEPS_A_UNIT * self._most:
+        if self._steps > MOST_STEPS:
             del self._symbols[self._border :]
             self._open = False
             self.over = self.cut = True
@@ -103,7 +104,7 @@ class Growing:
 
     def _complete(self) -> None:
         self._count += 1
-        self._open, self._border = False, len(self._symbols)
+        self._open, self._border, self._steps = False, len(self._symbols), 0
 
     def end(self) -> None:
         """The string ends here."""
