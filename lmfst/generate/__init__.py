@@ -7,6 +7,5 @@ How the distribution of the next symbol is summed up is `lmfst.inference`'s busi
 from lmfst.generate.counts import Counts
 from lmfst.generate.drawn import Drawn
 from lmfst.generate.next_units import following
-from lmfst.generate.sample import sample
 
-__all__ = ["Counts", "Drawn", "following", "sample"]
+__all__ = ["Counts", "Drawn", "following"]

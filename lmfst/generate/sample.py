@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -27,6 +28,11 @@ from lmfst.inference.accuracy import WORTH_A_WARNING
 from lmfst.inference.covers import Covers
 from lmfst.model import TransducedLM
 from lmfst.target.strings import Symbols
+
+ROUND = 4096
+"""Strings after which the model's session is begun anew: what it remembers of strings adds up."""
+
+_Source = FromSource | FromCovers | BySymbols
 
 
 @dataclass(frozen=True)
@@ -101,27 +107,44 @@ def draw(model: TransducedLM, asked: Asked, prompt: Symbols = "") -> Iterator[Dr
         )
     start = first_string(pattern)
     way = asked.way(start)
-    source = _source(model, way, start, asked)
+    # What can't be drawn is an error now, not when the first string is asked for.
+    first = _source(model, way, start, asked)
+    return _drawn(model, asked, start, first)
 
-    def begin(number: int) -> Growing:
-        seeds = np.random.SeedSequence(asked.seed, spawn_key=(number,))
-        string = Growing(model.target.units, start, asked.max_units, np.random.default_rng(seeds))
-        source.begin(string)
-        return string
 
-    def drawn() -> Iterator[Drawn]:
+def _drawn(
+    model: TransducedLM, asked: Asked, prompt: tuple[int, ...], source: _Source
+) -> Iterator[Drawn]:
+    """The strings. source: what draws the first of them."""
+    way = asked.way(prompt)
+    for done in range(0, asked.count, ROUND):
+        if done:
+            source = _source(model, way, prompt, asked)
+        begin = partial(_begun, model, asked, prompt, source, done)
         try:
-            for string in in_order(asked.count, begin, source.step, asked.batch):
+            for string in in_order(min(ROUND, asked.count - done), begin, source.step, asked.batch):
                 yield string.drawn(way)
         finally:
             source.close()
 
-    return drawn()
+
+def _begun(
+    model: TransducedLM,
+    asked: Asked,
+    prompt: tuple[int, ...],
+    source: _Source,
+    done: int,
+    number: int,
+) -> Growing:
+    """A new string of a round, with its own random numbers. done: strings of the rounds before."""
+    seeds = np.random.SeedSequence(asked.seed, spawn_key=(done + number,))
+    random = np.random.default_rng(seeds)
+    string = Growing(model.target.units, prompt, asked.max_units, random)
+    source.begin(string)
+    return string
 
 
-def _source(
-    model: TransducedLM, way: Way, prompt: tuple[int, ...], asked: Asked
-) -> FromSource | FromCovers | BySymbols:
+def _source(model: TransducedLM, way: Way, prompt: tuple[int, ...], asked: Asked) -> _Source:
     """What draws in a way."""
     require_drawable(model.policy.estimates, model.setting.conditioned)
     if way == "source":

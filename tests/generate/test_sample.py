@@ -262,6 +262,25 @@ def test_a_session_is_told_what_it_may_forget(monkeypatch: pytest.MonkeyPatch) -
     assert closed == [0]
 
 
+@pytest.mark.parametrize("options", [{}, {"prompt": "a"}, {"top_k": 3}])
+def test_sessions_are_begun_anew_after_many_strings(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = byte_case()
+    expected = list(sample(case.model, 50, seed=3, **options))  # type: ignore[arg-type]
+    begun: list[ContextSession] = []
+    session = case.lm.session
+
+    def counted() -> ContextSession:
+        begun.append(session())  # type: ignore[arg-type]
+        return begun[-1]
+
+    monkeypatch.setattr(case.lm, "session", counted)
+    monkeypatch.setattr("lmfst.generate.sample.ROUND", 20)
+    assert list(sample(case.model, 50, seed=3, **options)) == expected  # type: ignore[arg-type]
+    assert len(begun) == 3
+
+
 MARKS = Symbols("bytes", {0xF0000: "SEP"})
 SEP = 0xF0000
 # c separates words.
