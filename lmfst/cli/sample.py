@@ -180,5 +180,10 @@ def sample(
     to_stdout = rows.output in (None, "-")
     with writing as writer, Progress(terminal, to_stdout=to_stdout, doing="drawing"):
         for number, drawn in enumerate(draw(lm, asked, start), start=1):
+            if fmt == "parquet" and not drawn.is_utf8:
+                terminal.warn(
+                    "some text holds bytes that are no UTF-8, which Parquet can't hold: they are "
+                    "written \\udcNN (--format jsonl or tsv tells them from text)"
+                )
             writer.write(drawn.row(number))
             writer.flush()

@@ -45,6 +45,11 @@ class Drawn:
     way: Way
     logp: float | None = None
 
+    @property
+    def is_utf8(self) -> bool:
+        """Whether the text is that of valid UTF-8."""
+        return not any("\ud800" <= char <= "\udfff" for char in self.text)
+
     def row(self, number: int) -> dict[str, Any]:
         """A row of `SAMPLE_COLUMNS`. number: of the string, from 1."""
         return {

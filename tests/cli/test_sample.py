@@ -86,6 +86,9 @@ def test_bytes_of_any_kind_go_through_pipes_and_files(tmp_path: Path) -> None:
         assert counts == sorted(expected[expected > 0].tolist())
     lines = (tmp_path / "a.tsv").read_bytes().splitlines()
     assert len(lines) == 31
+    pytest.importorskip("pyarrow")
+    done = call("sample", *args, "-o", tmp_path / "a.parquet")
+    assert done.code == 0 and done.err.count("which Parquet can't hold") == 1
 
 
 def test_drawn_strings_are_counted_without_prompt_and_with_their_ends(model: Path) -> None:
