@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from lmfst.fst import Fst
+    from lmfst.generate.drawn import Drawn
+    from lmfst.generate.sample import sample
     from lmfst.ground.document import Document
     from lmfst.ground.errors import (
         BudgetError,
@@ -43,6 +45,7 @@ __all__ = [
     "Bounds",
     "BudgetError",
     "Document",
+    "Drawn",
     "Exact",
     "Fst",
     "FstError",
@@ -63,6 +66,7 @@ __all__ = [
     "load",
     "load_lm",
     "load_target",
+    "sample",
     "vocab_from_symbols",
     "vocab_from_tokenizer",
 ]
@@ -72,6 +76,7 @@ _HOMES = {
     "Beam": "lmfst.inference.policy",
     "Bounds": "lmfst.model",
     "Document": "lmfst.ground.document",
+    "Drawn": "lmfst.generate.drawn",
     "Exact": "lmfst.inference.policy",
     "Fst": "lmfst.fst",
     "Sample": "lmfst.inference.sampling",
@@ -85,6 +90,7 @@ _HOMES = {
     "load": "lmfst.model",
     "load_lm": "lmfst.lm.load",
     "load_target": "lmfst.target",
+    "sample": "lmfst.generate.sample",
     "vocab_from_symbols": "lmfst.vocab",
     "vocab_from_tokenizer": "lmfst.vocab",
 }

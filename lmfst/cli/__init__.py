@@ -7,7 +7,19 @@ Data go to stdout only; warnings, progress and errors to stderr. Exit codes: 0, 
 quietly.
 """
 
-from lmfst.cli import apply, compile, convert, draw, info, next, print, report, score
+from lmfst.cli import (
+    apply,
+    compile,
+    convert,
+    counts,
+    draw,
+    info,
+    next,
+    print,
+    report,
+    sample,
+    score,
+)
 from lmfst.cli.group import app, main
 
 __all__ = ["app", "main"]
@@ -16,6 +28,8 @@ app.command("convert")(convert.convert)
 app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("next")(next.next_)
+app.command("sample")(sample.sample)
+app.command("counts")(counts.counts)
 app.command("apply")(apply.apply)
 app.command("compile")(compile.compile_)
 app.command("print")(print.print_)

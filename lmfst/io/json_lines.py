@@ -89,7 +89,8 @@ def _document(record: dict[str, object], number: int, reading: Reading) -> Docum
             "bad_id", f'a string or an integer under "{id_key}"', _kind(record, id_key)
         )
     try:
-        data = text.encode("utf-8")
+        # As they are written: bytes that are no UTF-8 are \udc80 … \udcff.
+        data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise _UnusableError(
             "surrogate", "text that UTF-8 can encode", f"the lone surrogate {text[error.start]!a}"

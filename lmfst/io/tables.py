@@ -2,8 +2,8 @@ r"""Tables as documents: CSV and TSV with a header, one document a row.
 
 CSV is that of RFC 4180: commas, and fields in quotes where they hold commas, line ends or quotes (a
 quote twice). TSV is what `lmfst.io.rows` writes: a line is a row, tabs separate fields, quotes are
-text, and \t \n \r \\ in a field stand for tab, line feed, carriage return and backslash. Both may
-have CRLF line ends. A row is handed on as soon as it is complete.
+text, and \t \n \r \\ in a field stand for tab, line feed, carriage return and backslash; \udcNN for
+a byte that is no UTF-8. Both may have CRLF line ends. A row is handed on as soon as it is complete.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONGEST_FIELD = 2**31 - 1
 _SEPARATED = {",": "use --doc csv", "\t": "use --doc tsv"} | dict.fromkeys(
     ";|", "save the table with commas for --doc csv, or with tabs for --doc tsv"
 )
-_ESCAPE = re.compile(r"\\[tnr\\]")
+_ESCAPE = re.compile(r"\\(?:[tnr\\]|udc[89a-f][0-9a-f])")
 _ENCODING = ("utf-8", "surrogateescape")
 
 
@@ -262,7 +262,7 @@ def _tsv(lines: _Decoded, reading: Reading) -> Fields:
                 "program put them there, save the table as CSV and read it with --doc csv"
             )
         if "\\" in text:
-            plain = [_ESCAPE.sub(lambda found: ESCAPED[found[0]], field) for field in fields]
+            plain = [_ESCAPE.sub(_meant, field) for field in fields]
             if not escapes and plain != fields:
                 escapes = True
                 reading.warn(
@@ -328,3 +328,8 @@ def _rows(
                 f"expected {len(columns)} fields, as in the header, found {len(fields)}",
                 hint,
             )
+
+
+def _meant(escape: re.Match[str]) -> str:
+    """What an escape of TSV stands for; a byte that is no UTF-8 is a lone surrogate."""
+    return ESCAPED.get(escape[0]) or chr(int(escape[0][2:], 16))

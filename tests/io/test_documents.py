@@ -329,6 +329,16 @@ def test_tsv_strings_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, 
     assert "".join(plain[next(parts)] if c == "\\" else c for c in parts) == text
 
 
+@pytest.mark.parametrize("form", ["tsv", "jsonl"])
+def test_bytes_that_are_no_utf8_come_back(tmp_path: Path, form: RowFormat) -> None:
+    data = bytes(range(256)) + "é\\udc80⊥".encode()
+    path = tmp_path / f"a.{form}"
+    with open_rows(str(path), form, ["id", "text"]) as writer:
+        writer.write({"id": "1", "text": data.decode("utf-8", "surrogateescape")})
+    (found,), _ = read(path)
+    assert found.text == data
+
+
 def test_undecodable_file_names_are_shown(tmp_path: Path) -> None:
     name = os.fsdecode(b"a\xff")
     write(tmp_path / "a.tsv", "tsv", {"id": name})
