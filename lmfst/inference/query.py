@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmfst.fst.pattern import Pattern
+from lmfst.ground.arrays import Floats
 from lmfst.inference.canonical import CanonicalPath
 from lmfst.inference.guide import BackwardMass
 
@@ -26,7 +27,8 @@ class Query:
     asked for. impossible: says whether no token can ever produce the symbol at a position; asked
     where nothing is left of a prefix. alone: whether the hypotheses of an offset are decided by the
     symbols before it alone, as those of states are (`lmfst.inference.wave.decide`). ends: whether
-    the kept hypotheses are asked for, too, whose next symbols are wanted.
+    the kept hypotheses are asked for, too, whose next symbols are wanted. coarser: float64 [≤ N +
+    1], by how much the log of the policy's threshold is raised at the first offsets.
 
     What engines add: source, the canonical path of a source text, which is kept; lookahead,
     whether rows are evaluated ahead, which the result doesn't depend on and needs a source; random,
@@ -42,6 +44,7 @@ class Query:
     impossible: Callable[[int], bool] | None = None
     alone: bool = False
     ends: bool = False
+    coarser: Floats | None = None
     source: CanonicalPath | None = None
     lookahead: bool = True
     random: Callable[[int, int], float] | None = None

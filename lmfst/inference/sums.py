@@ -25,7 +25,8 @@ class Sums:
     it isn't known; has_canonical: whether it can be.
 
     positions: `POSITIONS`: log_prefix, log_dropped, log_crowded (what was dropped because of the
-    number of hypotheses alone), best (the heaviest that arrived).
+    number of hypotheses alone), best (the heaviest that arrived), coarser (what is added to the log
+    threshold there).
 
     frontier: hypotheses that have arrived at offsets to come. account: what else is noted.
     """
@@ -61,6 +62,10 @@ class Sums:
         sums.positions = records(
             POSITIONS, count, document=layout.document, ahead=layout.ahead, **nothing
         )
+        for query, begin in zip(layout.queries, layout.base.tolist(), strict=True):
+            if query.coarser is not None:
+                own = slice(begin, begin + len(query.coarser))
+                sums.positions["coarser"][own] = query.coarser
         sums.frontier = Frontier(count)
         sums.account = Account(any(query.ends for query in layout.queries))
         return sums
