@@ -81,11 +81,12 @@ class _Batch:
             again: dict[int, float] = {}
             for document, tried in going.items():
                 result = result_of(self._layout, sums, document, nexts[document])
-                gain = gained(result.log_prefix, latest.get(document))
+                prompt = self._layout.queries[document].prompt
+                gain = gained(result.log_prefix, latest.get(document), prompt)
                 latest[document] = result.log_prefix
                 passes[document].append(pass_of(self._layout, sums, document, result, tried, gain))
                 result.passes = passes[document]
-                size = int(self._layout.sizes[document])
+                size = int(self._layout.sizes[document]) - prompt
                 threshold = self._policy.next_threshold(passes[document], size)
                 if threshold is None:
                     results[document] = result
@@ -121,6 +122,8 @@ class _Batch:
         ahead = table.position >= here[layout.document[table.position]]
         states = np.concatenate([parent, table.state[ahead]])
         owner = layout.document[np.concatenate([position, table.position[ahead]])]
+        live = []
         for document in np.flatnonzero(sums.offset <= layout.last).tolist():
             root = self._roots[document]
-            self._session.retain(root, np.unique(np.append(states[owner == document], root)))
+            live.append((root, np.unique(np.append(states[owner == document], root))))
+        self._session.retain_all(live)

@@ -24,7 +24,8 @@ class Query:
     source text with that target, if one is known. number: of the document in the corpus, which
     random numbers depend on. canonical: whether the log-probability of the text's own tokens is
     asked for. impossible: says whether no token can ever produce the symbol at a position; asked
-    where nothing is left of a prefix.
+    where nothing is left of a prefix. prompt: how many of the first symbols are given, so that what
+    is lacking is judged by what is dropped after them.
 
     What engines add: source, the canonical path of a source text, which is kept; lookahead,
     whether rows are evaluated ahead, which the result doesn't depend on and needs a source; random,
@@ -38,6 +39,7 @@ class Query:
     number: int = 0
     canonical: bool = False
     impossible: Callable[[int], bool] | None = None
+    prompt: int = 0
     source: CanonicalPath | None = None
     lookahead: bool = True
     random: Callable[[int, int], float] | None = None

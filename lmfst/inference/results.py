@@ -35,7 +35,8 @@ class Propagated:
         whole. stderr, log_pruned: the standard error of its log (None for one replicate), and the
         log P_Y that a beam of as many hypotheses gives instead (None if it isn't asked for).
     rows: hypotheses that were kept. removed: nats by which renormalising without the specials
-        raised logp, averaged over the hypotheses of each offset by weight and summed over offsets.
+        raised logp, averaged over the hypotheses of each offset by weight and summed over offsets
+        (those after the prompt, where there is one).
     """
 
     log_prefix: Floats
@@ -83,7 +84,10 @@ def pass_of(
     begin, size = int(layout.base[document]), int(layout.sizes[document])
     own = slice(begin, begin + size)
     crowded = missing_by_offset(result.log_prefix, sums.log_crowded[own])
-    missing = math.inf if result.missing is None else float(result.missing.sum())
+    # What was dropped within a prompt makes prompt and whole lack the same, to first order.
+    prompt = layout.queries[document].prompt
+    missing = math.inf if result.missing is None else float(result.missing[prompt:].sum())
+    crowded = crowded[prompt:]
     if layout.queries[document].last == size and result.log_prefix[-1] > -np.inf:
         # What follows the target is asked for, and lacks what was dropped behind its end.
         missing += float(np.exp(sums.log_dropped[begin + size] - result.log_prefix[-1]))
