@@ -9,8 +9,10 @@ That is an estimate, not a bound: a light hypothesis that predicts the rest far 
 heavy ones makes it too small, one that would have died makes it too large. The certified bound
 (prefix mass plus all dropped mass) says nothing about a long text.
 
-Where a prompt of n symbols is given, what is asked for is P_Y(y) / P_Y(y_{<n}). What was dropped
-before n makes both lack the same, by the same reckoning, so the sum is over o ≥ n.
+Given a prompt of n symbols, what is asked for is P_Y(y) / P_Y(y_{<n}). By the same reckoning what
+was dropped before n makes both lack the same. But where dropped hypotheses would have gone on
+otherwise than those kept, the quotient is off in either direction, so they are counted all the
+same.
 """
 
 from __future__ import annotations
@@ -46,21 +48,13 @@ class Pass:
     rows: int
 
 
-def gained(log_prefix: Floats, before: Floats | None, prompt: int = 0) -> float:
+def gained(log_prefix: Floats, before: Floats | None) -> float:
     """The most by which a pass raised the log-probability of a prefix, nats, both [N + 1]; inf if
-    there was no pass before. prompt: so many symbols are given; then the most by which it changed
-    that of a prefix given them."""
+    there was no pass before."""
     if before is None:
         return math.inf
     known = log_prefix > -np.inf
-    raised = log_prefix[known] - before[known]
-    if not prompt:
-        return float(raised.max())
-    if not known[prompt]:
-        return 0.0
-    if before[prompt] == -np.inf:
-        return math.inf
-    return float(np.abs(raised[prompt:] - raised[prompt]).max())
+    return float((log_prefix[known] - before[known]).max())
 
 
 def missing_by_offset(log_prefix: Floats, log_dropped: Floats) -> Floats:

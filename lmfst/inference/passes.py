@@ -81,12 +81,11 @@ class _Batch:
             again: dict[int, float] = {}
             for document, tried in going.items():
                 result = result_of(self._layout, sums, document, nexts[document])
-                prompt = self._layout.queries[document].prompt
-                gain = gained(result.log_prefix, latest.get(document), prompt)
+                gain = gained(result.log_prefix, latest.get(document))
                 latest[document] = result.log_prefix
                 passes[document].append(pass_of(self._layout, sums, document, result, tried, gain))
                 result.passes = passes[document]
-                size = int(self._layout.sizes[document]) - prompt
+                size = int(self._layout.sizes[document])
                 threshold = self._policy.next_threshold(passes[document], size)
                 if threshold is None:
                     results[document] = result

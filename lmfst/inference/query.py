@@ -25,7 +25,7 @@ class Query:
     random numbers depend on. canonical: whether the log-probability of the text's own tokens is
     asked for. impossible: says whether no token can ever produce the symbol at a position; asked
     where nothing is left of a prefix. prompt: how many of the first symbols are given, so that what
-    is lacking is judged by what is dropped after them.
+    leaving out the specials does to them is of no interest.
 
     What engines add: source, the canonical path of a source text, which is kept; lookahead,
     whether rows are evaluated ahead, which the result doesn't depend on and needs a source; random,

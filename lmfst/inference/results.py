@@ -84,10 +84,7 @@ def pass_of(
     begin, size = int(layout.base[document]), int(layout.sizes[document])
     own = slice(begin, begin + size)
     crowded = missing_by_offset(result.log_prefix, sums.log_crowded[own])
-    # What was dropped within a prompt makes prompt and whole lack the same, to first order.
-    prompt = layout.queries[document].prompt
-    missing = math.inf if result.missing is None else float(result.missing[prompt:].sum())
-    crowded = crowded[prompt:]
+    missing = math.inf if result.missing is None else float(result.missing.sum())
     if layout.queries[document].last == size and result.log_prefix[-1] > -np.inf:
         # What follows the target is asked for, and lacks what was dropped behind its end.
         missing += float(np.exp(sums.log_dropped[begin + size] - result.log_prefix[-1]))

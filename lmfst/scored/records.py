@@ -42,8 +42,6 @@ VERSUS_COLUMNS = ("versus", "difference", "difference_stderr")
 REPLICATE_COLUMNS = ("id", "replicate", "symbols", "logp", "bits_per_symbol")
 ESCAPED_COLUMNS = ("unit",)
 """Columns whose text `Units.text` has escaped already."""
-LARGEST = 700.0
-"""The exponential of what is above is as good as infinite."""
 GOES_ON = "…"
 """Stands before the rest of a unit that the prompt has begun."""
 NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
@@ -66,6 +64,11 @@ def bits(logp: float) -> float:
 def next_row(unit: str, logp: float) -> Row:
     """A unit that may follow, with its logp in nats, as a row of `NEXT_COLUMNS`."""
     return {"unit": unit, "logp": logp, "surprisal": bits(logp), "p": 2.0 ** -bits(logp)}
+
+
+def exponential(x: float) -> float:
+    """exp(x), inf where it is too large for a float."""
+    return math.inf if x > 709.0 else math.exp(x)
 
 
 def upper_bound(logp: float, log_dropped: float) -> float:
@@ -92,7 +95,8 @@ class Scored:
 
     Where a prompt is given, all of it is about what follows: target and probabilities, which are
     given the prompt. log_dropped is then relative to that of the prompt, of which `uncertain` nats
-    may lack, certainly no more. begun: whether the first unit is the rest of one that was begun.
+    may lack, certainly no more. begun: whether the first unit is the rest of one that the prompt
+    has begun. lacking: what is missing in all, of the prompt, too.
     """
 
     id: str
@@ -111,6 +115,7 @@ class Scored:
     log_replicates: np.ndarray | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
     uncertain: float = 0.0
+    lacking: float | None = None
     begun: bool = False
 
     @staticmethod
@@ -147,6 +152,7 @@ class Scored:
             log_replicates=found.log_replicates,
             extra=extra or {},
             uncertain=float(np.logaddexp(0.0, found.log_dropped[prompt] - base)),
+            lacking=None if found.missing is None else float(found.missing.sum()),
             begun=units.goes_on((*before, *target[:prompt]), target[prompt:]),
         )
 
@@ -161,8 +167,7 @@ class Scored:
     def dropped(self) -> float | None:
         """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`. After a
         prompt, as a multiple of its probability. None for an estimate."""
-        most = math.inf if self.log_dropped > LARGEST else math.exp(self.log_dropped)
-        return None if self.estimated else most
+        return None if self.estimated else exponential(self.log_dropped)
 
     @property
     def logp(self) -> float:
@@ -262,7 +267,7 @@ class Scored:
             "units": len(self.units.spans(self.target)),
             "symbols": size,
             "logp": self.logp,
-            "missing": None if self.missing is None else float(self.missing.sum()),
+            "missing": self.lacking,
             "canonical": self.canonical,
             "stderr": self.stderr,
             "gap": self.gap,

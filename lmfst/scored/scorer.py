@@ -56,7 +56,7 @@ class Scorer:
     ) -> Iterator[Scored]:
         """As `lmfst.TransducedLM.score_documents`."""
         require_exact(prompt, self._policy)
-        self._reader.require_prompt(prompt, given)
+        self._reader.require_prompt(prompt, given, unknown)
         warn, size, first = self._setting.warn, max(1, batch // self._policy.copies), 0
         try:
             for there in _together(documents, waits):
@@ -196,9 +196,9 @@ class Scorer:
         for record, result, counts in zip(scored, found, counted, strict=True):
             if not counts:
                 pass
-            elif record.missing is not None:
-                limit = self._policy.limit(result.passes, len(record.target) + 1)
-                tally.add(result.passes, float(record.missing.sum()), limit)
+            elif result.missing is not None:
+                limit = self._policy.limit(result.passes, len(result.missing))
+                tally.add(result.passes, float(result.missing.sum()), limit)
             elif result.log_replicates is not None and unsure(result.log_replicates):
                 tally.add_unsure(effective_number(result.log_replicates))
             yield record

@@ -70,13 +70,16 @@ class Reader:
             self._require_producible(found.target[found.prompt :], case)
         return found
 
-    def require_prompt(self, prompt: Prompt, given: Given) -> None:
+    def require_prompt(self, prompt: Prompt, given: Given, unknown: Unknown) -> None:
         """The errors of the one prompt of all documents in form `given`, before any is read."""
         if prompt.column is None and prompt.text:
             form = prompt.given or given
             found = read_prompt(self, self._target, as_bytes(prompt.text), form)
             case = self._case(form).kind if found.folded else ""
-            self._require_producible(found.target, case, "the prompt: ")
+            own = found.target
+            if form == "target" and unknown == "any":
+                own = self._alphabet.opened(own)
+            self._require_producible(own, case, "the prompt: ")
 
     def read_all(
         self,
@@ -94,9 +97,8 @@ class Reader:
         gets a warning, unless bytes are what is asked for.
         """
         for document in documents:
-            if not self._told_of_encoding and (fault := encoding_fault(document)):
-                self._told_of_encoding = True
-                warn(fault)
+            if not prompt:
+                self._tell_of_encoding(document, warn)
             try:
                 read = self.read(document, given, unknown, prompt)
             except InputError as error:
@@ -107,7 +109,16 @@ class Reader:
                 continue
             if read.folded:
                 folded.add(read.folded, document.origin)
-            yield Ready(replace(document, text=read.text), read.target, read.prompt)
+            whole = replace(document, text=read.text)
+            if prompt:
+                # A character may begin in the prompt.
+                self._tell_of_encoding(whole, warn)
+            yield Ready(whole, read.target, read.prompt)
+
+    def _tell_of_encoding(self, document: Document, warn: Warn) -> None:
+        if not self._told_of_encoding and (fault := encoding_fault(document)):
+            self._told_of_encoding = True
+            warn(fault)
 
     def producible(self, place: Place) -> bool:
         """Whether the model can produce anything that may stand at a place."""
