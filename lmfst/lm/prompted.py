@@ -134,7 +134,8 @@ def own_tokens(lm: LM, text: bytes) -> tuple[int, ...]:
     raise InputError(
         f"the model has no tokens of its own for the prompt {shown}, and several strings of tokens "
         "spell it",
-        hint="use --prompt, which adds up all of them",
+        hint="use --prompt, which adds up all of them; special tokens in a prompt need --specials "
+        "text, and those that end a text can't be in one",
     )
 
 
