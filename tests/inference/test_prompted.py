@@ -213,6 +213,18 @@ def tree_model() -> TransformersLM:
     return make(transformers.LlamaConfig(**SMALL), bos=0, batch_tokens=64)
 
 
+def test_there_are_prompts_to_check() -> None:
+    lm = with_tokenizer(TableLM(make_vocab([b"a", b"b", b"ab"]), order=3, depth=3, seed=1,
+                                merges=False))  # fmt: skip
+    prompts = prompts_of(lm, 2)
+    assert len(prompts) == 2 and all(len(lm.canonical(prompt) or ()) <= 3 for prompt in prompts)
+    tokens = lm.canonical(b"ab")
+    assert tokens == [2]
+    after = continued(lm, tokens)
+    assert math.fsum(after.values()) == pytest.approx(1) and len(after) > 9
+    assert min(map(len, after)) == 2 and all(text.startswith(b"ab") for text in after)
+
+
 def test_prompted_models_are_models() -> None:
     table = TableLM(make_vocab([b"a", b"b", b"ab"]), order=3, depth=9, seed=1, merges=False)
     check_lm(PromptedLM(with_tokenizer(table), b"ab"))
