@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lmfst.model import Bounds, TransducedLM, load
     from lmfst.scored.records import Scored
     from lmfst.target import Target, load_target
+    from lmfst.target.prompts import Prompt
     from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "InputError",
     "LmfstError",
     "ModelError",
+    "Prompt",
     "Sample",
     "Scored",
     "State",
@@ -79,6 +81,7 @@ _HOMES = {
     "Drawn": "lmfst.generate.drawn",
     "Exact": "lmfst.inference.policy",
     "Fst": "lmfst.fst",
+    "Prompt": "lmfst.target.prompts",
     "Sample": "lmfst.inference.sampling",
     "Scored": "lmfst.scored.records",
     "State": "lmfst.inference.states",

@@ -28,6 +28,7 @@ from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import engine_for
 from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.policy import Exact, Policy, Tolerance
+from lmfst.inference.prompted import after_source
 from lmfst.inference.recommend import recommended
 from lmfst.inference.results import Propagated
 from lmfst.inference.sampling import Sample
@@ -46,7 +47,8 @@ from lmfst.target.load import (
     require_total,
     support_of,
 )
-from lmfst.target.reader import Reader
+from lmfst.target.prompts import Prompt
+from lmfst.target.reader import NO_PROMPT, Reader
 from lmfst.target.strings import Symbols, as_bytes, pattern_of
 from lmfst.target.unknown import Alphabet
 
@@ -171,8 +173,6 @@ class TransducedLM:
         """What scores documents."""
         return Scorer(self.setting, self.policy, self._engine, self.reader)
 
-    # Strings of target symbols.
-
     def symbols(self, y: Symbols) -> Pattern:
         """y as symbol numbers, sets as `OneOf`; see `lmfst.target.strings.pattern_of`."""
         return pattern_of(y, self.target.machine.symbols)
@@ -180,8 +180,6 @@ class TransducedLM:
     def transduce(self, text: str | bytes) -> tuple[int, ...]:
         """f(text), as symbol numbers. Raises InputError where f rejects it."""
         return run(self.target.machine, as_bytes(text))
-
-    # Probabilities of single strings.
 
     def prefix_logp(self, y: Symbols) -> float:
         """log P_Y(y): that a string begins with y, nats."""
@@ -211,14 +209,7 @@ class TransducedLM:
         """The next-symbol distribution: symbols int64 [n] (END = -1) and logp float64 [n]."""
         prefix = self.symbols(y)
         found = self._ask(prefix, [len(prefix)])
-        if found.log_prefix[-1] == -math.inf:
-            raise InputError(
-                "nothing can follow the prefix, which has probability zero under the model from "
-                + self.scorer.zeros.why(prefix, found)[1]
-            )
-        symbols, logp = found.next[len(prefix)]
-        possible = logp > -np.inf
-        return symbols[possible], logp[possible]
+        return _possible(self, prefix, found)
 
     def next_at_all(self, y: Symbols) -> Propagated:
         """Next-symbol distributions after every prefix of y, in one propagation."""
@@ -249,11 +240,19 @@ class TransducedLM:
         zeros, strings = self.scorer.zeros, list(prefixes)
         return begin_states(self.setting, self.policy, zeros, strings, scored=as_scored)
 
+    def after_source(self, text: str | bytes) -> TransducedLM:
+        """The model of what follows a source text that it has read, tokens and all; see
+        `lmfst.inference.prompted`. InputError for a text that can't be read."""
+        found = after_source(self.setting, self.reader, as_bytes(text)) if text else self.setting
+        return renewed(self, **vars(found))
+
     # Documents.
 
-    def score(self, texts: Iterable[str | bytes], *, given: Given = "source") -> list[Scored]:
-        """Score texts; see `Scored`. given: whether they are in source or in target form."""
-        return list(self.score_documents(_numbered(texts), given=given))
+    def score(
+        self, texts: Iterable[str | bytes], *, given: Given = "source", prompt: Prompt = NO_PROMPT
+    ) -> list[Scored]:
+        """Score texts, in source or target form, after a prompt; see `Scored`."""
+        return list(self.score_documents(_numbered(texts), given=given, prompt=prompt))
 
     def score_documents(
         self,
@@ -264,6 +263,7 @@ class TransducedLM:
         unknown: Unknown = "auto",
         tally: Tally | None = None,
         waits: Callable[[], bool] | None = None,
+        prompt: Prompt = NO_PROMPT,
     ) -> Iterator[Scored]:
         """Score documents in batches that share LM calls; yields them in input order.
 
@@ -273,14 +273,30 @@ class TransducedLM:
         document with a warning, or sum over what they may be by the codes for bases and residues,
         "any", with an error for those that mean nothing (`lmfst.target.unknown`). "auto": an error
         in biological sequences in target form, else a report. tally: where documents are counted.
+        prompt: what they follow, which is given.
         """
         if batch < 1:
             raise UsageError(f"a batch must have at least 1 document, not {batch}")
-        yield from self.scorer.run(documents, given, batch, unknown, tally or Tally(), waits)
+        scorer, tally = self.scorer, tally or Tally()
+        yield from scorer.run(documents, given, batch, unknown, tally, waits, prompt)
 
     def describe(self) -> dict[str, Any]:
         """What makes the numbers: model, target, policy, version and threads; JSON-ready."""
         return _described(self)
+
+
+def _possible(
+    model: TransducedLM, prefix: Pattern, found: Propagated
+) -> tuple[np.ndarray, np.ndarray]:
+    """The next symbols of probability above 0; InputError where the prefix has none."""
+    if found.log_prefix[-1] == -math.inf:
+        raise InputError(
+            "nothing can follow the prefix, which has probability zero under the model from "
+            + model.scorer.zeros.why(prefix, found)[1]
+        )
+    symbols, logp = found.next[len(prefix)]
+    possible = logp > -np.inf
+    return symbols[possible], logp[possible]
 
 
 def _numbered(texts: Iterable[str | bytes]) -> Iterator[Document]:
@@ -304,6 +320,8 @@ def _described(model: TransducedLM) -> dict[str, Any]:
 def renewed(model: TransducedLM, policy: Policy | None = None, **changes: Any) -> TransducedLM:
     """The same model under another policy, or in another `Setting` (changes: its fields)."""
     other = copy(model)
+    if "target" in changes:
+        other.__dict__.pop("reader", None)
     other.setting = replace(model.setting, **changes)
     other._policy = policy or model.policy
     other._engine = engine_for(other.setting, other._policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -183,6 +184,10 @@ def test_python_snippets_run(printed: dict[str, list[str]]) -> None:
     (shown,) = [out for command, out in examples() if command.endswith("30 --prompt MA")]
     rows = [line.split("\t") for line in shown.splitlines()[1:]]
     assert drawn == [[row[1][2:], row[5].capitalize()] for row in rows]
+    seam, read = map(float, printed["docs/how-to/prompts.md"])
+    # The model's file has four digits.
+    assert seam == pytest.approx(math.log(0.91 / 2), abs=1e-3)
+    assert read == pytest.approx(math.log(0.1 / 2), abs=1e-3)
     own = float(printed["docs/how-to/own-model.md"][0])
     assert 2.71828182845904**own == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
 

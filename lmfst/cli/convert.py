@@ -22,6 +22,7 @@ from lmfst.cli.model_options import (
     SamplingOptions,
 )
 from lmfst.cli.progress import Progress
+from lmfst.cli.prompt_options import PromptOptions
 from lmfst.cli.reading import documents
 from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
@@ -161,6 +162,7 @@ def convert(
     sampling: SamplingOptions,
     limits: LimitOptions,
     given: Given = "source",
+    prompts: PromptOptions,
     reading: o.ReadingOptions,
     unknown: Unknown = "auto",
     level: Level = "unit",
@@ -182,24 +184,33 @@ def convert(
     require_batch(batch)
     levels = Levels(level, bounds, versus)
     levels.require(choice.policy(RECOMMENDED.get(model.model)))
-    paths, fmt = document_files(files or ["-"], reading.doc), rows.row_format()
-    require_apart(files or [], paths, [rows.output or "-", beside.meta, beside.plot])
-    beside.require_apart(rows.output)
+    prompt, fmt = prompts.target_prompt(terminal), rows.row_format()
+    paths = _paths(files or [], reading, rows, beside)
     picture = beside.picture(level)
-    lm = load_model(model, to, grammar, choice, limits, terminal)
+    lm = prompts.read(load_model(model, to, grammar, choice, limits, terminal), prompt)
     levels.require(lm.policy)
-    made_by = {**lm.describe(), "policy_from": choice.origin(lm.policy)}
+    how: Any = {"given": given, "batch": batch, "unknown": unknown, "prompt": prompt}
+    facts = {"policy_from": choice.origin(lm.policy), **prompts.facts(given)}
+    made_by = {**lm.describe(), **facts}
     beside.write_meta(made_by)
     tally, arrivals, warn = Tally(), Arrivals(), terminal.warn
     writing = open_rows(rows.output, fmt, levels.columns, escaped=ESCAPED_COLUMNS, warn=warn)
     with writing as writer, Progress(terminal, to_stdout=rows.output in (None, "-")) as progress:
         read = progress.reading(documents(paths, reading, terminal, arrivals=arrivals))
-        found = lm.score_documents(
-            read, given=given, batch=batch, unknown=unknown, tally=tally, waits=arrivals
-        )
+        found = lm.score_documents(read, **how, tally=tally, waits=arrivals)
         _write(writer, levels.blocks(_counted(found, progress), warn), picture)
     beside.write_meta({**made_by, **tally.facts()})
     beside.draw(picture, warn)
+
+
+def _paths(
+    files: list[str], reading: o.ReadingOptions, rows: o.RowOptions, beside: Beside
+) -> list[str]:
+    """The files to read, which are none of those to write."""
+    paths = document_files(files or ["-"], reading.doc)
+    require_apart(files, paths, [rows.output or "-", beside.meta, beside.plot])
+    beside.require_apart(rows.output)
+    return paths
 
 
 def _counted(records: Iterable[Scored], progress: Progress) -> Iterator[Scored]:

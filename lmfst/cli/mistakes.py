@@ -38,9 +38,8 @@ def context_tokens(given: str | int) -> int:
             ) from None
         raise typer.BadParameter(
             f"{given!r} is no whole number: --context is how many of its last tokens the model "
-            "reads, not a text. To score a text after another one, write the two as one document: "
-            "each row is conditional on all that comes before it. lmfst next TEXT shows what "
-            "follows a text."
+            "reads, not a text. To score documents after a text: --prompt TEXT (lmfst convert). "
+            "lmfst next TEXT shows what follows a text."
         ) from None
 
 

@@ -78,6 +78,10 @@ class Utf8:
             self._pending.append(pending)
         return self._ids[pending]
 
+    def pending(self, state: int) -> bytes:
+        """The bytes of a character that have been read."""
+        return self._pending[state]
+
     def pairs(self, state: int) -> list[tuple[int, Output]]:
         """What a state is, as of `Determinised`: its bytes are the pending output."""
         return [(0, tuple(self._pending[state]))]

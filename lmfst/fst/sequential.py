@@ -18,8 +18,9 @@ What this module does not do: decide whether an FST is functional (`lmfst.fst.fu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import partial, reduce
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lmfst.fst.core import Fst
 from lmfst.fst.pattern import Place, admits
@@ -61,6 +62,9 @@ class Sequential(Protocol):
         ...
 
 
+Machine = TypeVar("Machine", bound=Sequential)
+
+
 def emit(machine: Sequential, data: bytes) -> tuple[int, list[int], int]:
     """Read `data` as far as some accepted string goes on so.
 
@@ -76,6 +80,13 @@ def emit(machine: Sequential, data: bytes) -> tuple[int, list[int], int]:
         state = step[0]
         out += step[1]
     return state, out, len(data)
+
+
+def begun_at(machine: Machine, state: int) -> Machine:
+    """The same machine with another state to begin in; states keep their numbers."""
+    other = copy(machine)
+    other.start = state
+    return other
 
 
 def run(machine: Sequential, data: bytes) -> Output:

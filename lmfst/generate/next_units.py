@@ -13,15 +13,16 @@ from functools import partial
 import numpy as np
 
 from lmfst.fst.pattern import first_string
-from lmfst.fst.sequential import END, emit
+from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS, Found, Limits, Search, Unit
 from lmfst.ground import defaults
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import UsageError
 from lmfst.ground.types import Given, Warn, require_choice
 from lmfst.inference.accuracy import WORTH_A_WARNING
 from lmfst.inference.states import State
 from lmfst.model import TransducedLM
 from lmfst.target.case import Folded
+from lmfst.target.prompts import emitted
 from lmfst.target.strings import as_bytes
 from lmfst.target.units import END_NAME
 
@@ -130,25 +131,9 @@ def symbols_of(model: TransducedLM, text: str | bytes, given: Given, warn: Warn)
     """The symbols of a prefix in either form, with a warning of letters in the other case."""
     data, reader = as_bytes(text), model.reader
     source = given == "source"
-    read = reader.source(data, partial(emitted, model)) if source else reader.written(data)
+    read = reader.source(data, partial(emitted, model.target)) if source else reader.written(data)
     if read.folded:
         folded = Folded()
         folded.add(read.folded, "the prefix")
         warn(f"{folded.told()} {reader.case('source' if source else 'target')}")
     return first_string(read.target)
-
-
-def emitted(model: TransducedLM, text: str | bytes) -> tuple[int, ...]:
-    """ω(text): the symbols that every output of a text beginning with `text` begins with.
-
-    InputError with the place where the function accepts no continuation.
-    """
-    data = as_bytes(text)
-    _, out, read = emit(model.target.machine, data)
-    if read < len(data):
-        start = "first byte" if read == 0 else f"first {read + 1} bytes"
-        raise InputError(
-            f"{model.target.name} accepts no string that begins with the {start} "
-            f"of the prefix (byte {data[read]:#04x} at offset {read})"
-        )
-    return tuple(out)

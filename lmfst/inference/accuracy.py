@@ -8,6 +8,11 @@ follows would be larger by the share that they had there; to first order the who
 That is an estimate, not a bound: a light hypothesis that predicts the rest far better than the
 heavy ones makes it too small, one that would have died makes it too large. The certified bound
 (prefix mass plus all dropped mass) says nothing about a long text.
+
+Given a prompt of n symbols, what is asked for is P_Y(y) / P_Y(y_{<n}). By the same reckoning what
+was dropped before n makes both lack the same. But where dropped hypotheses would have gone on
+otherwise than those kept, the quotient is off in either direction, so they are counted all the
+same.
 """
 
 from __future__ import annotations

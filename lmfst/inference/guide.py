@@ -48,10 +48,11 @@ LEAST = -20.0
 class Guide:
     """An n-gram model whose tokens are single bytes, ready to be used with a vocabulary.
 
-    Raises ModelError for a model without any such token, UsageError for one that is too large.
+    read: bytes that stand before all texts. Raises ModelError for a model without any such token,
+    UsageError for one that is too large.
     """
 
-    def __init__(self, lm: BackoffLM, lexicons: Lexicons) -> None:
+    def __init__(self, lm: BackoffLM, lexicons: Lexicons, read: bytes = b"") -> None:
         model = lm.model
         self.lexicons = lexicons
         self.size = model.n_states
@@ -77,6 +78,8 @@ class Guide:
         for byte in known.keys() & set(lexicons.alphabet):
             self.logp[byte] = rows[:, known[byte]]
             self.moves[byte] = model.step(every, np.full(self.size, known[byte]))
+        for byte in read:
+            self.start = int(self.moves[byte][self.start]) if byte in self.moves else 0
         self.ends = rows[:, list(model.eos_ids)].max(axis=1)
 
     def read(self, states: Ints, tokens: Ints, first: Ints) -> Ints:

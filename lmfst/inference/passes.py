@@ -135,8 +135,11 @@ class _Batch:
             np.concatenate([position, table.position[ahead], *(at for at, _ in ends)])
         ]
         if self._stays:
-            self._session.retain(self._roots[0], np.unique(np.append(states, self._roots[0])))
+            root = self._roots[0]
+            self._session.retain_all([(root, np.unique(np.append(states, root)))])
             return
+        live = []
         for document in np.flatnonzero(sums.offset <= layout.last).tolist():
             root = self._roots[document]
-            self._session.retain(root, np.unique(np.append(states[owner == document], root)))
+            live.append((root, np.unique(np.append(states[owner == document], root))))
+        self._session.retain_all(live)

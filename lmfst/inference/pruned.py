@@ -57,7 +57,7 @@ class Pruned:
         """The canonical path of a query's source text, or of some text with its target (of a
         pattern, with one of its strings); None where none is known."""
         lm, own = self._setting.lm, text_of(self._setting, query)
-        text = some_source(self._setting.target, query) if own is None else own
+        text = some_source(self._setting, query) if own is None else own
         if text is None:
             return None
         canonical = None if own is None else lm.canonical(own)

@@ -9,6 +9,7 @@ DOCUMENTS = np.dtype(
         ("begin", np.int64),
         ("symbols", np.int64),
         ("last", np.int64),
+        ("prompt", np.int64),
         ("offset", np.int64),
         ("wave", np.int64),
         ("log_threshold", np.float64),

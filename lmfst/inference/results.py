@@ -49,7 +49,8 @@ class Propagated:
         whole. stderr, log_pruned: the standard error of its log (None for one replicate), and the
         log P_Y that a beam of as many hypotheses gives instead (None if it isn't asked for).
     rows: hypotheses that were kept. removed: nats by which renormalising without the specials
-        raised logp, averaged over the hypotheses of each offset by weight and summed over offsets.
+        raised logp, averaged over the hypotheses of each offset by weight and summed over offsets
+        (those after the prompt, where there is one).
     """
 
     log_prefix: Floats

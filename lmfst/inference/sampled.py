@@ -44,7 +44,8 @@ class Sampled:
             return None
         from lmfst.lm.load import load_guide
 
-        return Guide(load_guide(name, warn=self._setting.warn), self._setting.lexicons)
+        setting = self._setting
+        return Guide(load_guide(name, warn=setting.warn), setting.lexicons, setting.read)
 
     def run(self, queries: Sequence[Query]) -> list[Propagated]:
         """As `lmfst.inference.engine.Engine.run`. No distributions of the next symbol."""

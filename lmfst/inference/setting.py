@@ -15,7 +15,9 @@ from lmfst.target.load import Target
 class Setting:
     """lexicons: of the model's vocabulary and the target. normalise: takes the tokens outside the
     support out of rows. conditioned: whether the target rejects strings, and probabilities are
-    given that it accepts. lookahead: whether rows may be evaluated ahead."""
+    given that it accepts. lookahead: whether rows may be evaluated ahead. read, before: a source
+    text that the model has read already, and what the function has emitted of it (see
+    `lmfst.inference.prompted`)."""
 
     lm: LM
     target: Target
@@ -24,3 +26,5 @@ class Setting:
     conditioned: bool
     lookahead: bool
     warn: Callable[[str], None]
+    read: bytes = b""
+    before: tuple[int, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from lmfst.fst import END, Identity, Utf8
+from lmfst.fst import END, Identity, Sequential, Utf8
 from lmfst.fst.pattern import Pattern, first_string, is_open
 from lmfst.fst.preimages import preimages
 from lmfst.ground.errors import BudgetError
@@ -13,7 +13,6 @@ from lmfst.inference.canonical import canonical_logps
 from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
-from lmfst.target.load import Target
 
 SEARCH_NODES = 50_000
 """Nodes that the search for a source text of a target may take."""
@@ -30,24 +29,34 @@ def text_of(setting: Setting, query: Query) -> bytes | None:
     target = _unended(query)
     if is_open(target):
         return None
-    machine = setting.target.machine
-    if query.text is None and isinstance(machine, Identity | Utf8):
-        return machine.source(first_string(target))
+    if query.text is None:
+        return _only_source(setting.target.machine, first_string(target))
     return query.text
 
 
-def some_source(target: Target, query: Query) -> bytes | None:
-    """A short text with a query's target, or one of its strings, if one is found quickly; where the
-    target may go on and none has it as a whole, the beginning of one."""
-    string = first_string(_unended(query))
-    if isinstance(target.machine, Identity | Utf8):
-        return target.machine.source(string)
-    if target.fst is None:
+def _only_source(machine: Sequential, string: Sequence[int]) -> bytes | None:
+    """The only text with an output, by a machine that leaves texts as they are; None by others, and
+    where the machine begins within a character that isn't the string's first one."""
+    if isinstance(machine, Identity):
+        return machine.source(string)
+    if not isinstance(machine, Utf8):
         return None
+    whole, read = machine.source(string), machine.pending(machine.start)
+    return whole[len(read) :] if whole.startswith(read) else None
+
+
+def some_source(setting: Setting, query: Query) -> bytes | None:
+    """A short text with a query's target, or one of its strings, if one is found quickly; where the
+    target may go on and none has it as a whole, the beginning of one. It begins where the model has
+    read up to."""
+    string, target = first_string(_unended(query)), setting.target
+    if target.fst is None:
+        return _only_source(target.machine, string)
+    whole = (*setting.before, *string)
     for goes_on in (False, True)[: 1 + (query.target[-1:] != (END,))]:
         with suppress(StopIteration, BudgetError):
-            found = preimages(target.fst, string, goes_on=goes_on, max_nodes=SEARCH_NODES)
-            return next(found)
+            text = next(preimages(target.fst, whole, goes_on=goes_on, max_nodes=SEARCH_NODES))
+            return text[len(setting.read) :] if text.startswith(setting.read) else None
     return None
 
 

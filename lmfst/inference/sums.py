@@ -22,7 +22,7 @@ class Sums:
     output may wait for more input, inf where there is none; top: the LM state that the *trunk* has
     come to, the hypothesis that reads the source's own tokens, and at: where its next one is in
     `tokens`, int64. What is noted: rows, removed, canonical (see `Propagated`), which is NaN while
-    it isn't known; has_canonical: whether it can be.
+    it isn't known; has_canonical: whether it can be. prompt: see `lmfst.inference.query.Query`.
 
     positions: `POSITIONS`: log_prefix, log_dropped, log_crowded (what was dropped because of the
     number of hypotheses alone), best (the heaviest that arrived), coarser (what is added to the log
@@ -50,6 +50,7 @@ class Sums:
             begin=layout.base,
             symbols=layout.sizes,
             last=layout.last,
+            prompt=[query.prompt for query in layout.queries],
             log_threshold=-np.inf,
             survives=np.inf,
             top=roots,

@@ -260,8 +260,9 @@ def note(
     for i in range(len(position)):
         own, document = row[i], positions.document[position[i]]
         documents.rows[document] += 1
-        share = math.exp(min(0.0, logw[i] - positions.log_prefix[position[i]]))
-        documents.removed[document] += share * rows.removed[own]
+        if position[i] >= documents.begin[document] + documents.prompt[document]:
+            share = math.exp(min(0.0, logw[i] - positions.log_prefix[position[i]]))
+            documents.removed[document] += share * rows.removed[own]
         if rows.symbol_count[own] > 0:
             kept.row[kept_count[0]] = own
             kept.logw[kept_count[0]] = logw[i]

@@ -9,6 +9,7 @@ import numpy as np
 from lmfst.fst.pattern import Pattern, as_written
 from lmfst.fst.sequential import END
 from lmfst.ground.document import Document
+from lmfst.ground.errors import InputError
 from lmfst.ground.types import Given
 from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
@@ -31,11 +32,21 @@ class Zeros:
     def of_document(
         self, document: Document, given: Given, query: Query, found: Propagated
     ) -> str | None:
-        """What to say of a document whose whole target has probability zero; None for another."""
+        """What to say of a document whose whole target has probability zero; None for another.
+
+        InputError where already its prompt has, so that nothing can be given it.
+        """
         if found.log_prefix[-1] > -math.inf:
             return None
-        target = query.target[:-1]
-        at, reason = self.why(target, found, text_of(self._setting, query), whole=True)
+        target, prompt = query.target[:-1], query.prompt
+        if found.log_prefix[prompt] == -math.inf:
+            _, reason = self.why(target[:prompt], found, text_of(self._setting, query))
+            raise InputError(
+                f"{document.origin}: nothing can follow the prompt, which has probability zero "
+                f"under the model from {reason}"
+            )
+        text = text_of(self._setting, query)
+        at, reason = self.why(target, found, text, whole=True, first=prompt)
         if at < len(target):
             reason += self._reader.options(target[at])
         if given == "source" and self.impossible(target, at):
@@ -43,10 +54,17 @@ class Zeros:
         return f"{document.origin}: logp is -inf from {reason}"
 
     def why(
-        self, target: Pattern, found: Propagated, text: bytes | None = None, *, whole: bool = False
+        self,
+        target: Pattern,
+        found: Propagated,
+        text: bytes | None = None,
+        *,
+        whole: bool = False,
+        first: int = 0,
     ) -> tuple[int, str]:
         """From which symbol on the probability of a target is zero, and why, as text. text: the
-        source, if it is known. whole: whether the target ends there."""
+        source, if it is known. whole: whether the target ends there. first: the symbol that is
+        called 0."""
         own, vocab = self._setting.target, self._setting.lm.vocab
         at = int(np.flatnonzero(found.log_prefix == -np.inf)[0]) - 1
         symbol = (*as_written(target), END)[at]
@@ -66,7 +84,7 @@ class Zeros:
             reason = (
                 "no hypothesis that was kept goes on with it (raise --beam or lower --threshold)"
             )
-        return at, f"symbol {at} ({name}) on: {reason}"
+        return at, f"symbol {at - first} ({name}) on: {reason}"
 
     def _unspelled(self, target: Pattern) -> bool:
         """Whether a target has one source text, which no tokens spell: no pruning is to blame."""

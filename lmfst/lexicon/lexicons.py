@@ -42,7 +42,8 @@ class Lexicons:
         max_bytes: int = 1 << 30,
         name: str = "the target",
     ) -> None:
-        self.vocab, self.machine = vocab, machine
+        self.vocab, self.machine, self._support = vocab, machine, support
+        self._name, self._max_bytes = name, max_bytes
         keep = np.ones(vocab.size, dtype=bool) if support is None else support
         self._builder = Builder(vocab, machine, keep, self.intern)
         self.alphabet = self._builder.alphabet
@@ -51,11 +52,17 @@ class Lexicons:
         self._pending = bytearray()
         self._readings: dict[tuple[int, int], tuple[tuple[int, ...], int] | None] = {}
         self._built: OrderedDict[int, Lexicon] = OrderedDict()
-        self._bytes, self._max_bytes = 0, max_bytes
+        self._bytes = 0
         self.start = self.intern(0, machine.start)
         self._store = open_store(vocab, machine, keep)
         kept = "once" if self._store is None else f"once; kept in {self._store.folder}"
         self._announced = Announced(f"building the lexicons of {name} ({kept})")
+
+    def after(self, vocab: Vocab, machine: Sequential) -> Lexicons:
+        """The lexicons of the same tokens and function where both begin in another state."""
+        return Lexicons(
+            vocab, machine, support=self._support, max_bytes=self._max_bytes, name=self._name
+        )
 
     def intern(self, decoder: int, state: int) -> int:
         """The lexicon state of a (decoder state, machine state) pair."""

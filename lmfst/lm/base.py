@@ -94,6 +94,12 @@ class Session(ABC):
         """Forget what a document no longer needs: of its states `live` will be asked for again;
         others only if the document is propagated once more, and may take longer then."""
 
+    def retain_all(self, live: Sequence[tuple[int, States]]) -> None:
+        """`retain` for all documents of the session that are still propagated: their roots, and
+        the states that will be asked for again."""
+        for root, states in live:
+            self.retain(root, states)
+
     def close(self, root: int) -> None:  # noqa: B027 (as above)
         """Forget a document."""
 

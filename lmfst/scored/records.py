@@ -15,6 +15,7 @@ import numpy as np
 
 from lmfst.ground.arrays import Floats
 from lmfst.ground.columns import Same
+from lmfst.ground.errors import UsageError
 from lmfst.inference.accuracy import Pass
 from lmfst.inference.estimate import stderr_of_difference
 from lmfst.inference.results import Propagated
@@ -41,6 +42,8 @@ VERSUS_COLUMNS = ("versus", "difference", "difference_stderr")
 REPLICATE_COLUMNS = ("id", "replicate", "symbols", "logp", "bits_per_symbol")
 ESCAPED_COLUMNS = ("unit",)
 """Columns whose text `Units.text` has escaped already."""
+GOES_ON = "…"
+"""Stands before the rest of a unit that the prompt has begun."""
 NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
 
 Row = dict[str, Any]
@@ -61,6 +64,11 @@ def bits(logp: float) -> float:
 def next_row(unit: str, logp: float) -> Row:
     """A unit that may follow, with its logp in nats, as a row of `NEXT_COLUMNS`."""
     return {"unit": unit, "logp": logp, "surprisal": bits(logp), "p": 2.0 ** -bits(logp)}
+
+
+def exponential(x: float) -> float:
+    """exp(x), inf where it is too large for a float."""
+    return math.inf if x > 709.0 else math.exp(x)
 
 
 def upper_bound(logp: float, log_dropped: float) -> float:
@@ -84,6 +92,11 @@ class Scored:
     tokenizer's own tokens of the text, with the end, nats; None where it has none. passes,
     log_replicates: see `lmfst.inference.results.Propagated`. extra: what is passed on beside its
     rows (`lmfst.io.Document`).
+
+    Where a prompt is given, all of it is about what follows: target and probabilities, which are
+    given the prompt. log_dropped is then relative to that of the prompt, of which `uncertain` nats
+    may lack, certainly no more. begun: whether the first unit is the rest of one that the prompt
+    has begun. lacking: what is missing in all, of the prompt, too.
     """
 
     id: str
@@ -101,6 +114,9 @@ class Scored:
     passes: Sequence[Pass] = ()
     log_replicates: np.ndarray | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+    uncertain: float = 0.0
+    lacking: float | None = None
+    begun: bool = False
 
     @staticmethod
     def of(
@@ -109,24 +125,35 @@ class Scored:
         found: Propagated,
         units: Units,
         extra: Mapping[str, object] | None = None,
+        *,
+        prompt: int = 0,
+        before: Sequence[int] = (),
     ) -> Scored:
-        """The record of a propagation over `target` and ⊥."""
+        """The record of a propagation over `target` and ⊥, the first symbols of which are a prompt
+        of probability above 0. before: symbols that stand before the target. UsageError for an
+        estimate with a prompt."""
+        if prompt and found.estimated:
+            raise UsageError("a quotient of estimates is no estimate of this kind")
+        base = float(found.log_prefix[prompt]) if prompt else 0.0
         return Scored(
             id,
-            tuple(target),
-            log_prefix=found.log_prefix,
-            log_dropped=float(found.log_dropped[-1]),
+            tuple(target[prompt:]),
+            log_prefix=found.log_prefix[prompt:] - base,
+            log_dropped=float(found.log_dropped[-1]) - base,
             specials=found.removed,
             nodes=found.rows,
             units=units,
             estimated=found.estimated,
             stderr=found.stderr,
             log_pruned=found.log_pruned,
-            missing=found.missing,
-            canonical=found.canonical,
+            missing=None if found.missing is None else found.missing[prompt:],
+            canonical=None if found.canonical is None else found.canonical - base,
             passes=found.passes,
             log_replicates=found.log_replicates,
             extra=extra or {},
+            uncertain=float(np.logaddexp(0.0, found.log_dropped[prompt] - base)),
+            lacking=None if found.missing is None else float(found.missing.sum()),
+            begun=units.goes_on((*before, *target[:prompt]), target[prompt:]),
         )
 
     @property
@@ -138,9 +165,9 @@ class Scored:
 
     @property
     def dropped(self) -> float | None:
-        """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`. None for
-        an estimate."""
-        return None if self.estimated else math.exp(self.log_dropped)
+        """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`. After a
+        prompt, as a multiple of its probability. None for an estimate."""
+        return None if self.estimated else exponential(self.log_dropped)
 
     @property
     def logp(self) -> float:
@@ -149,13 +176,18 @@ class Scored:
 
     @property
     def lower(self) -> float | None:
-        """log of the lower bound, nats: `logp`. None for an estimate."""
-        return None if self.estimated else self.logp
+        """log of the lower bound, nats: `logp`, and less where what was dropped within a prompt may
+        have been a beginning of it. None for an estimate."""
+        return None if self.estimated else self.logp - self.uncertain
 
     @property
     def upper(self) -> float | None:
-        """log of the upper bound p_Y(y) + dropped, nats (never above 0). None for an estimate."""
-        return None if self.estimated else upper_bound(self.logp, self.log_dropped)
+        """log of the upper bound p_Y(y) + dropped, nats (never above 0); after a prompt of P and
+        dropped weight D, (p + dropped) / (P + D). None for an estimate."""
+        if self.estimated:
+            return None
+        most = float(np.logaddexp(self.logp, self.log_dropped)) - self.uncertain
+        return max(self.logp - self.uncertain, min(0.0, most))
 
     def unit_rows(self) -> list[Row]:
         """One row a unit, and the last one for ⊥."""
@@ -169,6 +201,8 @@ class Scored:
             units = [self.target[begin:end] for begin, end in spans]
             known = {unit: self.units.text(unit) for unit in {*units}}
             texts = [known[unit] for unit in units]
+            if self.begun:
+                texts[0] = f"{GOES_ON}{texts[0]}"
             begins: Sequence[int] = [*(begin for begin, _ in spans), size]
             ends = [*(end for _, end in spans), size]
             last = [*ends[:-1], size + 1]
@@ -202,10 +236,6 @@ class Scored:
             for begin, end in pairwise([*begins, len(self.missing)])
         ]
 
-    def _missing(self, begin: int, end: int) -> float | None:
-        """What the weight dropped at these offsets makes the whole lack, nats."""
-        return None if self.missing is None else float(self.missing[begin:end].sum())
-
     def replicate_rows(self) -> Iterator[Row]:
         """One row a replicate of an estimate, each an estimate of its own."""
         size = len(self.target)
@@ -237,7 +267,7 @@ class Scored:
             "units": len(self.units.spans(self.target)),
             "symbols": size,
             "logp": self.logp,
-            "missing": self._missing(0, size + 1),
+            "missing": self.lacking,
             "canonical": self.canonical,
             "stderr": self.stderr,
             "gap": self.gap,

@@ -11,7 +11,7 @@ from lmfst.fst.pattern import Pattern, as_written
 from lmfst.fst.sequential import END
 from lmfst.ground import defaults
 from lmfst.ground.document import Document
-from lmfst.ground.errors import BudgetError, InputError, ZeroProbabilityError
+from lmfst.ground.errors import BudgetError, InputError, UsageError, ZeroProbabilityError
 from lmfst.ground.types import Given, Unknown
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import Engine
@@ -25,9 +25,10 @@ from lmfst.scored.advice import Advice
 from lmfst.scored.records import Scored
 from lmfst.target import Reader
 from lmfst.target.case import Folded
+from lmfst.target.prompts import Prompt
+from lmfst.target.reader import NO_PROMPT, Ready
 
 DNA = frozenset(b"ACGTNacgtn")
-Waiting = tuple[Document, Pattern]
 
 
 class Scorer:
@@ -51,12 +52,15 @@ class Scorer:
         unknown: Unknown,
         tally: Tally,
         waits: Callable[[], bool] | None = None,
+        prompt: Prompt = NO_PROMPT,
     ) -> Iterator[Scored]:
         """As `lmfst.TransducedLM.score_documents`."""
+        require_exact(prompt, self._policy)
+        self._reader.require_prompt(prompt, given, unknown)
         warn, size, first = self._setting.warn, max(1, batch // self._policy.copies), 0
         try:
             for there in _together(documents, waits):
-                read = self._reader.read_all(there, given, unknown, tally.folded, warn)
+                read = self._reader.read_all(there, given, unknown, tally.folded, warn, prompt)
                 for some in _batches(read, size):
                     yield from self._batch(some, given, range(first, first + len(some)), tally)
                     first += len(some)
@@ -85,7 +89,7 @@ class Scorer:
         `lmfst.TransducedLM.score_documents`; what is to be skipped is an error here, and warnings
         about all documents are left to the caller (`advice`).
         """
-        waiting: list[tuple[int, Waiting]] = []
+        waiting: list[tuple[int, Ready]] = []
         folded: dict[int, Folded] = {}
         strict: Unknown = "error" if unknown == "skip" else unknown
         for number, document in enumerate(documents):
@@ -97,7 +101,7 @@ class Scorer:
                 waiting.append((number, one))
                 folded[number] = letters
         # Texts of one length go on together to their ends, and so share calls of one size.
-        waiting.sort(key=lambda one: (len(one[1][1]), one[0]))
+        waiting.sort(key=lambda one: (len(one[1].target), one[0]))
         size = max(1, batch // self._policy.copies)
         # As many in each batch: a small one takes about as long as a large one.
         size = -(-len(waiting) // -(-len(waiting) // size)) if waiting else size
@@ -113,7 +117,7 @@ class Scorer:
             tally.folded.join(letters)
 
     def _within_budget(
-        self, places: list[int], batch: list[Waiting], first: int, given: Given, tally: Tally
+        self, places: list[int], batch: list[Ready], first: int, given: Given, tally: Tally
     ) -> Iterator[tuple[int, Scored | InputError]]:
         """The records of a batch, with their places; an error for one that needs too much."""
         try:
@@ -124,11 +128,11 @@ class Scorer:
                 try:
                     yield from self._at([place], [one], first, given, tally)
                 except BudgetError as error:
-                    said = f"{one[0].origin}: {error.message}"
+                    said = f"{one.document.origin}: {error.message}"
                     yield place, InputError(said, hint=error.hint)
 
     def _at(
-        self, places: list[int], batch: list[Waiting], first: int, given: Given, tally: Tally
+        self, places: list[int], batch: list[Ready], first: int, given: Given, tally: Tally
     ) -> list[tuple[int, Scored | InputError]]:
         """The records of a batch, with their places."""
         zeros: dict[int, str] = {}
@@ -141,7 +145,7 @@ class Scorer:
 
     def _readable(
         self, document: Document, given: Given, unknown: Unknown, most: int | None, folded: Folded
-    ) -> Waiting | InputError:
+    ) -> Ready | InputError:
         """A document as it is read; the error if it can't be, or has more symbols than `most`.
         folded: where its letters in the other case are counted."""
         warn = self._setting.warn
@@ -149,16 +153,17 @@ class Scorer:
             found = next(self._reader.read_all([document], given, unknown, folded, warn))
         except InputError as error:
             return error
-        if most is not None and len(found[1]) > most:
+        if most is not None and len(found.target) > most:
+            size = f"{len(found.target):,}"
             return InputError(
-                f"{document.origin}: it has {len(found[1]):,} symbols, and {most:,} are allowed",
+                f"{document.origin}: it has {size} symbols, and {most:,} are allowed",
                 hint="cut it, or raise --max-symbols",
             )
         return found
 
     def _batch(
         self,
-        batch: list[Waiting],
+        batch: list[Ready],
         given: Given,
         numbers: Sequence[int],
         tally: Tally,
@@ -169,32 +174,30 @@ class Scorer:
         warning."""
         queries = [
             self.query(
-                (*target, END),
-                text=document.text if given == "source" else None,
+                (*ready.target, END),
+                text=ready.document.text if given == "source" else None,
                 number=number,
                 canonical=True,
+                prompt=ready.prompt,
             )
-            for number, (document, target) in zip(numbers, batch, strict=True)
+            for number, ready in zip(numbers, batch, strict=True)
         ]
         found = self._engine.run(queries)
         scored, counted = [], []
-        for number, (document, target), query, result in zip(
-            numbers, batch, queries, found, strict=True
-        ):
-            said = self.zeros.of_document(document, given, query, result)
+        for number, ready, query, result in zip(numbers, batch, queries, found, strict=True):
+            said = self.zeros.of_document(ready.document, given, query, result)
             counted.append(not said or zero is None)
             if said:
                 if zero is None:
                     self._setting.warn(said)
                 else:
                     zero(number, said)
-            written, units = as_written(target), self._setting.target.units
-            scored.append(Scored.of(document.id, written, result, units, document.extra))
+            scored.append(_record(self._setting, ready, result))
         for record, result, counts in zip(scored, found, counted, strict=True):
             if not counts:
                 pass
             elif result.missing is not None:
-                limit = self._policy.limit(result.passes, len(record.target) + 1)
+                limit = self._policy.limit(result.passes, len(result.missing))
                 tally.add(result.passes, float(result.missing.sum()), limit)
             elif result.log_replicates is not None and unsure(result.log_replicates):
                 tally.add_unsure(effective_number(result.log_replicates))
@@ -221,6 +224,29 @@ class Scorer:
             self._setting.warn(said)
 
 
+def require_exact(prompt: Prompt, policy: Policy) -> None:
+    """UsageError for a prompt in target units under a policy that estimates."""
+    if prompt and policy.estimates:
+        raise UsageError(
+            "--policy sample estimates probabilities of whole strings, and a quotient of two "
+            "estimates has neither their mean nor their standard error",
+            hint="use --policy beam or --exact, or --prompt-source, where there is no quotient",
+        )
+
+
+def _record(setting: Setting, ready: Ready, found: Propagated) -> Scored:
+    """The record of a document."""
+    return Scored.of(
+        ready.document.id,
+        as_written(ready.target),
+        found,
+        setting.target.units,
+        ready.document.extra,
+        prompt=ready.prompt,
+        before=setting.before,
+    )
+
+
 def _together(
     documents: Iterable[Document], waits: Callable[[], bool] | None
 ) -> Iterator[Iterator[Document]]:
@@ -238,13 +264,13 @@ def _until(documents: Iterator[Document], waits: Callable[[], bool]) -> Iterator
             return
 
 
-def _batches(read: Iterable[Waiting], most: int) -> Iterator[list[Waiting]]:
+def _batches(read: Iterable[Ready], most: int) -> Iterator[list[Ready]]:
     """Batches of so many documents at most, or of `defaults.BATCH_SYMBOLS` symbols."""
-    waiting: list[Waiting] = []
+    waiting: list[Ready] = []
     size = 0
     for one in read:
         waiting.append(one)
-        size += len(one[1])
+        size += len(one.target)
         if len(waiting) == most or size >= defaults.BATCH_SYMBOLS:
             yield waiting
             waiting, size = [], 0

@@ -19,17 +19,21 @@ from lmfst.ground.errors import InputError
 from lmfst.ground.types import Given, Unknown, Warn
 from lmfst.target.case import Case, Folded, changed
 from lmfst.target.load import Target
+from lmfst.target.prompts import Prompt, Read, read_after, read_prompt
 from lmfst.target.strings import as_bytes
 from lmfst.target.unknown import Alphabet
 
 
-class Read(NamedTuple):
-    """A document as it was read: its text, of which so many letters were in the other case, and its
-    target."""
+class Ready(NamedTuple):
+    """A document, with its text as it was read, and its target, so many of whose first symbols are
+    the prompt (see `Read`)."""
 
-    text: bytes
+    document: Document
     target: Pattern
-    folded: int
+    prompt: int = 0
+
+
+NO_PROMPT = Prompt()
 
 
 class Reader:
@@ -39,24 +43,43 @@ class Reader:
         self._target, self._alphabet = target, alphabet
         self._told_of_encoding = isinstance(target.machine, Identity)
 
-    def read(self, document: Document, given: Given, unknown: Unknown) -> Read:
-        """A document's target.
+    def read(
+        self, document: Document, given: Given, unknown: Unknown, prompt: Prompt = NO_PROMPT
+    ) -> Read:
+        """A document's target, after the prompt.
 
         Raises InputError where the function rejects it, for text that names no symbol, and for
-        symbols that can't be produced if these are no matter of `unknown`.
+        symbols that can't be produced if these are no matter of `unknown`, as those of prompts
+        never are. UsageError for a prompt in target form before a document in source form, unless
+        both are the same.
         """
-        text = as_bytes(document.text)
-        if given == "source":
+        text, before = as_bytes(document.text), prompt.of(document)
+        if before:
+            form, run_on = prompt.given or given, partial(self._run, unknown=unknown)
+            found = read_after(self, self._target, before, form, text, given, run_on)
+        elif given == "source":
             found = self.source(text, partial(self._run, unknown=unknown))
         else:
             found = self.written(text)
-            if unknown == "any":
-                found = found._replace(target=self._alphabet.opened(found.target))
+        if given == "target" and unknown == "any":
+            found = found._replace(target=self._alphabet.opened(found.target))
+        case = self._case(given).kind if found.folded else ""
+        self._require_producible(found.target[: found.prompt], case, "the prompt: ")
         sequence = given == "target" and document.is_sequence
         if unknown in ("error", "skip", "any") or (unknown == "auto" and sequence):
-            case = self._case(given).kind if found.folded else ""
-            self._require_producible(found.target, case)
+            self._require_producible(found.target[found.prompt :], case)
         return found
+
+    def require_prompt(self, prompt: Prompt, given: Given, unknown: Unknown) -> None:
+        """The errors of the one prompt of all documents in form `given`, before any is read."""
+        if prompt.column is None and prompt.text:
+            form = prompt.given or given
+            found = read_prompt(self, self._target, as_bytes(prompt.text), form)
+            case = self._case(form).kind if found.folded else ""
+            own = found.target
+            if form == "target" and unknown == "any":
+                own = self._alphabet.opened(own)
+            self._require_producible(own, case, "the prompt: ")
 
     def read_all(
         self,
@@ -65,7 +88,8 @@ class Reader:
         unknown: Unknown,
         folded: Folded,
         warn: Warn,
-    ) -> Iterator[tuple[Document, Pattern]]:
+        prompt: Prompt = NO_PROMPT,
+    ) -> Iterator[Ready]:
         """Documents, each with its text as it was read, and their targets; errors name them.
 
         Those with symbols that can't be produced are left out, with a warning, if `unknown` is
@@ -73,11 +97,10 @@ class Reader:
         gets a warning, unless bytes are what is asked for.
         """
         for document in documents:
-            if not self._told_of_encoding and (fault := encoding_fault(document)):
-                self._told_of_encoding = True
-                warn(fault)
+            if not prompt:
+                self._tell_of_encoding(document, warn)
             try:
-                read = self.read(document, given, unknown)
+                read = self.read(document, given, unknown, prompt)
             except InputError as error:
                 if unknown != "skip":
                     message = f"{document.origin}: {error.message}"
@@ -86,7 +109,16 @@ class Reader:
                 continue
             if read.folded:
                 folded.add(read.folded, document.origin)
-            yield replace(document, text=read.text), read.target
+            whole = replace(document, text=read.text)
+            if prompt:
+                # A character may begin in the prompt.
+                self._tell_of_encoding(whole, warn)
+            yield Ready(whole, read.target, read.prompt)
+
+    def _tell_of_encoding(self, document: Document, warn: Warn) -> None:
+        if not self._told_of_encoding and (fault := encoding_fault(document)):
+            self._told_of_encoding = True
+            warn(fault)
 
     def producible(self, place: Place) -> bool:
         """Whether the model can produce anything that may stand at a place."""
@@ -171,9 +203,9 @@ class Reader:
         """A text in target form."""
         return Read(text, *self._alphabet.parsed(text))
 
-    def _require_producible(self, target: Pattern, case: str) -> None:
+    def _require_producible(self, target: Pattern, case: str, what: str = "") -> None:
         """InputError for a symbol that can't be produced. case: that in which letters of the other
-        one were read; "" if there were none."""
+        one were read; "" if there were none. what: the target is, for the message."""
         read = f" (letters are read in {case} case)" if case else ""
         for at, place in enumerate(target):
             if self.producible(place):
@@ -184,8 +216,8 @@ class Reader:
             if place in self._alphabet.codes:
                 hint = f"--unknown any sums over what '{name}' may be; or {hint}"
             raise InputError(
-                f"position {at + 1} is '{name}'{read}, which the model can't produce: expected "
-                f"{self._alphabet.names()}",
+                f"{what}position {at + 1} is '{name}'{read}, which the model can't produce: "
+                f"expected {self._alphabet.names()}",
                 hint=hint,
             )
 

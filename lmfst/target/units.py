@@ -62,6 +62,13 @@ class Units:
         borders = sorted(cuts | {0, len(target)})
         return list(pairwise(borders))
 
+    def goes_on(self, before: Sequence[int], after: Sequence[int]) -> bool:
+        """Whether a string goes on with a unit that it has begun: units are separated, and neither
+        ends the string with one nor begins what follows another."""
+        if not self.marks or not before or not after:
+            return False
+        return before[-1] not in self.ends and after[0] not in self.begins
+
     def text(self, unit: Sequence[int]) -> str:
         """The unit as one line of text, without its marks; but for those, distinct units have
         distinct texts.

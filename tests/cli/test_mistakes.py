@@ -71,7 +71,7 @@ def test_a_text_as_context(model: str) -> None:
     done = lmfst_("convert", "--model", model, "--context", "The cat sat", text="A\n")
     assert done.exit_code == 2
     assert "'The cat sat' is no whole number: --context is how many" in said(done)
-    assert "write the two as one document" in said(done) and "lmfst next TEXT" in said(done)
+    assert "--prompt TEXT" in said(done) and "lmfst next TEXT" in said(done)
 
 
 def test_rows_are_conditional_on_what_comes_before() -> None:

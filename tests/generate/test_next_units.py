@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from lmfst.fst import EPS, Fst, Symbols
-from lmfst.generate.next_units import REST, emitted, following
+from lmfst.generate.next_units import REST, following
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.policy import Exact
 from lmfst.lm.load import load_lm
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
+from lmfst.target.prompts import emitted
 from tests.support.oracle import TableLM, make_vocab
 
 ARPA = r"""
@@ -149,11 +150,11 @@ def test_a_source_prefix_is_what_it_has_emitted_for_certain(arpa: Path) -> None:
     arcs += [(0, 97, 97, 2), (2, 99, 99, 0), (2, 97, 97, 2), (2, 97, EPS, 1)]
     fst = Fst.from_arcs(arcs, 0, [0, 2])
     model = TransducedLM(load_lm(str(arpa)), fst_target(fst, "wait"), Exact())
-    assert emitted(model, b"ca") == tuple(b"c")
-    assert emitted(model, b"cab") == tuple(b"cx")
+    assert emitted(model.target, b"ca") == tuple(b"c")
+    assert emitted(model.target, b"cab") == tuple(b"cx")
     assert following(model, b"ca", given="source") == following(model, b"c", given="target")
     with pytest.raises(InputError, match="first 2 bytes of the prefix"):
-        emitted(model, b"cd")
+        emitted(model.target, b"cd")
     with pytest.raises(UsageError, match="--given"):
         following(model, b"", given="both")
 

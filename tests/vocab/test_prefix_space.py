@@ -391,3 +391,28 @@ def test_gguf_says_whether_there_is_a_prefix(
     assert lm.vocab.decode([spaced, b]) == (b"ab" if prefixed else b" ab")
     assert lm.canonical(b"ab") == ([spaced, b] if prefixed else [a, b])
     assert lm.canonical(b"b a") == [*([ids["▁"], b] if prefixed else [b]), spaced]
+
+
+def test_after_a_prompt_no_space_is_the_tokenizers(kept: Path) -> None:
+    model = lmfst.load(str(kept), policy="exact")
+    after = model.after_source("ab")
+    lm = model.lm
+    a, b, space = byte_ids(lm, b"ab ")
+    assert after.describe()["prompt_tokens"] == [space, a, b]
+    for text, own in ((b"ba", [b, a]), (b" a", [space, a])):
+        expected = logp(lm, [space, a, b, *own]) - logp_of_prefix(lm, [space, a, b])
+        (scored,) = after.score([text])
+        assert scored.logp == pytest.approx(expected, abs=1e-6)
+        assert scored.canonical == pytest.approx(expected, abs=1e-6)
+        assert list(after.lm.canonical(text) or ()) == own
+
+
+def logp_of_prefix(lm: Any, ids: Sequence[int]) -> float:
+    """Log-probability that a token string begins so."""
+    whole = logp(lm, ids)
+    row = np.asarray(lm.next_logp([tuple(ids)]), np.float64)[0]
+    support = np.array([t is not None for t in lm.vocab.token_bytes[-1]])
+    support[list(lm.vocab.eos)] = True
+    row = np.where(support, row, -np.inf)
+    without = np.logaddexp.reduce(row[list(lm.vocab.eos)]) - np.logaddexp.reduce(row)
+    return float(whole - without)
