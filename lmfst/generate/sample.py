@@ -149,7 +149,7 @@ def _source(model: TransducedLM, way: Way, prompt: tuple[int, ...], asked: Asked
     require_drawable(model.policy.estimates, model.setting.conditioned)
     if way == "source":
         return FromSource(model)
-    state = model.state(prompt)
+    state = model.state(prompt, as_scored=True)
     if WORTH_A_WARNING < state.missing < np.inf:
         model.warn(
             f"what was dropped makes the prompt's probability lack {state.missing:.2g} nats, by "

@@ -28,8 +28,8 @@ class Query:
     where nothing is left of a prefix. alone: whether the hypotheses of an offset are decided by the
     symbols before it alone, as those of states are (`lmfst.inference.wave.decide`). ends: whether
     the kept hypotheses are asked for, too, whose next symbols are wanted. coarser: float64 [≤ N +
-    1], by how much the log of the policy's threshold is raised at the first offsets. prompt: how many
-    of the first symbols are given, so that what leaving out the specials does to them is of no
+    1], by how much the log of the policy's threshold is raised at the first offsets. prompt: how
+    many of the first symbols are given, so that what leaving out the specials does to them is of no
     interest.
 
     What engines add: source, the canonical path of a source text, which is kept; lookahead,

@@ -20,7 +20,7 @@ from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.beginning import NOWHERE, Beginning, Begun
 from lmfst.inference.closing import Closing, Kept, Open
-from lmfst.inference.cursors import Places, Waiting, move, next_symbols
+from lmfst.inference.cursors import Places, Waiting, heavy_tokens, move, next_symbols
 from lmfst.inference.policy import Policy
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
@@ -238,6 +238,14 @@ class Space:
         if self._closing.asked - self._retained >= RETAIN_ROWS:
             self._retained = self._closing.asked
             self._retain()
+
+    def foresee(self, states: Iterable[Node], least: float) -> None:
+        """Have the session know which rows will probably be asked for: those after tokens that make
+        hypotheses of this log weight at least, nats, of closed states."""
+        for state in states:
+            models, tokens = heavy_tokens(self.setting.lexicons, state.places, least)
+            if len(models):
+                self._session.foresee(self._session.step(models, tokens))
 
     def _hold(self, states: list[Node]) -> None:
         """Keep the rows of states that were closed together, and give up the oldest where there are

@@ -153,6 +153,14 @@ def advance_all(states: Sequence[State], symbols: Sequence[int | str | Symbols])
     return _closed(space, space.advance([state._node for state in states], strings))
 
 
+def foresee(states: Sequence[State], least: float) -> None:
+    """Say that states are going to be advanced by whatever has this log probability at least, nats:
+    rows that are needed then are evaluated together with the next ones that are needed at all. The
+    numbers are the same."""
+    for state in states:
+        state._space.foresee([state._node], least)
+
+
 def _closed(space: Space, nodes: Sequence[Node]) -> list[State]:
     """States, whose rows are asked for together."""
     space.close(node for node in nodes if node.is_possible and not node.has_ended)
