@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmfst.fst.pattern import Pattern
-from lmfst.ground.arrays import Floats
 from lmfst.inference.canonical import CanonicalPath
 from lmfst.inference.guide import BackwardMass
 
@@ -27,10 +26,8 @@ class Query:
     asked for. impossible: says whether no token can ever produce the symbol at a position; asked
     where nothing is left of a prefix. alone: whether the hypotheses of an offset are decided by the
     symbols before it alone, as those of states are (`lmfst.inference.wave.decide`). ends: whether
-    the kept hypotheses are asked for, too, whose next symbols are wanted. coarser: float64 [≤ N +
-    1], by how much the log of the policy's threshold is raised at the first offsets. prompt: how
-    many of the first symbols are given, so that what leaving out the specials does to them is of no
-    interest.
+    the kept hypotheses are asked for, too, whose next symbols are wanted. prompt: how many of the
+    first symbols are given, so that what leaving out the specials does to them is of no interest.
 
     What engines add: source, the canonical path of a source text, which is kept; lookahead,
     whether rows are evaluated ahead, which the result doesn't depend on and needs a source; random,
@@ -46,7 +43,6 @@ class Query:
     impossible: Callable[[int], bool] | None = None
     alone: bool = False
     ends: bool = False
-    coarser: Floats | None = None
     prompt: int = 0
     source: CanonicalPath | None = None
     lookahead: bool = True

@@ -35,7 +35,6 @@ POSITIONS = np.dtype(
         ("log_dropped", np.float64),
         ("log_crowded", np.float64),
         ("best", np.float64),
-        ("coarser", np.float64),
     ]
 )
 """A position: where it is (`lmfst.inference.query.Layout`), and the sums there

@@ -25,8 +25,7 @@ class Sums:
     it isn't known; has_canonical: whether it can be. prompt: see `lmfst.inference.query.Query`.
 
     positions: `POSITIONS`: log_prefix, log_dropped, log_crowded (what was dropped because of the
-    number of hypotheses alone), best (the heaviest that arrived), coarser (what is added to the log
-    threshold there).
+    number of hypotheses alone), best (the heaviest that arrived).
 
     frontier: hypotheses that have arrived at offsets to come. account: what else is noted.
     """
@@ -63,10 +62,6 @@ class Sums:
         sums.positions = records(
             POSITIONS, count, document=layout.document, ahead=layout.ahead, **nothing
         )
-        for query, begin in zip(layout.queries, layout.base.tolist(), strict=True):
-            if query.coarser is not None:
-                own = slice(begin, begin + len(query.coarser))
-                sums.positions["coarser"][own] = query.coarser
         sums.frontier = Frontier(count)
         sums.account = Account(any(query.ends for query in layout.queries))
         return sums

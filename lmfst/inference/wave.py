@@ -90,14 +90,13 @@ def least_weight(documents: Records, positions: Records, position: int, heaviest
     next symbol mustn't be known, it has to do.)
     """
     document = positions.document[position]
-    log_threshold = documents.log_threshold[document] + positions.coarser[position]
     if documents.alone[document]:
-        return positions.best[position] + log_threshold
+        return positions.best[position] + documents.log_threshold[document]
     reference = max(positions.log_prefix[positions.ahead[position]], heaviest)
     # Nor would hypotheses that have read less of the source, where output waits: the source's own
     # next one goes on for certain, and others that have read as far may be as light.
     reference = min(reference, documents.survives[document])
-    return reference + log_threshold
+    return reference + documents.log_threshold[document]
 
 
 @kernel
@@ -324,7 +323,7 @@ def _is_lost(
         return False
     known = max(positions.log_prefix[positions.ahead[to]], positions.best[to])
     known = min(known, documents.survives[document])
-    return logw < known + documents.log_threshold[document] + positions.coarser[to]
+    return logw < known + documents.log_threshold[document]
 
 
 @kernel
