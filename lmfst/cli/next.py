@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
@@ -15,14 +17,16 @@ from lmfst.cli.progress import Progress
 from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults, types
-from lmfst.ground.errors import UsageError
-from lmfst.io import open_rows
+from lmfst.ground.errors import InputError, UsageError
+from lmfst.io import open_rows, read_documents
 
-Prefix = Annotated[
-    str,
+Prefixes = Annotated[
+    list[str] | None,
     typer.Argument(
-        help="The string so far; empty: the beginning. In target form [NAME] is a generated "
-        "symbol, such as [SEP] between words."
+        metavar="[PREFIX...|-]",
+        help="The string so far; none: the beginning; several: one after the other; -: the lines "
+        "of the standard input, each answered as it comes. In target form [NAME] is a generated "
+        "symbol, such as [SEP] between words.",
     ),
 ]
 Given = Annotated[
@@ -34,9 +38,32 @@ Given = Annotated[
     ),
 ]
 Top = Annotated[
-    int, typer.Option("--top", metavar="N", help="Rows shown, most probable first; 0: all.")
+    int | None,
+    typer.Option(
+        "--top",
+        metavar="N",
+        help="Units of each prefix, most probable first; 0: all. "
+        f"[default: {defaults.TOP}, or as many as --mass and --seconds allow]",
+    ),
 ]
-
+Mass = Annotated[
+    float | None,
+    typer.Option(
+        "--mass",
+        metavar="P",
+        help="The most probable units that have this much of the probability together, such as "
+        "0.9.",
+    ),
+]
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        help="Where units are words: end a search after S seconds, once the prefix is read, with "
+        "what is found.",
+    ),
+]
 Plot = Annotated[
     str | None,
     typer.Option(
@@ -51,14 +78,16 @@ Plot = Annotated[
 @flattened
 def next_(
     *,
-    prefix: Prefix = "",
+    prefixes: Prefixes = None,
     to: o.To = o.TO,
     grammar: o.GrammarOptions,
     model: ModelOptions,
     policy: PolicyOptions,
     limits: LimitOptions,
     given: Given = "target",
-    top: Top = defaults.TOP,
+    top: Top = None,
+    mass: Mass = None,
+    seconds: Seconds = None,
     rows: o.RowOptions,
     plot: Plot = None,
     quiet: o.Quiet = False,
@@ -67,32 +96,68 @@ def next_(
 
     Where units are words, a last row … has the probability of all units that are not shown.
     """
-    from lmfst.generate.next_units import following
-    from lmfst.scored.records import ESCAPED_COLUMNS, NEXT_COLUMNS, next_row
+    from lmfst.generate.next_units import following, limits_of
+    from lmfst.scored.records import ESCAPED_COLUMNS, NEXT_COLUMNS, next_rows
 
     terminal = Terminal.of(quiet)
     choice = choice_of(policy, limits, suggestible=False)
-    if top < 0:
-        raise UsageError(f"--top must be at least 0, not {top}")
     if choice.name == "sample":
         raise UsageError(
             "--policy sample estimates probabilities of given strings, not of the next unit",
             hint="use --policy beam or --exact",
         )
-    if is_file(prefix):
-        terminal.warn(f"the prefix is {prefix!r} itself, not what the file of that name holds")
-    fmt = rows.row_format()
+    wanted: dict[str, Any] = {"top": top, "mass": mass, "seconds": seconds}
+    limits_of(**wanted)
+    strings, fmt = _strings(prefixes, plot, terminal), rows.row_format()
+    lm = load_model(model, to, grammar, choice, limits, terminal)
+    limits_of(**wanted, separated=bool(lm.target.units.marks))
+    writing = open_rows(rows.output, fmt, NEXT_COLUMNS, escaped=ESCAPED_COLUMNS)
+    with writing as writer:
+        for number, (prefix, origin) in enumerate(strings, start=1):
+            doing = Progress(terminal, to_stdout=False, doing="looking for the next unit")
+            with doing, _of(origin):
+                found = following(lm, prefix, given=given, warn=terminal.warn, **wanted)
+            for row in next_rows(str(number), found):
+                writer.write(row)
+            writer.flush()
+            if plot is not None:
+                from lmfst.report.plots import next_plot
+
+                shown = prefix if isinstance(prefix, str) else prefix.decode(errors="replace")
+                write_file(plot, next_plot(plot, shown, found, terminal.warn), what="--plot")
+
+
+def _strings(
+    prefixes: list[str] | None, plot: str | None, terminal: Terminal
+) -> Iterable[tuple[str | bytes, str]]:
+    """The prefixes, each with what to call it in messages; of the standard input as they come."""
+    given = [""] if prefixes is None or not prefixes else prefixes
     if plot is not None:
         from lmfst.report.plots import require_plot
 
         require_plot(plot)
-    lm = load_model(model, to, grammar, choice, limits, terminal)
-    with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
-        found = following(lm, prefix, given=given, top=top, warn=terminal.warn)
-    with open_rows(rows.output, fmt, NEXT_COLUMNS, escaped=ESCAPED_COLUMNS) as writer:
-        for unit, logp in found:
-            writer.write(next_row(unit, logp))
-    if plot is not None:
-        from lmfst.report.plots import next_plot
+        if given == ["-"] or len(given) > 1:
+            raise UsageError("--plot draws one distribution", hint="give one prefix")
+    if "-" in given:
+        if len(given) > 1:
+            raise UsageError(
+                "- reads all prefixes from the standard input",
+                hint="put the others there, too, one a line",
+            )
+        read = read_documents("-", doc="line", warn=terminal.warn)
+        return ((document.text, document.origin) for document in read)
+    for prefix in filter(is_file, given):
+        terminal.warn(f"the prefix is {prefix!r} itself, not what the file of that name holds")
+    named = [f"prefix {i}" if len(given) > 1 else "" for i in range(1, len(given) + 1)]
+    return list(zip(given, named, strict=True))
 
-        write_file(plot, next_plot(plot, prefix, found, terminal.warn), what="--plot")
+
+@contextmanager
+def _of(origin: str) -> Iterator[None]:
+    """Errors say whose they are."""
+    try:
+        yield
+    except InputError as error:
+        if not origin:
+            raise
+        raise InputError(f"{origin}: {error.message}", hint=error.hint) from None

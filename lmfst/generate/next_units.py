@@ -19,7 +19,7 @@ from lmfst.ground import defaults
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import Given, Warn, require_choice
 from lmfst.inference.accuracy import WORTH_A_WARNING
-from lmfst.inference.states import State
+from lmfst.inference.states import begin_search
 from lmfst.model import TransducedLM
 from lmfst.target.case import Folded
 from lmfst.target.prompts import emitted
@@ -33,11 +33,11 @@ REST = "…"
 
 
 def limits_of(
-    model: TransducedLM, top: int | None, mass: float | None, seconds: float | None
+    top: int | None, mass: float | None, seconds: float | None, *, separated: bool = False
 ) -> Limits:
     """Where the units after a prefix end. top: how many, 0: all; None: as many as mass and seconds
-    allow, and `defaults.TOP` where nothing is said. UsageError for limits that can't be met, or
-    that never would be."""
+    allow, and `defaults.TOP` where nothing is said. separated: whether units have several symbols.
+    UsageError for limits out of range, and for those that never are met."""
     if top is not None and top < 0:
         raise UsageError(f"--top must be at least 0, not {top}")
     if mass is not None and not 0 < mass < 1:
@@ -49,7 +49,7 @@ def limits_of(
         raise UsageError(f"--seconds must be a time above 0, not {seconds:g}")
     if top is None and mass is None and seconds is None:
         top = defaults.TOP
-    if not top and mass is None and seconds is None and model.target.units.marks:
+    if not top and mass is None and seconds is None and separated:
         raise UsageError(
             "there is no end of units of several symbols",
             hint="say how many: --top N, or how much of the probability: --mass 0.9",
@@ -82,25 +82,20 @@ def following(
     asked for; InputError for a prefix of probability zero.
     """
     require_choice("--given", given, Given)
-    limits = limits_of(model, top, mass, seconds)
-    state = state_after(model, prefix, given, warn)
-    if not model.target.units.marks:
-        return _symbols(model, state, limits)
-    found = Search(model.target.units, state).run(limits)
+    limits = limits_of(top, mass, seconds, separated=bool(model.target.units.marks))
+    y, units = symbols_of(model, prefix, given, warn), model.target.units
+    if not units.marks:
+        return _symbols(model, y, limits)
+    start = begin_search(model.setting, model.policy, model.scorer.zeros, y)
+    found = Search(units, start).run(limits)
     _tell(found, limits, warn)
     rest = 1.0 - found.mass
     return [*found.units, (REST, math.log(rest) if rest > 0.0 else -math.inf)]
 
 
-def state_after(model: TransducedLM, prefix: str | bytes, given: Given, warn: Warn) -> State:
-    """The model after a prefix in either form, decided as where texts are scored."""
-    y = symbols_of(model, prefix, given, warn)
-    return model.state(y, as_scored=True)
-
-
-def _symbols(model: TransducedLM, state: State, limits: Limits) -> list[Unit]:
+def _symbols(model: TransducedLM, y: tuple[int, ...], limits: Limits) -> list[Unit]:
     """The units where each symbol is one."""
-    symbols, logp = state.next_symbols()
+    symbols, logp = model.next_symbols(y)
     order = np.argsort(-logp, kind="stable")[: limits.top]
     masses = np.cumsum(np.exp(logp[order]))
     order = order[: 1 + int(np.searchsorted(masses, limits.mass))]

@@ -50,12 +50,12 @@ NOWHERE = Place(NONE, 0, 0)
 
 
 class Beginning:
-    """Begins states in a session. scored: whether hypotheses are decided as where texts are
-    scored."""
+    """Begins states in a session. policy: of the prefixes. scored: whether hypotheses are decided
+    as where texts are scored."""
 
     def __init__(self, setting: Setting, policy: Policy, zeros: Zeros, scored: bool) -> None:
         self._lexicons, self._zeros, self._scored = setting.lexicons, zeros, scored
-        self._engine = Pruned(setting, policy if scored else policy.of_states)
+        self._engine = Pruned(setting, policy)
 
     def __call__(
         self, session: Session, root: int, closing: Closing, prefixes: Sequence[String]

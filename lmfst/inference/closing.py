@@ -38,17 +38,22 @@ class Kept:
     """What a policy keeps at the end of a string: the heaviest hypothesis, and those of `share` of
     the reference weight at least, of these the `most` heaviest of each wave (None: all there are,
     heavy enough or not).
-    spend: see `Policy.spend`."""
+    spend: see `Policy.spend`. always: whether the heaviest one is kept whatever it weighs."""
 
     share: float
     most: int | None
     spend: Callable[[int, int], int]
+    always: bool = True
 
     @staticmethod
     def by(policy: Policy) -> Kept:
-        """The rule of a policy."""
-        policy = policy.of_states
+        """The rule of a policy of states."""
         return Kept(policy.first_threshold, policy.most, policy.spend)
+
+    @staticmethod
+    def searching(policy: Policy) -> Kept:
+        """The same in a search, which isn't after strings that hardly weigh anything."""
+        return Kept(policy.first_threshold, policy.most, policy.spend, always=False)
 
 
 class Open(NamedTuple):
@@ -130,7 +135,7 @@ class Closing:
         if rule.most is not None:
             with np.errstate(divide="ignore"):
                 kept = logw >= heaviest[owner] + np.log(rule.share)
-            if wave == 0:
+            if wave == 0 and rule.always:
                 keep_heaviest_of_each(owner, logw, kept)
             keep_of_each(owner, logw, min(rule.most, 1 << 62), kept)
         if wave:

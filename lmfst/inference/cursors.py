@@ -13,7 +13,7 @@ makes cursors, and which are dropped, is not decided here (`lmfst.inference.clos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -284,23 +284,6 @@ def _cut(held: Cursors, node: Ints, own: Ints, high: Ints) -> Cursors:
     terms = np.empty(int(sizes.sum()), held.terms.dtype)
     copy_segments(held.terms, held.base + own, sizes, terms)
     return Cursors(held.model, held.lexicon, node, held.logw, held.lse, first - own, terms)
-
-
-def heavy_tokens(lexicons: Lexicons, places: Iterable[Place], least: float) -> tuple[Ints, Ints]:
-    """The LM states [n] of cursors, and tokens [n] below their nodes that make hypotheses of this
-    log weight at least, nats, after which something may follow."""
-    found: list[tuple[Ints, Ints]] = [(_NOTHING, _NOTHING)]
-    for cursors, first, end in places:
-        for i in range(first, end):
-            lexicon = lexicons[int(cursors.lexicon[i])]
-            node, base = cursors.node[i], cursors.base[i]
-            own, high = int(lexicon.own[node]), int(lexicon.high[node])
-            logs = cursors.terms[base + own : base + high]
-            some = own + np.flatnonzero(logs >= least - cursors.logw[i] + cursors.lse[i])
-            some = some[lexicon.next[some] >= 0]
-            found.append((np.full(len(some), cursors.model[i]), lexicon.tokens[some]))
-    models, tokens = (np.concatenate(part).astype(np.int64) for part in zip(*found, strict=True))
-    return models, tokens
 
 
 @kernel

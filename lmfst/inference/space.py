@@ -20,7 +20,7 @@ from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.beginning import NOWHERE, Beginning, Begun
 from lmfst.inference.closing import Closing, Kept, Open
-from lmfst.inference.cursors import Places, Waiting, heavy_tokens, move, next_symbols
+from lmfst.inference.cursors import Places, Waiting, move, next_symbols
 from lmfst.inference.policy import Policy
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
@@ -110,10 +110,13 @@ class Node:
 class Space:
     """What states have in common that began together: a session of the model, with one document.
 
-    UsageError for a policy without states.
+    kept: what is kept at the end of a string; None: what states of the policy keep. UsageError for
+    a policy without states.
     """
 
-    def __init__(self, setting: Setting, policy: Policy, zeros: Zeros) -> None:
+    def __init__(
+        self, setting: Setting, policy: Policy, zeros: Zeros, kept: Kept | None = None
+    ) -> None:
         if policy.estimates:
             raise UsageError(
                 "a policy that samples has no states: its numbers hold for whole strings",
@@ -128,7 +131,9 @@ class Space:
         self.setting, self._policy, self._zeros = setting, policy, zeros
         session = setting.lm.session()
         self._session, self._root = session, session.open()
-        self._closing = Closing(setting.lexicons, session, setting.normalise, Kept.by(policy))
+        self._closing = Closing(
+            setting.lexicons, session, setting.normalise, kept or Kept.by(policy.of_states)
+        )
         self._states: weakref.WeakSet[Node] = weakref.WeakSet()
         self._retained = 0
         self._held: deque[tuple[int, list[weakref.ref[Node]]]] = deque()
@@ -146,7 +151,8 @@ class Space:
     def begin_after(self, prefixes: Sequence[Sequence[int]], *, scored: bool) -> list[Node]:
         """The states after prefixes without ⊥, which share model calls. scored: whether hypotheses
         of a prefix are decided as where texts are scored."""
-        begin = Beginning(self.setting, self._policy, self._zeros, scored)
+        policy = self._policy if scored else self._policy.of_states
+        begin = Beginning(self.setting, policy, self._zeros, scored)
         # The same ones are the same state.
         strings = list(dict.fromkeys(map(tuple, prefixes)))
         begun = begin(self._session, self._root, self._closing, strings)
@@ -238,14 +244,6 @@ class Space:
         if self._closing.asked - self._retained >= RETAIN_ROWS:
             self._retained = self._closing.asked
             self._retain()
-
-    def foresee(self, states: Iterable[Node], least: float) -> None:
-        """Have the session know which rows will probably be asked for: those after tokens that make
-        hypotheses of this log weight at least, nats, of closed states."""
-        for state in states:
-            models, tokens = heavy_tokens(self.setting.lexicons, state.places, least)
-            if len(models):
-                self._session.foresee(self._session.step(models, tokens))
 
     def _hold(self, states: list[Node]) -> None:
         """Keep the rows of states that were closed together, and give up the oldest where there are

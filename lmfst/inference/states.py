@@ -24,6 +24,7 @@ from lmfst.fst.sequential import END
 from lmfst.fst.symbols import Symbols as Alphabet
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import FstError, UsageError
+from lmfst.inference.closing import Kept
 from lmfst.inference.policy import Policy
 from lmfst.inference.setting import Setting
 from lmfst.inference.space import Node, Space
@@ -153,14 +154,6 @@ def advance_all(states: Sequence[State], symbols: Sequence[int | str | Symbols])
     return _closed(space, space.advance([state._node for state in states], strings))
 
 
-def foresee(states: Sequence[State], least: float) -> None:
-    """Say that states are going to be advanced by whatever has this log probability at least, nats:
-    rows that are needed then are evaluated together with the next ones that are needed at all. The
-    numbers are the same."""
-    for state in states:
-        state._space.foresee([state._node], least)
-
-
 def _closed(space: Space, nodes: Sequence[Node]) -> list[State]:
     """States, whose rows are asked for together."""
     space.close(node for node in nodes if node.is_possible and not node.has_ended)
@@ -174,14 +167,25 @@ def begin_states(
     prefixes: Sequence[Symbols],
     *,
     scored: bool,
-    texts: Sequence[bytes | None] = (),
 ) -> list[State]:
     """The state after each prefix, in a session of their own. scored: whether hypotheses of the
     prefix are decided as where texts are scored."""
     if not prefixes:
         return []
-    space = Space(setting, policy, zeros)
-    alphabet = setting.target.machine.symbols
+    return _begun(Space(setting, policy, zeros), prefixes, scored)
+
+
+def begin_search(setting: Setting, policy: Policy, zeros: Zeros, prefix: Symbols) -> State:
+    """The state after a prefix from which next units are searched, by `Policy.of_search`: it is
+    decided as where texts are scored, and strings after it may become impossible that hardly weigh
+    anything."""
+    first, after = policy.of_search
+    return _begun(Space(setting, first, zeros, Kept.searching(after)), [prefix], True)[0]
+
+
+def _begun(space: Space, prefixes: Sequence[Symbols], scored: bool) -> list[State]:
+    """The states of a space after prefixes."""
+    alphabet = space.setting.target.machine.symbols
     strings = [_plain(prefix, alphabet) for prefix in prefixes]
     ends = [string.index(END) if END in string else len(string) for string in strings]
     begun = space.begin_after(

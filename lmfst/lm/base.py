@@ -88,10 +88,6 @@ class Session(ABC):
         overwritten by the caller and is not kept by the session.
         """
 
-    def foresee(self, states: States) -> None:  # noqa: B027 (evaluating ahead is optional)
-        """Rows of these states will probably be asked for: they may be evaluated together with the
-        next ones that are."""
-
     def retain(  # noqa: B027 (forgetting is optional)
         self, root: int, live: States
     ) -> None:

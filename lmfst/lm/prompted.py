@@ -87,9 +87,6 @@ class _PromptedSession(Session):
     def rows(self, states: States) -> Iterator[tuple[slice, torch.Tensor]]:
         return self._session.rows(states)
 
-    def foresee(self, states: States) -> None:
-        self._session.foresee(states)
-
     def retain(self, root: int, live: States) -> None:
         # Of other documents nothing is known.
         if self._opened == 1:

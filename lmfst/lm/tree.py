@@ -61,20 +61,16 @@ class TreeModel(Protocol):
 class TreeSession(Session):
     """Token trees of a batch of documents over one transformers model. States are tree nodes.
 
-    compact_above: entries that a document may have before dead ones are dropped. most_kept: bytes
-    of what rows are made of that are kept of nodes evaluated ahead.
+    compact_above: entries that a document may have before dead ones are dropped.
     """
 
     compact_above = 1024
-    most_kept = 1 << 26
 
     def __init__(self, lm: TreeModel) -> None:
         self._lm = lm
         self.store = KeyValueStore()
         self.trees = TokenTrees(lm.windows.length)
         self._long: set[int] = set()
-        self._foreseen: dict[int, None] = {}
-        self._ahead: dict[int, torch.Tensor] = {}
 
     def open(self) -> int:
         return self.trees.plant(self._lm.bos)
@@ -83,51 +79,8 @@ class TreeSession(Session):
         return self.trees.step(states, tokens)
 
     def rows(self, states: States) -> Iterator[tuple[slice, torch.Tensor]]:
-        states = np.ascontiguousarray(states, np.int64)
+        begin, states = 0, np.ascontiguousarray(states, np.int64)
         self._warn_of_length(states)
-        if self._foreseen or self._ahead:
-            yield from self._rows_ahead(states)
-        else:
-            yield from self._rows_now(states)
-
-    def foresee(self, states: States) -> None:
-        self._foreseen.update((node, None) for node in states.tolist() if node not in self._ahead)
-
-    def _rows_ahead(self, states: States) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Rows of which some have been evaluated ahead, or others are to be evaluated with them."""
-        import torch
-
-        wanted = set(states.tolist())
-        nodes = self.trees.arrays.nodes
-        if any(nodes[node, TOKEN] < 0 for node in wanted):
-            # The row of a root without BOS is no node's.
-            yield from self._rows_now(states)
-            return
-        lacking = sorted(wanted - self._ahead.keys())
-        if lacking:
-            more = [node for node in self._foreseen if node not in wanted]
-            self._foreseen.clear()
-            self._evaluate_ahead(np.array([*lacking, *more], dtype=np.int64))
-        kept = [self._ahead[node] for node in states.tolist()]
-        begin = 0
-        for rows in self._lm.logits(torch.stack(kept)):
-            yield slice(begin, begin + len(rows)), rows
-            begin += len(rows)
-        if sum(one.numel() * one.element_size() for one in self._ahead.values()) > self.most_kept:
-            self._ahead.clear()
-
-    def _evaluate_ahead(self, states: States) -> None:
-        """Evaluate nodes and keep what their rows are made of."""
-        begin = 0
-        while begin < len(states):
-            found = self._evaluate(states[begin:])
-            if found is not None:
-                some = states[begin : begin + len(found)].tolist()
-                self._ahead.update(zip(some, found, strict=True))
-                begin += len(found)
-
-    def _rows_now(self, states: States) -> Iterator[tuple[slice, torch.Tensor]]:
-        begin = 0
         while begin < len(states):
             if self.trees.arrays.nodes[states[begin], TOKEN] < 0:
                 yield slice(begin, begin + 1), self._lm.uniform_row()

@@ -44,7 +44,7 @@ ESCAPED_COLUMNS = ("unit",)
 """Columns whose text `Units.text` has escaped already."""
 GOES_ON = "…"
 """Stands before the rest of a unit that the prompt has begun."""
-NEXT_COLUMNS = ("unit", "logp", "surprisal", "p")
+NEXT_COLUMNS = ("id", "unit", "logp", "surprisal", "p", "mass")
 
 Row = dict[str, Any]
 Block = dict[str, Sequence[Any]]
@@ -61,9 +61,14 @@ def bits(logp: float) -> float:
     return -logp / math.log(2.0) + 0.0
 
 
-def next_row(unit: str, logp: float) -> Row:
-    """A unit that may follow, with its logp in nats, as a row of `NEXT_COLUMNS`."""
-    return {"unit": unit, "logp": logp, "surprisal": bits(logp), "p": 2.0 ** -bits(logp)}
+def next_rows(id: str, found: Iterable[tuple[str, float]]) -> Iterator[Row]:
+    """Units that may follow a prefix, with their logp in nats, as rows of `NEXT_COLUMNS`. mass: the
+    probability of a row's unit and of those before it."""
+    mass = 0.0
+    for unit, logp in found:
+        p = 2.0 ** -bits(logp)
+        mass = min(1.0, mass + p)
+        yield {"id": id, "unit": unit, "logp": logp, "surprisal": bits(logp), "p": p, "mass": mass}
 
 
 def exponential(x: float) -> float:

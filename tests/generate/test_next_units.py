@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmfst.fst import EPS, Fst, Symbols
 from lmfst.generate.next_units import REST, following
 from lmfst.ground.errors import InputError, UsageError
-from lmfst.inference.policy import Exact
+from lmfst.inference.policy import Beam, Exact
 from lmfst.lm.load import load_lm
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
@@ -171,4 +173,91 @@ def test_no_row_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inner, "next_logp", next_logp)
     model = TransducedLM(inner, fst_target(WORDS, "words"), Exact())
     assert len(following(model, "", top=5)) > 4
-    assert len(asked) > 10 and len(asked) == len(set(asked))
+    # Only what the prefix ends with is read once more, to go on from there.
+    twice = [one for one in set(asked) if asked.count(one) > 1]
+    assert len(asked) > 10 and twice == [()] and asked.count(()) == 2
+
+
+def test_units_are_listed_until_they_have_a_mass(words: TransducedLM) -> None:
+    every = following(words, b"ab[SEP]", top=40)[:-1]
+    masses = np.cumsum([math.exp(logp) for _, logp in every])
+    for mass in (0.1, 0.5, 0.9):
+        count = 1 + int(np.searchsorted(masses, mass))
+        found = following(words, b"ab[SEP]", mass=mass)
+        assert found[:-1] == every[:count] and found[-1][0] == REST
+        assert math.exp(found[-1][1]) == pytest.approx(1 - masses[count - 1])
+        # The one that comes first ends it.
+        assert following(words, b"ab[SEP]", mass=mass, top=2)[:-1] == every[: min(2, count)]
+    symbols = TransducedLM(words.lm, load_target("bytes"), Exact())
+    every = following(symbols, b"a", top=0)
+    assert 1 < len(following(symbols, b"a", mass=0.7)) < len(every)
+    assert math.fsum(math.exp(p) for _, p in following(symbols, b"a", mass=0.7)) >= 0.7
+    assert len(following(symbols, b"a", mass=0.7, top=1)) == 1
+
+
+def test_a_search_ends_after_some_time(
+    words: TransducedLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr("lmfst.generate.best_first.time.monotonic", lambda: next(ticks))
+    warnings: list[str] = []
+    every = following(words, b"", top=40)[:-1]
+    found = following(words, b"", seconds=4, warn=warnings.append)
+    # It begins at 0; at 4 it is over.
+    assert 0 < len(found) - 1 < len(every) and found[:-1] == every[: len(found) - 1]
+    assert found[-1][0] == REST
+    assert len(warnings) == 1 and "stopped after 4 s" in warnings[0]
+    mass = math.fsum(math.exp(logp) for _, logp in found)
+    assert mass == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"mass": 0}, "--mass is a probability"),
+        ({"mass": 1}, "--mass is a probability"),
+        ({"mass": math.nan}, "--mass is a probability"),
+        ({"seconds": 0}, "--seconds must be"),
+        ({"seconds": math.nan}, "--seconds must be"),
+        ({"top": -1}, "--top must be"),
+    ],
+)
+def test_limits_out_of_range(words: TransducedLM, limits: dict[str, float], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        following(words, b"", **limits)  # type: ignore[arg-type]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([b"", b"a", b"a[SEP]", b"ba[SEP]b"]))
+def test_the_best_units_are_those_of_exhaustive_search(seed: int, prefix: bytes) -> None:
+    vocab = make_vocab([b"a", b"b", b"c", b"ab", b"ca", b"bc", b""])
+    lm = TableLM(vocab, order=2, depth=6, seed=seed, merges=False)
+    model = TransducedLM(lm, fst_target(WORDS, "words"), Exact())
+    y = model.symbols(prefix)
+    base = model.prefix_logp(y)
+    if base == -math.inf:
+        return
+    begun = prefix.rpartition(b"]")[2].decode()
+    expected = {} if begun else {"⊥": model.logp(y) - base}
+    for size in range(6):
+        for unit in itertools.product(b"ab", repeat=size):
+            ends = -math.inf if not unit and not begun else model.logp((*y, *unit))
+            mass = np.logaddexp(model.prefix_logp((*y, *unit, SEP)), ends) - base
+            expected[begun + bytes(unit).decode()] = float(mass)
+    best = sorted(expected.values(), reverse=True)
+    found = following(model, prefix, top=4)[:-1]
+    for (name, logp), other in zip(found, best, strict=False):
+        assert logp == pytest.approx(expected[name], abs=1e-9)
+        assert logp == pytest.approx(other, abs=1e-9)
+
+
+def test_a_search_after_a_pruned_prefix_has_what_scoring_has() -> None:
+    """p(word | prefix) as the rows of a scored text have it."""
+    vocab = make_vocab([b"a", b"b", b"c", b"ab", b"ca", b"bc", b"abc"])
+    lm = TableLM(vocab, order=3, depth=9, seed=3, merges=False)
+    exact = TransducedLM(lm, fst_target(WORDS, "words"), Exact())
+    beam = exact.with_policy(Beam(size=50, threshold=1e-9))
+    for prefix in (b"", b"ab[SEP]", b"b[SEP]a"):
+        expected = dict(following(exact, prefix, top=6))
+        for name, logp in following(beam, prefix, top=6):
+            assert logp == pytest.approx(expected[name], abs=1e-6)
