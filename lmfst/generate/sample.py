@@ -151,7 +151,7 @@ def _source(model: TransducedLM, way: Way, prompt: tuple[int, ...], asked: Asked
         return FromSource(model)
     state = model.state(prompt, as_scored=True)
     if WORTH_A_WARNING < state.missing < np.inf:
-        model.warn(
+        model.setting.warn(
             f"what was dropped makes the prompt's probability lack {state.missing:.2g} nats, by "
             "estimate, and strings are drawn from what is left: try a larger --beam or a lower "
             "--threshold"

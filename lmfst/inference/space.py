@@ -100,6 +100,19 @@ class Node:
             found.append(symbol)
         return tuple(reversed(found))
 
+    def begin(self, begun: Begun) -> None:
+        """Be the state after a prefix that has been read."""
+        found = begun.found
+        self.logp, self.rows = float(found.log_prefix[-1]), found.rows
+        self.missing = 0.0 if found.missing is None else float(found.missing.sum())
+        if self.is_possible:
+            self.carried, self.log_carried = begun.carried, begun.log_carried
+            self.fresh, self.share = begun.fresh, begun.share
+        else:
+            # Truly zero, or lost.
+            self.missing = math.inf if self.missing == math.inf else 0.0
+            self.lost = int(np.argmax(np.isneginf(found.log_prefix))) - 1
+
     def reopen(self) -> None:
         """Give up rows, which are asked for again when they are needed."""
         if self.decided is not None:
@@ -156,26 +169,15 @@ class Space:
         # The same ones are the same state.
         strings = list(dict.fromkeys(map(tuple, prefixes)))
         begun = begin(self._session, self._root, self._closing, strings)
-        found = {one: self._after(one, state) for one, state in zip(strings, begun, strict=True)}
+        found = {}
+        for string, one in zip(strings, begun, strict=True):
+            trail: Trail = None
+            for symbol in string:
+                trail = trail, symbol
+            found[string] = self._new(trail, len(string))
+            found[string].begin(one)
         self._retain()
         return [found[tuple(prefix)] for prefix in prefixes]
-
-    def _after(self, prefix: Sequence[int], begun: Begun) -> Node:
-        """The state after a prefix that has been read."""
-        trail: Trail = None
-        for symbol in prefix:
-            trail = trail, symbol
-        state, found = self._new(trail, len(prefix)), begun.found
-        state.logp, state.rows = float(found.log_prefix[-1]), found.rows
-        state.missing = 0.0 if found.missing is None else float(found.missing.sum())
-        if state.is_possible:
-            state.carried, state.log_carried = begun.carried, begun.log_carried
-            state.fresh, state.share = begun.fresh, begun.share
-        else:
-            # Truly zero, or lost.
-            state.missing = math.inf if state.missing == math.inf else 0.0
-            state.lost = int(np.argmax(np.isneginf(found.log_prefix))) - 1
-        return state
 
     def _new(self, trail: Trail, length: int) -> Node:
         state = Node(trail, length)
