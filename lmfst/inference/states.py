@@ -27,7 +27,7 @@ from lmfst.ground.errors import FstError, UsageError
 from lmfst.inference.closing import Kept
 from lmfst.inference.policy import Policy
 from lmfst.inference.setting import Setting
-from lmfst.inference.space import Node, Space
+from lmfst.inference.space import Node, Opened, Space
 from lmfst.inference.zeros import Zeros
 from lmfst.target.strings import Symbols, pattern_of
 from lmfst.target.units import END_NAME
@@ -152,6 +152,36 @@ def advance_all(states: Sequence[State], symbols: Sequence[int | str | Symbols])
     alphabet = space.setting.target.machine.symbols
     strings = [_string(symbol, alphabet) for symbol in symbols]
     return _closed(space, space.advance([state._node for state in states], strings))
+
+
+class Advancing:
+    """States that are advanced beside each other: each needs several calls of the model, where
+    tokens that emit nothing follow each other, and they share them. The numbers are the same."""
+
+    def __init__(self) -> None:
+        self._going: list[tuple[Opened, State]] = []
+
+    def add(self, states: Sequence[State], symbols: Sequence[int]) -> list[State]:
+        """The states after a symbol each, which are going to have their rows; all states began
+        together."""
+        if not states:
+            return []
+        space = states[0]._space
+        steps = [(symbol,) for symbol in symbols]
+        nodes = space.advance([state._node for state in states], steps)
+        found = [State(space, node) for node in nodes]
+        self._going += [(space.open([state._node]), state) for state in found]
+        return found
+
+    def step(self) -> list[State]:
+        """Go on with all of them, by one call of the model at most; those that have their rows."""
+        if not self._going:
+            return []
+        space = self._going[0][1]._space
+        still = {id(opened) for opened in space.step([opened for opened, _ in self._going])}
+        done = [state for opened, state in self._going if id(opened) not in still]
+        self._going = [one for one in self._going if id(one[0]) in still]
+        return done
 
 
 def _closed(space: Space, nodes: Sequence[Node]) -> list[State]:
