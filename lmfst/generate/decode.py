@@ -26,6 +26,7 @@ import numpy as np
 from lmfst.fst.pattern import first_string, is_open
 from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS
+from lmfst.generate.constrain import read_prompt
 from lmfst.generate.steps import Extended, Stem, Steps, Within, begun
 from lmfst.ground import defaults
 from lmfst.ground.errors import InputError, UsageError
@@ -107,7 +108,7 @@ class Beam:
 
     def score(self, logp: float, length: int) -> float:
         """What strings are ranked by."""
-        return logp / max(1, length) ** self.length_penalty
+        return logp / float(max(1, length) ** self.length_penalty)
 
     def most(self, logp: float) -> float:
         """What the score of a string that begins with one of `logp` can be, at most."""
@@ -189,7 +190,7 @@ class Decoding:
         start = self._model.state(prompt, as_scored=True)
         start.next_symbols()  # InputError for a prompt of probability zero
         steps, best = Steps(self._units, self._within), _Best(self._beam)
-        within = 0 if self._within is None else _read(self._within, prompt)
+        within = 0 if self._within is None else read_prompt(self._within, prompt)
         stems = [Stem(0.0, start, None, begun(self._units, prompt), within, ())]
         for _ in range(self._beam.max_units):
             extended, stuck = steps.heaviest(stems, self._beam.width)
@@ -276,16 +277,3 @@ class Decoding:
                 f"what was dropped makes a string's probability lack up to {missing:.2g} nats, by "
                 "estimate: try a larger --beam or a lower --threshold"
             )
-
-
-def _read(within: Within, prompt: Sequence[int]) -> int:
-    """The state of an acceptor after a prompt. InputError where it has none."""
-    state = within.start
-    for at, symbol in enumerate(prompt):
-        state = within.step(state, symbol)
-        if state < 0:
-            raise InputError(
-                f"no string of the grammar begins with the first {at + 1} symbols of the prompt",
-                hint="--within is read from the beginning of a string, prompt and all",
-            )
-    return state
