@@ -78,7 +78,7 @@ def backward(
             found = _edges(session, normalise, product, ids, todo[begin : begin + 1024])
             parts.append(found)
             edges += len(found.token)
-            if edges > MOST_EDGES or len(ids) > MOST_NODES:
+            if max(edges, product.entries) > MOST_EDGES or len(ids) > MOST_NODES:
                 return None
         done += len(todo)
     owner, token, after, p = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -72,7 +72,7 @@ class Constrained:
             covers = Covers(state)
             self.session, self.root = covers.session, covers.root
             self.starts = _covering(self.product, covers, at)
-        closed = self.product.close([node[1] for node in self.starts.nodes if node is not None])
+        self.product.close([node[1] for node in self.starts.nodes if node is not None])
         if not any(
             node is None or (self.product.may_end_well(node[1]) and p > 0)
             for node, p in zip(self.starts.nodes, self.starts.p, strict=True)
@@ -84,7 +84,6 @@ class Constrained:
                 hint="its strings are in target form, from beginning to end; `lmfst print` shows "
                 "what it accepts",
             )
-        self.closed = closed
 
     def begin(self, string: Growing, at: int) -> Node | None:
         """Let a string begin in one of the ways; what comes after, None where it has ended."""
@@ -272,7 +271,7 @@ def read_prompt(within: Within, prompt: Sequence[int]) -> int:
 
 def exactly(constrained: Constrained) -> Exactly | None:
     """The exact way; None where there are too many nodes for it."""
-    if not constrained.session.merges or not constrained.closed:
+    if not constrained.session.merges:
         return None
     nodes = [node for node in constrained.starts.nodes if node is not None]
     if not nodes:

@@ -22,6 +22,9 @@ from lmfst.lexicon.lexicon import Trie
 
 MOST_ENTRIES = 1 << 20
 """Tokens of all pairs together, up to which it is found out which lead somewhere."""
+MOST_PAIRS = 1000
+"""Pairs up to which it is: where a function's output waits for input far ahead, there may be any
+number."""
 ENDED = -1
 """In place of a pair: the string has ended, and is accepted."""
 
@@ -102,7 +105,7 @@ class Product:
                 if after != ENDED and after not in seen:
                     seen.add(after)
                     todo.append(after)
-            if self.entries > MOST_ENTRIES:
+            if self.entries > MOST_ENTRIES or len(seen) > MOST_PAIRS:
                 return False
         alive, stack = {ENDED}, [ENDED]
         while stack:

@@ -3,7 +3,7 @@
 No model is known here but its vocabulary, and no probabilities.
 """
 
-from lmfst.target.acceptor import Acceptor, load_acceptor
+from lmfst.target.acceptor import Acceptor, load_acceptor, load_within
 from lmfst.target.load import Target, load_fst, load_target
 from lmfst.target.reader import Reader
 from lmfst.target.units import Units
@@ -16,4 +16,5 @@ __all__ = [
     "load_acceptor",
     "load_fst",
     "load_target",
+    "load_within",
 ]

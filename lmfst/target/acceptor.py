@@ -19,7 +19,7 @@ from lmfst.fst.core import Arc
 from lmfst.fst.symbols import END, Symbols
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import InputMode, Warn
-from lmfst.target.load import GRAMMAR, OPENFST, grammar_of
+from lmfst.target.load import GRAMMAR, OPENFST, Target, grammar_of
 
 
 def load_acceptor(
@@ -125,6 +125,33 @@ class Acceptor:
             self._ids[states] = len(self._states)
             self._states.append(states)
         return self._ids[states]
+
+
+def load_within(
+    name: str,
+    target: Target,
+    *,
+    include: Sequence[str | Path] = (),
+    max_states: int | None = None,
+    timeout: float | None = None,
+    input_mode: InputMode = "auto",
+    warn: Warn = lambda message: None,
+) -> Acceptor:
+    """The acceptor that `FILE.grm`, `FILE.grm:RULE` or `FILE.fst` names, over the symbols of a
+    target (`model.target`). Other arguments as in `lmfst.load_target`.
+
+    UsageError for another name, an acceptor that accepts nothing, and symbols that the target
+    lacks; GrammarError, FstError for what can't be read, and for a transducer.
+    """
+    fst = load_acceptor(
+        name,
+        include=include,
+        max_states=max_states,
+        timeout=timeout,
+        input_mode=input_mode,
+        warn=warn,
+    )
+    return Acceptor(fst, target.machine.symbols, name)
 
 
 def _labelled(fst: Fst, symbols: Symbols, name: str) -> tuple[list[Arc], dict[str, int]]:
