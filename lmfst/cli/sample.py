@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,8 @@ from lmfst.ground.errors import UsageError
 from lmfst.io import open_rows
 
 if TYPE_CHECKING:
-    from lmfst.generate.sample import Asked
+    from lmfst.generate.resample import Weights
+    from lmfst.generate.sample import Asked, Drawing
     from lmfst.generate.steps import Within
 
 DRAWS = "Draws"
@@ -183,7 +185,6 @@ def sample(
     """
     from lmfst.generate.drawn import SAMPLE_COLUMNS, WITHIN_COLUMNS
     from lmfst.generate.next_units import symbols_of
-    from lmfst.generate.resample import Weights
     from lmfst.generate.sample import Drawing, require_drawable
 
     terminal = Terminal.of(quiet)
@@ -194,7 +195,7 @@ def sample(
         raise UsageError("--given says how the prompt is read, and there is no --prompt")
     if is_file(prompt):
         terminal.warn(f"the prompt is {prompt!r} itself, not what the file of that name holds")
-    fmt = rows.row_format()
+    rows.row_format()
     fst = fst_of_within(within, grammar, terminal)
     lm = load_model(model, to, grammar, choice, limits, terminal)
     start = symbols_of(lm, prompt, given or "target", terminal.warn)
@@ -203,10 +204,20 @@ def sample(
         facts = {**lm.describe(), **draws.facts(), "prompt": prompt, "within": within}
         text = json.dumps({**facts, "way": drawing.way}, indent=1, ensure_ascii=False) + "\n"
         write_file(meta, text.encode("utf-8", "surrogateescape"), what="--meta")
-    weights = Weights()
     columns = SAMPLE_COLUMNS if within is None else WITHIN_COLUMNS
-    writing = open_rows(rows.output, fmt, columns)
-    to_stdout = rows.output in (None, "-")
+    weights = _write(drawing, rows, columns, terminal)
+    if within is not None:
+        terminal.note(weights.told(drawing.way))
+
+
+def _write(
+    drawing: Drawing, rows: o.RowOptions, columns: Sequence[str], terminal: Terminal
+) -> Weights:
+    """Write strings as they are drawn; their weights."""
+    from lmfst.generate.resample import Weights
+
+    weights, fmt = Weights(), rows.row_format()
+    writing, to_stdout = open_rows(rows.output, fmt, columns), rows.output in (None, "-")
     with writing as writer, Progress(terminal, to_stdout=to_stdout, doing="drawing"):
         for number, drawn in enumerate(drawing, start=1):
             if fmt == "parquet" and not drawn.is_utf8:
@@ -217,5 +228,4 @@ def sample(
             writer.write(drawn.row(number))
             writer.flush()
             weights.add(drawn.logw)
-    if within is not None:
-        terminal.note(weights.told(drawing.way))
+    return weights
