@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmfst.fst.sequential import LOST, Determinised, Output
 from lmfst.generate.steps import Within
 from lmfst.ground.arrays import Ints, ragged
 from lmfst.lexicon import Lexicons
@@ -27,6 +28,8 @@ MOST_PAIRS = 1000
 number."""
 ENDED = -1
 """In place of a pair: the string has ended, and is accepted."""
+_NOWHERE = -2
+"""In place of a pair: nothing can be accepted."""
 
 
 class Moves(NamedTuple):
@@ -44,6 +47,7 @@ class Product:
         self._pairs: list[tuple[int, int]] = []
         self._ids: dict[tuple[int, int], int] = {}
         self._moves: dict[int, Moves] = {}
+        self._fit: dict[tuple[int, int], bool] = {}
         # Whether an accepted string can be reached, by pair; None: not known.
         self._alive: dict[int, bool] | None = None
         self.entries = 0
@@ -84,13 +88,38 @@ class Product:
         keys, which = np.unique(
             np.stack([after[going], within[going]]), axis=1, return_inverse=True
         )
-        pairs = [self.pair(int(a), int(b)) for a, b in keys.T]
-        after[going] = np.array(pairs, dtype=np.int64)[which.ravel()]
+        pairs = [
+            self.pair(int(a), int(b)) if self._fits(int(a), int(b)) else _NOWHERE for a, b in keys.T
+        ]
         after[after < 0] = ENDED
+        after[going] = np.array(pairs, dtype=np.int64)[which.ravel()]
+        some = after != _NOWHERE
         if self._alive is not None:
-            some = np.array([self.may_end_well(pair) for pair in after.tolist()], dtype=bool)
-            place, after = place[some], after[some]
+            some &= np.array([self.may_end_well(pair) for pair in after.tolist()], dtype=bool)
+        place, after = place[some], after[some]
         return Moves(held.tokens[place].astype(np.int64), after), place
+
+    def _fits(self, lexicon: int, state: int) -> bool:
+        """False only if the acceptor reads nothing of what a lexicon state has waiting: output that
+        will come, but depends on what comes after it."""
+        machine, key = self._lexicons.machine, (lexicon, state)
+        if not isinstance(machine, Determinised):
+            return True
+        found = self._fit.get(key)
+        if found is None:
+            waiting = {out for _, out in machine.pairs(self._lexicons.pair(lexicon)[1])}
+            found = self._fit[key] = any(self._reads(out, state) for out in waiting)
+        return found
+
+    def _reads(self, output: Output, state: int) -> bool:
+        """Whether the acceptor reads an output from a state on."""
+        for symbol in output:
+            if symbol == LOST:
+                return True
+            state = self._within.step(state, symbol)
+            if state < 0:
+                return False
+        return True
 
     def close(self, starts: Iterable[int]) -> bool:
         """Find out which tokens lead to an accepted string, of all pairs that come after some, and

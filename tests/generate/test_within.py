@@ -296,6 +296,30 @@ def test_where_it_is_not_known_what_leads_somewhere(monkeypatch: pytest.MonkeyPa
     weights_are_unbiased(drawn, exact)
 
 
+def test_what_waits_to_be_emitted_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function whose output waits without end has finitely many pairs within a finite set."""
+    # a's are y's if b follows, and z's if c does.
+    fst = Fst.from_arcs(
+        [(0, 97, 121, 1), (1, 97, 121, 1), (1, 98, EPS, 2)]
+        + [(0, 97, 122, 3), (3, 97, 122, 3), (3, 99, EPS, 2)],
+        0,
+        [2],
+    )
+    lm = TableLM(make_vocab([b"a", b"b", b"c"]), order=1, depth=9, seed=1, merges=True)
+    model = TransducedLM(lm, fst_target(fst, "waits"), Exact(), partial="condition")
+    two = Fst.from_arcs([(0, EPS, 121, 1), (1, EPS, 121, 2), (0, EPS, 122, 2)], 0, [2])
+    within = Acceptor(two, model.target.machine.symbols, "two.grm")
+
+    def closes() -> bool:
+        product = moves.Product(model.lexicons, within)
+        start = product.pair(model.lexicons.start, 0)
+        return product.close([start]) and product.may_end_well(start)
+
+    assert closes()
+    monkeypatch.setattr(moves.Product, "_fits", lambda *_: True)
+    assert not closes()
+
+
 def test_too_many_nodes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward, "MOST_NODES", 2)
     said: list[str] = []
