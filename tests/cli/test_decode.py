@@ -119,6 +119,17 @@ def test_draws_within_a_grammar(model: Path, grammar: str, tmp_path: Path) -> No
     assert done.err == "" and all(row["text"].startswith("ab") for row in done.rows())
 
 
+def test_strings_with_weights_are_not_counted_as_if_they_had_none(
+    model: Path, grammar: str
+) -> None:
+    args = ("sample", "--model", model, "--to", "chars", "-n", "5", "--within", grammar)
+    counts = ("counts", "--to", "chars", "--given", "target", "--doc", "tsv")
+    exact = call(*counts, input=call(*args, "--quiet").out)
+    assert exact.code == 0 and exact.rows()[0]["unit"] in "ab"
+    done = call(*counts, input=call(*args, "--quiet", "--temperature", "2").out)
+    assert done.code == 2 and "have weights" in done.err and "draw exactly" in done.err
+
+
 def test_an_acceptor_from_a_file_of_openfst(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "ab.fst"
     write_openfst(Fst.from_arcs([(0, 97, 97, 1), (1, 98, 98, 2)], 0, [2]), path)
