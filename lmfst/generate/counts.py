@@ -157,9 +157,10 @@ def add_document(counts: Counts, target: Target, document: Document, given: Give
         )
     if drawn and row.get("logw") not in (None, "") and row["way"] != "exact":
         raise UsageError(
-            f"{document.origin}: strings drawn within a grammar (way {row['way']}) have weights, and "
-            "counts take each string for one",
-            hint="draw exactly: an n-gram model, or --context N, without --resample and --temperature",
+            f"{document.origin}: strings drawn within a grammar (way {row['way']}) have weights, "
+            "and counts take each string for one",
+            hint="draw exactly: an n-gram model, or --context N, and neither --resample nor "
+            "--temperature",
         )
     try:
         if given == "source":

@@ -53,13 +53,13 @@ def test_rows_are_what_python_finds(model: Path, grammar: str) -> None:
         (("--max-units", "2"), {"max_units": 2}),
         (("--beam-width", "4", "--within", grammar), {"width": 4, "within": within}),
     ):
-        args = ("--to", "chars", "--max-units", "4", *said, "a", "ab")
-        rows = [json.loads(line) for line in decoded(model, *args, "--format", "jsonl").lines]
         found = [
             (str(number), rank, one)
             for number, prompt in enumerate(("a", "ab"), start=1)
             for rank, one in enumerate(decode(tlm, prompt, **{"max_units": 4, **options}), start=1)  # type: ignore[arg-type]
         ]
+        args = ("--to", "chars", "--max-units", "4", *said, "a", "ab")
+        rows = [json.loads(line) for line in decoded(model, *args, "--format", "jsonl").lines]
         for row, (id_, rank, one) in zip(rows, found, strict=True):
             assert (row["id"], row["rank"], row["text"]) == (id_, rank, one.text)
             assert (row["cut"], row["units"], row["start"]) == (one.cut, one.units, one.start)
