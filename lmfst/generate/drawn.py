@@ -117,10 +117,11 @@ class Growing:
 
     def drawn(self, way: Way) -> Drawn:
         """The record of a string that is complete."""
+        text = target_text(self._symbols, self._units.symbols, shown=False)
         return Drawn(
             symbols=tuple(self._symbols),
             start=self._start,
-            text=target_text(self._symbols, self._units.symbols).decode("utf-8", "surrogateescape"),
+            text=text.decode("utf-8", "surrogateescape"),
             units=self._count + self._open,
             cut=self.cut,
             way=way,
