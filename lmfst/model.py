@@ -222,7 +222,8 @@ class TransducedLM:
         probability zero gives a state that is not possible.
 
         as_scored: the prefix is decided as where texts are scored, by what follows in it, too. Then
-        the distribution is that of `next_logp`, and under a beam nearer the truth with fewer rows.
+        the distribution is that of `next_logp` (but see docs/how-to/states.md), and under a beam
+        nearer the truth with fewer rows.
         UsageError under a policy that samples, where strings are rejected (`partial="condition"`),
         and for sets of symbols.
         """

@@ -50,10 +50,11 @@ class _Waiting(NamedTuple):
 @dataclass(frozen=True)
 class Limits:
     """Where a search ends: after so many units (`top`), where they have so much of the probability
-    (`mass`), or after so many seconds."""
+    (`mass`; what is rounded may sum to 1 with units still to come, so inf is none), or after so
+    many seconds."""
 
     top: int | None = None
-    mass: float = 1.0
+    mass: float = math.inf
     seconds: float = math.inf
 
 

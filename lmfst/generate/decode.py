@@ -261,7 +261,8 @@ class Decoding:
         self, prompt: tuple[int, ...], symbols: tuple[int, ...], cut: bool, logp: float
     ) -> Decoded:
         whole = prompt + symbols
-        text = target_text(whole, self._units.symbols).decode("utf-8", "surrogateescape")
+        written = target_text(whole, self._units.symbols, shown=False)
+        text = written.decode("utf-8", "surrogateescape")
         units = self._count(prompt, symbols)
         return Decoded(whole, len(prompt), text, units, cut, min(0.0, logp), self._beam.way)
 

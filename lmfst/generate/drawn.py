@@ -146,10 +146,11 @@ class Growing:
     def drawn(self, way: Way, *, weighs: bool = False, ess: float | None = None) -> Drawn:
         """The record of a string that is complete. weighs, ess: whether it has a weight, and the
         effective sample size it is of."""
+        text = target_text(self._symbols, self._units.symbols, shown=False)
         return Drawn(
             symbols=tuple(self._symbols),
             start=self._start,
-            text=target_text(self._symbols, self._units.symbols).decode("utf-8", "surrogateescape"),
+            text=text.decode("utf-8", "surrogateescape"),
             units=self._count + self._open,
             cut=self.cut,
             way=way,

@@ -55,7 +55,9 @@ def limits_of(
             hint="say how many: --top N, or how much of the probability: --mass 0.9",
         )
     return Limits(
-        top or None, 1.0 if mass is None else mass, math.inf if seconds is None else seconds
+        top or None,
+        math.inf if mass is None else mass,
+        math.inf if seconds is None else seconds,
     )
 
 

@@ -20,7 +20,7 @@ from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.beginning import NOWHERE, Beginning, Begun
 from lmfst.inference.closing import Closed, Closing, Going, Kept, Open
-from lmfst.inference.cursors import Places, Waiting, move, next_symbols
+from lmfst.inference.cursors import Place, Places, Waiting, move, next_symbols
 from lmfst.inference.policy import Policy
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
@@ -51,6 +51,7 @@ class Node:
         "decided",
         "following",
         "fresh",
+        "given_up",
         "length",
         "log_carried",
         "logp",
@@ -72,6 +73,7 @@ class Node:
         # Once it is closed: what was decided, and how many hypotheses had been kept before; the new
         # cursors, and what was dropped here as a share of P_Y.
         self.decided: tuple[Waiting, int] | None = None
+        self.given_up: tuple[Ints, Ints, Floats] | None = None
         self.fresh, self.share = NOWHERE, 0.0
         # The distribution of the next symbol, if it was asked for.
         self.following: tuple[Ints, Floats] | None = None
@@ -100,6 +102,17 @@ class Node:
             found.append(symbol)
         return tuple(reversed(found))
 
+    def models(self) -> list[Ints]:
+        """The LM states that it may ask for."""
+        found = [cursors.model[first:end] for cursors, first, end in self.places]
+        if self.waiting is not None:
+            found.append(self.waiting.parent)
+        if self.decided is not None:
+            found.append(self.decided[0].parent)
+        if self.given_up is not None:
+            found.append(self.given_up[0])
+        return found
+
     def begin(self, begun: Begun) -> None:
         """Be the state after a prefix that has been read."""
         found = begun.found
@@ -125,6 +138,17 @@ class Node:
         if self.decided is not None:
             self.waiting, self.rows = self.decided
             self.decided, self.fresh = None, NOWHERE
+        elif self.fresh is not NOWHERE:
+            # Those of a prefix were decided elsewhere: which they are is all that is kept.
+            cursors = self.fresh.cursors
+            self.given_up = cursors.model, cursors.lexicon, cursors.logw
+            self.fresh = NOWHERE
+
+    def restore(self, closing: Closing) -> None:
+        """Have the rows again that were given up of what a prefix ends with."""
+        if self.given_up is not None:
+            cursors = closing.beginning(*self.given_up)
+            self.fresh, self.given_up = Place(cursors, 0, len(cursors.model)), None
 
 
 def _open(states: Sequence[Node]) -> Open:
@@ -203,6 +227,7 @@ class Space:
                 trail = trail, symbol
             found[string] = self._new(trail, len(string))
             found[string].begin(one)
+            self._hold([found[string]])
         self._retain()
         return [found[tuple(prefix)] for prefix in prefixes]
 
@@ -250,7 +275,10 @@ class Space:
 
     def close(self, states: Iterable[Node]) -> None:
         """Decide the hypotheses at the end of states, and have their rows."""
-        todo = [state for state in dict.fromkeys(states) if state.waiting is not None]
+        states = list(dict.fromkeys(states))
+        for state in states:
+            state.restore(self._closing)
+        todo = [state for state in states if state.waiting is not None]
         going = [self.open(todo)] if todo else []
         while going:
             going = self.step(going)
@@ -297,12 +325,7 @@ class Space:
         """Let the session forget what no state needs that somebody holds."""
         parts = [np.array([self._root], dtype=np.int64)]
         for state in self._states:
-            for cursors, first, end in state.places:
-                parts.append(cursors.model[first:end])
-            if state.waiting is not None:
-                parts.append(state.waiting.parent)
-            if state.decided is not None:
-                parts.append(state.decided[0].parent)
+            parts += state.models()
         parts += [going.waiting.parent for going in self._opened]
         self._session.retain(self._root, np.unique(np.concatenate(parts)))
 

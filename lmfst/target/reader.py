@@ -212,7 +212,8 @@ class Reader:
                 continue
             written = place.written if isinstance(place, OneOf) else place
             name = self._target.units.name(written)
-            hint = "mend it, or use --unknown skip or report"
+            # What --unknown leaves out or reports is documents.
+            hint = "mend it" if what else "mend it, or use --unknown skip or report"
             if place in self._alphabet.codes:
                 hint = f"--unknown any sums over what '{name}' may be; or {hint}"
             raise InputError(

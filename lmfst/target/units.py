@@ -139,17 +139,19 @@ def _escaped(data: bytes) -> str:
 _BYTE_NAME = re.compile(r"\\x[0-9a-f]{2}")
 
 
-def target_text(target: Sequence[int], symbols: Symbols) -> bytes:
+def target_text(target: Sequence[int], symbols: Symbols, *, shown: bool = True) -> bytes:
     """A target string as bytes: bytes and characters as they are, generated symbols as [NAME], the
-    symbols of a table by name, separated by spaces. Bytes that are no UTF-8 appear as \\xNN among
-    characters."""
+    symbols of a table by name, separated by spaces. shown: bytes that are no UTF-8 appear as \\xNN
+    among characters; else they are as they are, which `parse_target_text` reads."""
     if symbols.kind == "symbols":
         return _raw(" ".join(map(symbols.name, target)))
     pieces = []
     for symbol in target:
         name = symbols.names.get(symbol)
-        if name is not None:
-            pieces.append(_raw(name if _is_byte(name, symbols) else f"[{name}]"))
+        if name is not None and _is_byte(name, symbols):
+            pieces.append(_raw(name) if shown else bytes([int(name[2:], 16)]))
+        elif name is not None:
+            pieces.append(_raw(f"[{name}]"))
         elif symbols.kind == "bytes":
             pieces.append(bytes([symbol]))
         else:
@@ -158,7 +160,7 @@ def target_text(target: Sequence[int], symbols: Symbols) -> bytes:
 
 
 def parse_target_text(data: bytes, symbols: Symbols) -> tuple[int, ...]:
-    """The target string that `data` writes; the inverse of `target_text`.
+    """The target string that `data` writes; the inverse of `target_text` (not shown).
 
     [NAME] is a generated symbol where the alphabet has one of that name, otherwise it is itself.
     Among characters a byte that is no UTF-8 is that symbol, if there is one; \\xNN is four

@@ -52,6 +52,19 @@ WORDS = Fst.from_arcs(
     [0],
     Symbols("bytes", {SEP: "SEP"}),
 )
+# Each symbol is a word.
+WORDS_D = Fst.from_arcs(
+    [
+        (0, 97, 97, 1),
+        (0, 98, 98, 1),
+        (0, 99, 99, 1),
+        (0, 100, 100, 1),
+        (1, EPS, SEP, 0),
+    ],
+    0,
+    [0],
+    Symbols("bytes", {SEP: "SEP"}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +157,34 @@ def test_symbol_units_are_the_next_symbol_distribution(arpa: Path) -> None:
     assert [logp for _, logp in found] == sorted((logp for _, logp in found), reverse=True)
     assert math.fsum(math.exp(logp) for _, logp in found) == pytest.approx(1.0, abs=1e-9)
     assert following(model, b"a", top=2) == found[:2]
+
+
+PEAK = r"""
+\data\
+ngram 1=6
+
+\1-grams:
+-99 <s>
+-17.5 </s>
+0 a
+-17 b
+-18 c
+-19 d
+
+\end\
+"""
+
+
+def test_units_that_hardly_weigh_anything_are_listed_though_the_sum_is_1(tmp_path: Path) -> None:
+    path = tmp_path / "peak.arpa"
+    path.write_text(PEAK)
+    lm = load_lm(str(path))
+    bytes_model = TransducedLM(lm, load_target("bytes"), Exact())
+    assert [name for name, _ in following(bytes_model, "", top=0)] == ["a", "b", "⊥", "c", "d"]
+    words = TransducedLM(lm, fst_target(WORDS_D, "words"), Exact())
+    # The mass of what is before b, c or d is 1, rounded.
+    found = following(words, "", top=3)
+    assert [name for name, _ in found] == ["a", "b", "⊥", REST]
 
 
 def test_a_source_prefix_is_what_it_has_emitted_for_certain(arpa: Path) -> None:

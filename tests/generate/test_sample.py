@@ -19,7 +19,7 @@ from lmfst.inference.sampling import Sample
 from lmfst.lm.base import LM, ContextSession
 from lmfst.model import TransducedLM
 from lmfst.target.load import fst_target, load_target
-from lmfst.target.units import Units
+from lmfst.target.units import Units, parse_target_text
 from tests.support.chance import String, chi_square, kolmogorov_smirnov
 from tests.support.oracle import END, Oracle, TableLM, fst_function, make_vocab, random_fst
 
@@ -422,3 +422,13 @@ def test_bad_input() -> None:
     partial = Fst.from_arcs([(0, 97, 97, 0), (0, 99, 99, 0)], 0, [0])
     with pytest.raises(UsageError, match="--partial condition"):
         sample(TransducedLM(model.lm, fst_target(partial, "p"), Exact(), partial="condition"))
+
+
+def test_the_text_of_characters_is_read_back_with_bytes_that_are_no_utf8() -> None:
+    lm = TableLM(make_vocab([b"\xc3", b"\xa9", b"a", b"\\"]), order=1, depth=8, seed=2, merges=True)
+    model = TransducedLM(lm, load_target("chars"), Exact())
+    drawn = list(sample(model, 50, seed=1))
+    assert any("\udcc3" in one.text for one in drawn)
+    for one in drawn:
+        text = one.text.encode("utf-8", "surrogateescape")
+        assert parse_target_text(text, model.target.machine.symbols) == one.symbols

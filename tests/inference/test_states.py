@@ -420,7 +420,16 @@ def test_rows_that_take_too_much_memory_are_asked_for_again(
     model = TransducedLM(lm, load_target("bytes"), Beam(size=4, threshold=1e-3))
     plain = walked(model.state(), b"abbaab")
     expected = [(state.next_logp(), state.logp, state.missing, state._node.rows) for state in plain]
+    prefixes = ["", "ab", "abb", "abba", "abbaa", "abbaab"]
+    known = [(state.next_logp(), state.logp) for state in model.states(prefixes)]
     monkeypatch.setattr("lmfst.inference.space.MAX_BYTES", 200)
+    begun = model.states(prefixes)
+    assert sum(state._node.given_up is not None for state in begun) > 3
+    for state, other in zip(begun, known, strict=True):
+        assert (state.next_logp(), state.logp) == other
+        assert state._node.given_up is None and state.advance("a").logp == pytest.approx(
+            state.logp + other[0]["a"], abs=LAW
+        )
     states = walked(model.state(), b"abbaab")
     assert sum(state._node.waiting is not None for state in states) > 3
     for state, other in zip(states, expected, strict=True):

@@ -292,8 +292,10 @@ def test_a_prompt_that_is_impossible_is_an_error_that_names_the_symbol() -> None
     with pytest.raises(InputError, match=r"text 1: .*the prompt.* zero .*symbol 2 \(a\)") as error:
         after(model, "aba", "a", "source")
     assert "symbol" in str(error.value)
-    with pytest.raises(InputError, match="the prompt: position 2 is 'x'"):
+    with pytest.raises(InputError, match="the prompt: position 2 is 'x'") as error:
         after(model, "ax", "a", "source")
+    # Only documents can be left out, or reported.
+    assert error.value.hint.endswith("mend it")
     # A text that is impossible after it is none: symbols are counted from the text's beginning.
     said: list[str] = []
     model = TransducedLM(lm, load_target("bytes"), Exact(), warn=said.append)
