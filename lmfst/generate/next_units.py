@@ -22,7 +22,7 @@ from lmfst.inference.accuracy import WORTH_A_WARNING
 from lmfst.inference.states import begin_search
 from lmfst.model import TransducedLM
 from lmfst.target.case import Folded
-from lmfst.target.prompts import emitted
+from lmfst.target.prompts import emitted, misread
 from lmfst.target.strings import as_bytes
 from lmfst.target.units import END_NAME
 
@@ -128,6 +128,8 @@ def symbols_of(model: TransducedLM, text: str | bytes, given: Given, warn: Warn)
     """The symbols of a prefix in either form, with a warning of letters in the other case."""
     data, reader = as_bytes(text), model.reader
     source = given == "source"
+    if said := misread(model.target, data, given, "--given"):
+        warn(said)
     read = reader.source(data, partial(emitted, model.target)) if source else reader.written(data)
     if read.folded:
         folded = Folded()

@@ -25,8 +25,9 @@ from lmfst.scored.advice import Advice
 from lmfst.scored.records import Scored
 from lmfst.target import Reader
 from lmfst.target.case import Folded
-from lmfst.target.prompts import Prompt
+from lmfst.target.prompts import Prompt, misread
 from lmfst.target.reader import NO_PROMPT, Ready
+from lmfst.target.strings import as_bytes
 
 DNA = frozenset(b"ACGTNacgtn")
 
@@ -58,6 +59,9 @@ class Scorer:
         require_exact(prompt, self._policy)
         self._reader.require_prompt(prompt, given, unknown)
         warn, size, first = self._setting.warn, max(1, batch // self._policy.copies), 0
+        form, text = prompt.given or given, as_bytes(prompt.text)
+        if said := misread(self._setting.target, text, form, "--prompt-given"):
+            warn(said)
         try:
             for there in _together(documents, waits):
                 read = self._reader.read_all(there, given, unknown, tally.folded, warn, prompt)

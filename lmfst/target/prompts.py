@@ -66,6 +66,25 @@ class Prompt:
         return as_bytes(found)
 
 
+def misread(target: Target, text: bytes, form: Given, option: str) -> str:
+    """What to say of a prompt that looks as if it were in the other form, else nothing. option:
+    what says which form it is in."""
+    names = [f"[{name}]" for name in target.machine.symbols.names.values()]
+    found = next((name for name in names if name.encode() in text), None)
+    if form == "source" and found is not None:
+        return (
+            f"{found} in the prompt is read as letters, since it is in source form: "
+            f"{option} target reads it as a symbol"
+        )
+    if form == "target" and target.units.marks and found is None and b" " in text.strip():
+        mark = target.units.name(min(target.units.marks))
+        return (
+            f"the prompt is read in target form, where [{mark}] separates units and a space is a "
+            f"symbol of its own: {option} source reads it as ordinary text"
+        )
+    return ""
+
+
 def emitted(target: Target, text: str | bytes) -> tuple[int, ...]:
     """ω(text): the symbols that every output of a text beginning with `text` begins with.
 

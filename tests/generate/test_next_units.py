@@ -236,6 +236,21 @@ def test_units_are_listed_until_they_have_a_mass(words: TransducedLM) -> None:
     assert len(following(symbols, b"a", mass=0.7, top=1)) == 1
 
 
+def test_a_prefix_that_looks_as_if_it_were_in_the_other_form(words: TransducedLM) -> None:
+    warnings: list[str] = []
+    with pytest.raises(InputError):
+        following(words, "a b", top=2, warn=warnings.append)
+    assert "[SEP] separates units" in warnings[0] and "--given source reads" in warnings[0]
+    warnings.clear()
+    with pytest.raises(InputError):
+        following(words, "ab[SEP]", given="source", top=2, warn=warnings.append)
+    assert len(warnings) == 1 and "[SEP] in the prompt is read as letters" in warnings[0]
+    warnings.clear()
+    following(words, "ab[SEP]", top=2, warn=warnings.append)
+    following(words, "ab", top=2, warn=warnings.append)
+    assert not warnings
+
+
 def test_a_search_ends_after_some_time(
     words: TransducedLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
