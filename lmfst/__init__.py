@@ -16,6 +16,7 @@ from lmfst.ground._version import __version__
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+    from lmfst.ensemble import Ensemble, EnsembleState
     from lmfst.fst import Fst
     from lmfst.generate.drawn import Drawn
     from lmfst.generate.sample import sample
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from lmfst.inference.states import State, advance_all
     from lmfst.lm.base import LM
     from lmfst.lm.load import load_lm
-    from lmfst.model import Bounds, TransducedLM, load
+    from lmfst.model import TransducedLM, load
     from lmfst.scored.records import Scored
+    from lmfst.scored.string_model import Bounds
     from lmfst.target import Target, load_target
     from lmfst.target.prompts import Prompt
     from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
@@ -47,6 +49,8 @@ __all__ = [
     "BudgetError",
     "Document",
     "Drawn",
+    "Ensemble",
+    "EnsembleState",
     "Exact",
     "Fst",
     "FstError",
@@ -76,9 +80,11 @@ __all__ = [
 _HOMES = {
     "LM": "lmfst.lm.base",
     "Beam": "lmfst.inference.policy",
-    "Bounds": "lmfst.model",
+    "Bounds": "lmfst.scored.string_model",
     "Document": "lmfst.ground.document",
     "Drawn": "lmfst.generate.drawn",
+    "Ensemble": "lmfst.ensemble",
+    "EnsembleState": "lmfst.ensemble",
     "Exact": "lmfst.inference.policy",
     "Fst": "lmfst.fst",
     "Prompt": "lmfst.target.prompts",

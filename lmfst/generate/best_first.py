@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmfst.fst.sequential import END
-from lmfst.inference.states import State, advance_all
+from lmfst.inference.states import Extensible, advance_all
 from lmfst.target.units import END_NAME, Units
 
 TOGETHER = 16
@@ -46,7 +46,7 @@ class _Waiting(NamedTuple):
     cost: float
     number: int
     string: String
-    state: State | None
+    state: Extensible | None
     symbol: int | None
 
 
@@ -81,7 +81,7 @@ class Search:
     """The search for the units after a state. begun: the symbols of a unit that its prefix has
     begun, which is shown whole."""
 
-    def __init__(self, units: Units, start: State) -> None:
+    def __init__(self, units: Units, start: Extensible) -> None:
         self._units = units
         prefix = start.symbols
         spans = units.spans(prefix)
@@ -162,7 +162,9 @@ class Search:
                 next_one = (None, None) if ends else (state, string[-1])
                 heapq.heappush(self._queue, _Waiting(cost, self._pushed, string, *next_one))
 
-    def _extensions(self, state: State, string: String) -> Iterator[tuple[String, float, bool]]:
+    def _extensions(
+        self, state: Extensible, string: String
+    ) -> Iterator[tuple[String, float, bool]]:
         """What follows a string and its state: (the string extended, logp of the extension, whether
         it is complete).
 

@@ -18,7 +18,7 @@ from lmfst.generate.drawn import Growing
 from lmfst.generate.shape import Shape
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.inference.draws import pick
-from lmfst.inference.states import State, advance_all
+from lmfst.inference.states import Extensible, advance_all
 
 
 class _Following(NamedTuple):
@@ -36,7 +36,7 @@ class Symbols:
     InputError for a prompt of probability zero.
     """
 
-    def __init__(self, start: State, shape: Shape) -> None:
+    def __init__(self, start: Extensible, shape: Shape) -> None:
         self._start, self._shape = start, shape
         self._following(start)
 
@@ -59,7 +59,7 @@ class Symbols:
     def close(self) -> None:
         """Nothing: states close their session."""
 
-    def _following(self, state: State) -> _Following:
+    def _following(self, state: Extensible) -> _Following:
         symbols, logp = state.next_symbols()
         return _Following(symbols, logp, np.cumsum(self._shape.weights(logp)))
 

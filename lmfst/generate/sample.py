@@ -3,7 +3,8 @@
 *source*: neither a prompt nor another shape of distributions: x ~ p_X token by token, then f(x).
 *cover*: after a prompt, a hypothesis that covers it with its probability given the prompt, then as
 before. Both are draws from p_Y itself (given the prompt), at the speed of tokens. *unit*: with a
-temperature, top-k or top-p, which are of target symbols: symbol by symbol. String i depends on the
+temperature, top-k or top-p, which are of target symbols, and from ensembles: symbol by symbol.
+String i depends on the
 seed and on i alone (but for the last digits of the model's numbers, which depend on what is
 evaluated together).
 """
@@ -17,6 +18,7 @@ from numbers import Integral
 
 import numpy as np
 
+from lmfst.ensemble import Ensemble
 from lmfst.fst.pattern import first_string, is_open
 from lmfst.generate.by_token import FromCovers, FromSource
 from lmfst.generate.by_unit import Symbols as BySymbols
@@ -71,7 +73,7 @@ def _require(option: str, value: object, least: int, what: str) -> None:
 
 
 def sample(
-    model: TransducedLM,
+    model: TransducedLM | Ensemble,
     count: int = 1,
     *,
     seed: int = defaults.SEED,
@@ -98,7 +100,7 @@ def sample(
     return draw(model, Asked(count, seed, max_units, batch, shape), prompt)
 
 
-def draw(model: TransducedLM, asked: Asked, prompt: Symbols = "") -> Iterator[Drawn]:
+def draw(model: TransducedLM | Ensemble, asked: Asked, prompt: Symbols = "") -> Iterator[Drawn]:
     """The same of what is asked for."""
     pattern = model.symbols(prompt)
     if is_open(pattern):
@@ -106,17 +108,22 @@ def draw(model: TransducedLM, asked: Asked, prompt: Symbols = "") -> Iterator[Dr
             "a prompt can't hold a set of symbols", hint="draw after each of the prompts"
         )
     start = first_string(pattern)
-    way = asked.way(start)
+    way = _way(model, start, asked)
     # What can't be drawn is an error now, not when the first string is asked for.
     first = _source(model, way, start, asked)
     return _drawn(model, asked, start, first)
 
 
+def _way(model: TransducedLM | Ensemble, prompt: tuple[int, ...], asked: Asked) -> Way:
+    """How strings are drawn: those of ensembles have no source."""
+    return "unit" if isinstance(model, Ensemble) else asked.way(prompt)
+
+
 def _drawn(
-    model: TransducedLM, asked: Asked, prompt: tuple[int, ...], source: _Source
+    model: TransducedLM | Ensemble, asked: Asked, prompt: tuple[int, ...], source: _Source
 ) -> Iterator[Drawn]:
     """The strings. source: what draws the first of them."""
-    way = asked.way(prompt)
+    way = _way(model, prompt, asked)
     for done in range(0, asked.count, ROUND):
         if done:
             source = _source(model, way, prompt, asked)
@@ -129,7 +136,7 @@ def _drawn(
 
 
 def _begun(
-    model: TransducedLM,
+    model: TransducedLM | Ensemble,
     asked: Asked,
     prompt: tuple[int, ...],
     source: _Source,
@@ -144,8 +151,12 @@ def _begun(
     return string
 
 
-def _source(model: TransducedLM, way: Way, prompt: tuple[int, ...], asked: Asked) -> _Source:
+def _source(
+    model: TransducedLM | Ensemble, way: Way, prompt: tuple[int, ...], asked: Asked
+) -> _Source:
     """What draws in a way."""
+    if isinstance(model, Ensemble):
+        return BySymbols(model.state(prompt, as_scored=True), asked.shape)
     require_drawable(model.policy.estimates, model.setting.conditioned)
     if way == "source":
         return FromSource(model)
