@@ -70,7 +70,7 @@ class Ensemble(StringModel):
             model if model.policy == chosen else model.with_policy(chosen) for model in found
         )
         _require_one_target(self.models)
-        self._combination = Combination(how, _weights(weights, len(found)))
+        self._combination = Combination(how, weights_of(weights, len(found)))
         self._engine = EnsembleEngine(self.models, self._combination, chosen)
         self._shared = Shared(self._combination, self.target.units, self.names)
 
@@ -270,7 +270,7 @@ def _require_one_target(models: Sequence[TransducedLM]) -> None:
             )
 
 
-def _weights(weights: Iterable[float] | None, count: int) -> tuple[float, ...]:
+def weights_of(weights: Iterable[float] | None, count: int) -> tuple[float, ...]:
     """The weights of so many models, whose sum is 1. UsageError for others."""
     if weights is None:
         return (1 / count,) * count
