@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -186,8 +186,10 @@ class Ensemble(StringModel):
     ) -> list[tuple[float, float]]:
         """(log P, what is missing of it) of each prefix."""
         engine = EnsembleEngine(self.models, self._combination, policy)
-        query = partial(Query, alone=alone)
-        found = engine.run([query(prefix) for prefix in prefixes])
+        found = engine.run(
+            # As the models' own states are begun.
+            [Query(y, wanted=frozenset([len(y)]), alone=alone) for y in prefixes]
+        )
         return [
             (float(one.log_prefix[-1]), 0.0 if one.missing is None else float(one.missing.sum()))
             for one in found
