@@ -42,8 +42,7 @@ class ModelOptions:
             "--model",
             metavar="NAME|DIR|FILE",
             help="Source model: smollm2-135m, dna, a model folder or hub name, FILE.gguf or "
-            "FILE.arpa.",
-            show_default=defaults.MODEL,
+            f"FILE.arpa. [default: {defaults.MODEL}]",
             rich_help_panel=MODEL,
         ),
     ] = None
