@@ -176,7 +176,6 @@ def convert(
 ) -> None:
     """Text in, one row per target unit out: its log-probability given the units before it."""
     from lmfst.inference.accuracy import Tally
-    from lmfst.inference.recommend import RECOMMENDED
     from lmfst.scored.levels import Levels
     from lmfst.scored.records import ESCAPED_COLUMNS
 
@@ -185,8 +184,7 @@ def convert(
     choice = choice_of(policy, limits, sampling, suggestible=suggestible, common=common)
     require_batch(batch)
     levels = Levels(level, bounds, versus)
-    ensemble.require(model, choice)
-    levels.require(choice.policy(RECOMMENDED.get(model.names[0])))
+    levels.require(ensemble.policy(model, choice))
     prompt, fmt = prompts.target_prompt(terminal), rows.row_format()
     paths = _paths(files or [], reading, rows, beside)
     picture = beside.picture(level)

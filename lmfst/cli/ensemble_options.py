@@ -17,6 +17,7 @@ from lmfst.ground.types import How
 if TYPE_CHECKING:
     from lmfst.ensemble import Ensemble
     from lmfst.inference.choose import PolicyChoice
+    from lmfst.inference.policy import Policy
     from lmfst.model import TransducedLM
 
 
@@ -44,16 +45,19 @@ class EnsembleOptions:
         ),
     ] = None
 
-    def require(self, model: ModelOptions, choice: PolicyChoice) -> None:
-        """UsageError for options that don't go together, before any model is loaded."""
+    def policy(self, model: ModelOptions, choice: PolicyChoice) -> Policy:
+        """The policy, as far as it can be told before models are loaded. UsageError for options
+        that don't go together."""
         if self.ensemble is None:
-            model.require_one()
+            from lmfst.inference.recommend import RECOMMENDED
+
+            suggested = RECOMMENDED.get(model.model)
             if self.weights is not None:
                 raise UsageError(
                     "--weights are those of the models of an ensemble",
                     hint="add --ensemble mixture or product, and a --model for each weight",
                 )
-            return
+            return choice.policy(suggested)
         from lmfst.ensemble.model import require_drops, weights_of
 
         count = len(model.names)
@@ -69,7 +73,9 @@ class EnsembleOptions:
                 hint="name models by their folders",
             )
         weights_of(self._numbers(), count)
-        require_drops(choice.policy())
+        policy = choice.policy()
+        require_drops(policy)
+        return policy
 
     def _numbers(self) -> list[float] | None:
         """The weights; UsageError for what are no numbers."""
