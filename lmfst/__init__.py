@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lmfst.ensemble import Ensemble, EnsembleState
     from lmfst.fst import Fst
+    from lmfst.generate.decode import Decoded, decode
     from lmfst.generate.drawn import Drawn
     from lmfst.generate.sample import sample
     from lmfst.ground.document import Document
@@ -38,15 +39,17 @@ if TYPE_CHECKING:
     from lmfst.model import TransducedLM, load
     from lmfst.scored.records import Scored
     from lmfst.scored.string_model import Bounds
-    from lmfst.target import Target, load_target
+    from lmfst.target import Acceptor, Target, load_target, load_within
     from lmfst.target.prompts import Prompt
     from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
 
 __all__ = [
     "LM",
+    "Acceptor",
     "Beam",
     "Bounds",
     "BudgetError",
+    "Decoded",
     "Document",
     "Drawn",
     "Ensemble",
@@ -69,9 +72,11 @@ __all__ = [
     "Vocab",
     "__version__",
     "advance_all",
+    "decode",
     "load",
     "load_lm",
     "load_target",
+    "load_within",
     "sample",
     "vocab_from_symbols",
     "vocab_from_tokenizer",
@@ -79,8 +84,10 @@ __all__ = [
 
 _HOMES = {
     "LM": "lmfst.lm.base",
+    "Acceptor": "lmfst.target",
     "Beam": "lmfst.inference.policy",
     "Bounds": "lmfst.scored.string_model",
+    "Decoded": "lmfst.generate.decode",
     "Document": "lmfst.ground.document",
     "Drawn": "lmfst.generate.drawn",
     "Ensemble": "lmfst.ensemble",
@@ -96,9 +103,11 @@ _HOMES = {
     "TransducedLM": "lmfst.model",
     "Vocab": "lmfst.vocab",
     "advance_all": "lmfst.inference.states",
+    "decode": "lmfst.generate.decode",
     "load": "lmfst.model",
     "load_lm": "lmfst.lm.load",
     "load_target": "lmfst.target",
+    "load_within": "lmfst.target",
     "sample": "lmfst.generate.sample",
     "vocab_from_symbols": "lmfst.vocab",
     "vocab_from_tokenizer": "lmfst.vocab",

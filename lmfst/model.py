@@ -126,11 +126,6 @@ class TransducedLM(StringModel):
         """The tokens in the order of what they emit."""
         return self.setting.lexicons
 
-    @property
-    def warn(self) -> Warn:
-        """What takes warnings."""
-        return self.setting.warn
-
     def with_policy(self, policy: str | Policy, *, lookahead: bool | None = None) -> TransducedLM:
         """The same model and target, not loaded and checked again, under another policy (a name as
         in `load`). lookahead: None as it is here."""
@@ -153,22 +148,21 @@ class TransducedLM(StringModel):
         return Scorer(self.setting, self.policy, self._engine, self.reader)
 
     def state(self, prefix: Symbols = "", *, as_scored: bool = False) -> State:
-        """The model after a prefix, to be extended symbol by symbol; see `lmfst.State`.
+        """The model after a prefix, to be extended symbol by symbol; see `lmfst.State`. One of
+        probability zero gives a state that is not possible.
 
-        It is the state that reading the prefix symbol by symbol leads to. as_scored: hypotheses of
-        the prefix are decided by what follows in it, too, as where texts are scored; then the
-        state's distribution is that of `next_logp`, and under a beam nearer the truth with fewer
-        rows.
-
-        A prefix of probability zero gives a state that is not possible. UsageError under a policy
-        that samples, where strings are rejected (`partial="condition"`), and for sets of symbols.
+        as_scored: the prefix is decided as where texts are scored, by what follows in it, too. Then
+        the distribution is that of `next_logp`, and under a beam nearer the truth with fewer rows.
+        UsageError under a policy that samples, where strings are rejected (`partial="condition"`),
+        and for sets of symbols.
         """
         return self.states([prefix], as_scored=as_scored)[0]
 
     def states(self, prefixes: Iterable[Symbols], *, as_scored: bool = False) -> list[State]:
         """States after several prefixes, which share model calls; see `lmfst.advance_all`."""
-        zeros, strings = self.scorer.zeros, list(prefixes)
-        return begin_states(self.setting, self.policy, zeros, strings, scored=as_scored)
+        return begin_states(
+            self.setting, self.policy, self.scorer.zeros, list(prefixes), scored=as_scored
+        )
 
     def search_state(self, prefix: Symbols) -> State:
         """The state after a prefix from which next units are searched; see

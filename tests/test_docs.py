@@ -17,7 +17,8 @@ import typer.main
 import lmfst
 from lmfst.cli import app
 from lmfst.generate.counts import NGRAM_COLUMNS
-from lmfst.generate.drawn import SAMPLE_COLUMNS
+from lmfst.generate.decode import DECODE_COLUMNS
+from lmfst.generate.drawn import WITHIN_COLUMNS
 from lmfst.scored.levels import COLUMNS
 from lmfst.scored.records import BOUNDS_COLUMNS, NEXT_COLUMNS, VERSUS_COLUMNS
 from tests.support.pages import (
@@ -189,6 +190,11 @@ def test_python_snippets_run(printed: dict[str, list[str]]) -> None:
     assert seam == pytest.approx(math.log(0.91 / 2), abs=1e-3)
     assert read == pytest.approx(math.log(0.1 / 2), abs=1e-3)
     check_ensembles(printed["docs/how-to/ensembles.md"])
+    found = [line.split() for line in printed["docs/how-to/decoding.md"]]
+    for text, logp in found[:2]:
+        assert float(logp) == pytest.approx(model.logp(text) - model.prefix_logp("M"), abs=1e-6)
+    masses = {row[2] for row in found[2:]}
+    assert [row[1] for row in found[2:]] == ["exact"] * 3 and len(masses) == 1
     own = float(printed["docs/how-to/own-model.md"][0])
     assert 2.71828182845904**own == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
 
@@ -231,7 +237,7 @@ def test_the_reference_has_every_public_name() -> None:
 def test_the_meaning_of_every_column_is_given() -> None:
     columns = {name for names in COLUMNS.values() for name in names}
     columns |= {*BOUNDS_COLUMNS, *VERSUS_COLUMNS, *NEXT_COLUMNS}
-    columns |= {*SAMPLE_COLUMNS, *NGRAM_COLUMNS}
+    columns |= {*WITHIN_COLUMNS, *DECODE_COLUMNS, *NGRAM_COLUMNS}
     cells = re.findall(r"^\| (`.+?) \|", PAGES["docs/reference/rows.md"], re.MULTILINE)
     assert columns == set(re.findall(r"`(\w+)`", " ".join(cells)))
 

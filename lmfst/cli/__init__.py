@@ -12,6 +12,7 @@ from lmfst.cli import (
     compile,
     convert,
     counts,
+    decode,
     draw,
     info,
     next,
@@ -29,6 +30,7 @@ app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("next")(next.next_)
 app.command("sample")(sample.sample)
+app.command("decode")(decode.decode)
 app.command("counts")(counts.counts)
 app.command("apply")(apply.apply)
 app.command("compile")(compile.compile_)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,13 +16,17 @@ from lmfst.cli.mistakes import is_file
 from lmfst.cli.model_options import MODEL, LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
 from lmfst.cli.terminal import Terminal
+from lmfst.cli.within import Within as WithinOption
+from lmfst.cli.within import acceptor_of, fst_of_within
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults, types
 from lmfst.ground.errors import UsageError
 from lmfst.io import open_rows
 
 if TYPE_CHECKING:
-    from lmfst.generate.sample import Asked
+    from lmfst.generate.resample import Weights
+    from lmfst.generate.sample import Asked, Drawing
+    from lmfst.generate.steps import Within
 
 DRAWS = "Draws"
 """Name of a panel."""
@@ -80,6 +85,16 @@ class DrawOptions:
             rich_help_panel=DRAWS,
         ),
     ] = 1.0
+    resample: Annotated[
+        int | None,
+        typer.Option(
+            "--resample",
+            metavar="M",
+            help="With --within: let M strings grow together, and draw among them in proportion to "
+            "their weights when few have most of it.",
+            rich_help_panel=DRAWS,
+        ),
+    ] = None
     batch: Annotated[
         int,
         typer.Option(
@@ -87,13 +102,21 @@ class DrawOptions:
         ),
     ] = defaults.BATCH_DOCUMENTS
 
-    def asked(self) -> Asked:
-        """What is asked for. UsageError for numbers out of range."""
+    def asked(self, within: Within | None = None) -> Asked:
+        """What is asked for, within an acceptor. UsageError for numbers out of range."""
         from lmfst.generate.sample import Asked
         from lmfst.generate.shape import Shape
 
         shape = Shape(self.temperature, self.top_k, self.top_p)
-        return Asked(self.count, self.seed, self.max_units, self.batch, shape)
+        numbers = self.count, self.seed, self.max_units, self.batch
+        return Asked(*numbers, shape, within, self.resample)
+
+    def require(self, within: str | None) -> None:
+        """UsageError for numbers out of range, and --resample without --within, before anything
+        large is loaded."""
+        replace(self, resample=None).asked()
+        if self.resample is not None and within is None:
+            self.asked()
 
     def facts(self) -> dict[str, Any]:
         """What decides which strings are drawn; JSON-ready."""
@@ -105,6 +128,7 @@ class DrawOptions:
             "top_k": self.top_k,
             "top_p": self.top_p,
             "batch": self.batch,
+            "resample": self.resample,
         }
 
 
@@ -143,6 +167,7 @@ def sample(
     prompt: Prompt = "",
     given: Given = None,
     draws: DrawOptions,
+    within: WithinOption = None,
     grammar: o.GrammarOptions,
     model: ModelOptions,
     policy: PolicyOptions,
@@ -155,31 +180,46 @@ def sample(
 
     Without --temperature, --top-k and --top-p tokens are drawn from the source model, at its speed,
     and strings have the probabilities of the model over target units, given the prompt. With them,
-    symbols are drawn one by one.
+    symbols are drawn one by one. Within a grammar strings have weights, unless they are drawn
+    exactly, which n-gram models and --context allow.
     """
-    from lmfst.generate.drawn import SAMPLE_COLUMNS
+    from lmfst.generate.drawn import SAMPLE_COLUMNS, WITHIN_COLUMNS
     from lmfst.generate.next_units import symbols_of
-    from lmfst.generate.sample import draw, require_drawable
+    from lmfst.generate.sample import Drawing, require_drawable
 
     terminal = Terminal.of(quiet)
-    asked = draws.asked()
+    draws.require(within)
     choice = choice_of(policy, limits, suggestible=False)
     require_drawable(choice.name == "sample", limits.partial == "condition")
     if given is not None and not prompt:
         raise UsageError("--given says how the prompt is read, and there is no --prompt")
     if is_file(prompt):
         terminal.warn(f"the prompt is {prompt!r} itself, not what the file of that name holds")
-    fmt = rows.row_format()
+    rows.row_format()
+    fst = fst_of_within(within, grammar, terminal)
     lm = load_model(model, to, grammar, choice, limits, terminal)
     start = symbols_of(lm, prompt, given or "target", terminal.warn)
+    drawing = Drawing(lm, draws.asked(acceptor_of(fst, within, lm)), start)
     if meta is not None:
-        facts = {**lm.describe(), **draws.facts(), "prompt": prompt, "way": asked.way(start)}
-        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        facts = {**lm.describe(), **draws.facts(), "prompt": prompt, "within": within}
+        text = json.dumps({**facts, "way": drawing.way}, indent=1, ensure_ascii=False) + "\n"
         write_file(meta, text.encode("utf-8", "surrogateescape"), what="--meta")
-    writing = open_rows(rows.output, fmt, SAMPLE_COLUMNS)
-    to_stdout = rows.output in (None, "-")
+    columns = SAMPLE_COLUMNS if within is None else WITHIN_COLUMNS
+    weights = _write(drawing, rows, columns, terminal)
+    if within is not None:
+        terminal.note(weights.told(drawing.way))
+
+
+def _write(
+    drawing: Drawing, rows: o.RowOptions, columns: Sequence[str], terminal: Terminal
+) -> Weights:
+    """Write strings as they are drawn; their weights."""
+    from lmfst.generate.resample import Weights
+
+    weights, fmt = Weights(), rows.row_format()
+    writing, to_stdout = open_rows(rows.output, fmt, columns), rows.output in (None, "-")
     with writing as writer, Progress(terminal, to_stdout=to_stdout, doing="drawing"):
-        for number, drawn in enumerate(draw(lm, asked, start), start=1):
+        for number, drawn in enumerate(drawing, start=1):
             if fmt == "parquet" and not drawn.is_utf8:
                 terminal.warn(
                     "some text holds bytes that are no UTF-8, which Parquet can't hold: they are "
@@ -187,3 +227,5 @@ def sample(
                 )
             writer.write(drawn.row(number))
             writer.flush()
+            weights.add(drawn.logw)
+    return weights

@@ -97,7 +97,7 @@ class Ensemble(StringModel):
     @property
     def warn(self) -> Warn:
         """What takes warnings: that of the first model."""
-        return self.models[0].warn
+        return self.models[0].setting.warn
 
     @cached_property
     def names(self) -> tuple[str, ...]:

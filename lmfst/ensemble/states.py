@@ -12,7 +12,7 @@ from lmfst.ensemble.combination import NOTHING, Combination, Following
 from lmfst.fst.sequential import END
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError, UsageError
-from lmfst.inference.states import APART, BEGIN_TOGETHER, State, as_string
+from lmfst.inference.states import APART, BEGIN_TOGETHER, AtOnce, State, as_string
 from lmfst.target.strings import Symbols
 from lmfst.target.units import Units
 
@@ -144,6 +144,10 @@ class EnsembleState:
         if going:
             for parts in zip(*(state._parts for state in going), strict=True):
                 State._closed(parts)
+
+    def _advancing(self) -> AtOnce:
+        """As `lmfst.inference.states.Extensible` has it."""
+        return AtOnce()
 
     def __repr__(self) -> str:
         return f"<EnsembleState after {len(self.symbols)} symbols, logp {self.logp:.6g}>"

@@ -12,8 +12,8 @@ from lmfst.fst.capture import Capture, captured_stderr
 from lmfst.fst.core import EPS, Fst, identity_bytes
 from lmfst.fst.cycles import epsilon_output_cycle_witness
 from lmfst.fst.functional import functional_witness
-from lmfst.fst.io import read_fst, to_openfst, to_text, write_openfst
-from lmfst.fst.openfst import from_openfst
+from lmfst.fst.io import read_acceptor, read_fst, to_openfst, to_text, write_openfst
+from lmfst.fst.openfst import acceptor_from_openfst, from_openfst
 from lmfst.fst.pattern import OneOf, Place
 from lmfst.fst.sequential import Determinised, Sequential, Step, emit, run
 from lmfst.fst.shown import escaped, show_bytes, show_output
@@ -37,6 +37,7 @@ __all__ = [
     "Step",
     "Symbols",
     "Utf8",
+    "acceptor_from_openfst",
     "any_order",
     "apply_all",
     "captured_stderr",
@@ -47,6 +48,7 @@ __all__ = [
     "functional_witness",
     "identity_bytes",
     "is_total",
+    "read_acceptor",
     "read_far",
     "read_fst",
     "rejected_bytes",

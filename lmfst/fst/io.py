@@ -15,7 +15,7 @@ from typing import Any
 from lmfst.fst.capture import captured_stderr
 from lmfst.fst.core import EPS, Fst
 from lmfst.fst.layout import check_layout, is_checked_here, read_header
-from lmfst.fst.openfst import from_openfst
+from lmfst.fst.openfst import acceptor_from_openfst, from_openfst
 from lmfst.fst.symbols import Symbols
 from lmfst.fst.tables import (
     BYTE_TABLE,
@@ -51,6 +51,18 @@ def read_fst(
     `mode`, `weights` and `warn` as in `from_openfst`. FstError, with OpenFst's own diagnostic, if
     the file is missing, damaged or something else.
     """
+    obj = _object(path)
+    return from_openfst(obj, name=str(path), mode=mode, weights=weights, warn=warn)
+
+
+def read_acceptor(path: str | Path, *, mode: InputMode = "auto", warn: Warn = warn_default) -> Fst:
+    """The acceptor in an OpenFst binary file, as `acceptor_from_openfst` reads it. Errors as in
+    `read_fst`."""
+    return acceptor_from_openfst(_object(path), name=str(path), mode=mode, warn=warn)
+
+
+def _object(path: str | Path) -> Any:
+    """The pywrapfst FST in a file."""
     name = str(path)
     try:
         data = Path(path).read_bytes()
@@ -61,13 +73,11 @@ def read_fst(
     header = read_header(data, name)
     if is_checked_here(header):
         check_layout(data, header, name)
-        obj = read_object(name, name)
-        return from_openfst(obj, name=name, mode=mode, weights=weights, warn=warn)
+        return read_object(name, name)
     with scratch_folder() as folder:
         target = os.path.join(folder, "vector.fst")
         _convert_in_child(name, target)
-        obj = read_object(target, name)
-    return from_openfst(obj, name=name, mode=mode, weights=weights, warn=warn)
+        return read_object(target, name)
 
 
 def read_object(path: str, name: str) -> Any:

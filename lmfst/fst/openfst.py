@@ -74,6 +74,33 @@ def from_openfst(
     return fst
 
 
+def acceptor_from_openfst(
+    obj: Any,
+    *,
+    name: str = "FST",
+    names: Mapping[int, str] | None = None,
+    mode: InputMode = "auto",
+    warn: Warn = warn_default,
+) -> Fst:
+    """The strings that an acceptor accepts, as what its arcs write; they read nothing.
+
+    Unlike what `from_openfst` reads, they may hold generated symbols. Arguments, alphabets and
+    errors as there; FstError, too, if an arc reads something else than it writes.
+    """
+    raw = unweighted(obj, name, warn)
+    for _, ilabel, olabel, _ in raw.arcs:
+        if ilabel != olabel:
+            raise FstError(
+                f"{name}: expected an acceptor, found a transducer: an arc reads label {ilabel} "
+                f"and writes {olabel}",
+                hint="in a grammar, Project[RULE, 'output'] accepts what RULE writes",
+            )
+    known = BOUNDARIES | {label: text for label, text in (names or {}).items() if label > NUL_LABEL}
+    inputs, outputs = sides_of(obj, raw.arcs, known, mode, name)
+    silent = [(src, 0, label, dst) for src, _, label, dst in raw.arcs]
+    return relabelled(raw._replace(arcs=silent), inputs, outputs, name, warn)
+
+
 def _judge_guess(fst: Fst, raw: Raw, inputs: Side, outputs: Side, name: str, warn: Warn) -> None:
     """Warn where the labels of a side without a table look like what they weren't read as."""
     bytes_in = inputs.guessed and inputs.kind == "bytes"

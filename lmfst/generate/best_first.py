@@ -6,10 +6,9 @@ least as much as what it is extended to, so units come in order of probability: 
 no string that may still be extended weighs more.
 
 Strings are states (`lmfst.inference.states`). Several are extended at once, the heaviest one and
-those not much lighter, since their rows then come from one call of the model. (Measured, words:
-evaluating the likely rows of later calls with those of a call saves a sixth of the calls, and takes
-as long.) Not here: units of
-one symbol, whose distribution a state has.
+those not much lighter, and each goes on when it has its rows: a call of the model is for all of
+them. (Measured, words: evaluating the likely rows of later calls with those of a call saves a sixth
+of the calls, and takes as long.) Not here: units of one symbol, whose distribution a state has.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmfst.fst.sequential import END
-from lmfst.inference.states import Extensible, advance_all
+from lmfst.inference.states import Extensible
 from lmfst.target.units import END_NAME, Units
 
 TOGETHER = 16
@@ -40,14 +39,12 @@ String = tuple[int, ...]
 
 class _Waiting(NamedTuple):
     """A string: -log of its weight; a number that keeps ties in order of arrival; its symbols; and
-    unless it is a complete unit, the state before its last symbol, which is None for the first
-    string, whose own state it is."""
+    unless it is a complete unit, the state before its last symbol."""
 
     cost: float
     number: int
     string: String
     state: Extensible | None
-    symbol: int | None
 
 
 @dataclass(frozen=True)
@@ -87,34 +84,42 @@ class Search:
         spans = units.spans(prefix)
         ended = not spans or prefix[-1] in units.ends
         self._begun = [] if ended else list(prefix[spans[-1][0] :])
-        self._queue = [_Waiting(0.0, 0, (), start, None)]
+        self._queue: list[_Waiting] = []
+        # Strings that are being advanced, by the states that they will be.
+        self._going: dict[int, _Waiting] = {}
+        self._advancing = start._advancing()
         self._pushed = self._expanded = 0
         self._missing = start.missing
+        self._start: Extensible | None = start
 
     def run(self, limits: Limits) -> Found:
         """The units, up to some limits."""
         found, deadline = Found(missing=self._missing), time.monotonic() + limits.seconds
         # Costs of complete units, the lightest of the best ones first, as negative numbers.
         best: list[float] = []
-        while self._queue:
+        if self._start is not None:
+            self._extend(_Waiting(0.0, 0, (), None), self._start, best, limits)
+            self._start = None
+        while self._queue or self._going:
             self._take(found, limits)
-            if found.ended != "all" or not self._queue:
+            if found.ended != "all" or not (self._queue or self._going):
                 break
             if time.monotonic() >= deadline:
                 found.ended = "seconds"
-            elif self._expanded >= MAX_EXPANSIONS:
+                break
+            if self._expanded >= MAX_EXPANSIONS:
                 found.ended = "strings"
-            else:
-                bound = -best[0] if limits.top and len(best) >= limits.top else math.inf
-                self._expand(self._choose(bound), best, limits)
-                continue
-            break
+                break
+            self._choose(-best[0] if limits.top and len(best) >= limits.top else math.inf)
+            for state in self._advancing.step():
+                self._extend(self._going.pop(id(state)), state, best, limits)
         found.missing = max(found.missing, self._missing)
         return found
 
     def _take(self, found: Found, limits: Limits) -> None:
         """Take the units that are complete and heavier than all else."""
-        while self._queue and self._queue[0].state is None:
+        heaviest = min((one.cost for one in self._going.values()), default=math.inf)
+        while self._queue and self._queue[0].state is None and self._queue[0].cost <= heaviest:
             if found.ended != "all":
                 return
             unit = heapq.heappop(self._queue)
@@ -127,40 +132,40 @@ class Search:
     def _text(self, string: String) -> str:
         return END_NAME if string[-1:] == (END,) else self._units.text([*self._begun, *string])
 
-    def _choose(self, bound: float) -> list[_Waiting]:
-        """The strings that are extended next, of those that weigh exp(-bound) at least."""
+    def _choose(self, bound: float) -> None:
+        """Have the strings advanced that are extended next, of those that weigh exp(-bound) at
+        least."""
         chosen: list[_Waiting] = []
         passed: list[_Waiting] = []
-        while self._queue and len(chosen) < TOGETHER:
-            lightest = min(bound, chosen[0].cost + NOT_LIGHTER) if chosen else math.inf
-            if self._queue[0].cost > lightest:
+        heaviest = min((one.cost for one in self._going.values()), default=math.inf)
+        while self._queue and len(chosen) + len(self._going) < TOGETHER:
+            heaviest = min(
+                heaviest, math.inf if self._queue[0].state is None else self._queue[0].cost
+            )
+            if self._queue[0].cost > min(bound, heaviest + NOT_LIGHTER):
                 break
             one = heapq.heappop(self._queue)
             (passed if one.state is None else chosen).append(one)
         for one in passed:
             heapq.heappush(self._queue, one)
-        return chosen
-
-    def _expand(self, chosen: list[_Waiting], best: list[float], limits: Limits) -> None:
-        """Extend strings by a symbol."""
         self._expanded += len(chosen)
-        moving = [one for one in chosen if one.state is not None and one.symbol is not None]
-        states = [one.state for one in moving if one.state is not None]
-        symbols = [one.symbol for one in moving if one.symbol is not None]
-        after = iter(advance_all(states, symbols))
-        for one in chosen:
-            state = one.state if one.symbol is None else next(after)
-            assert state is not None  # or it were complete
-            self._missing = max(self._missing, state.missing)
-            for string, logp, ends in self._extensions(state, one.string):
-                self._pushed += 1
-                cost = one.cost - logp
-                if ends and limits.top:
-                    heapq.heappush(best, -cost)
-                    if len(best) > limits.top:
-                        heapq.heappop(best)
-                next_one = (None, None) if ends else (state, string[-1])
-                heapq.heappush(self._queue, _Waiting(cost, self._pushed, string, *next_one))
+        states = [one.state for one in chosen if one.state is not None]
+        after = self._advancing.add(states, [one.string[-1] for one in chosen])
+        for one, state in zip(chosen, after, strict=True):
+            self._going[id(state)] = one
+
+    def _extend(self, one: _Waiting, state: Extensible, best: list[float], limits: Limits) -> None:
+        """Extend a string by a symbol. state: the model after it."""
+        self._missing = max(self._missing, state.missing)
+        for string, logp, ends in self._extensions(state, one.string):
+            self._pushed += 1
+            cost = one.cost - logp
+            if ends and limits.top:
+                heapq.heappush(best, -cost)
+                if len(best) > limits.top:
+                    heapq.heappop(best)
+            before = None if ends else state
+            heapq.heappush(self._queue, _Waiting(cost, self._pushed, string, before))
 
     def _extensions(
         self, state: Extensible, string: String

@@ -146,13 +146,21 @@ def add_document(counts: Counts, target: Target, document: Document, given: Give
     """Count a document in either form. Of a row that `lmfst sample` has written only what was drawn
     is counted, and it has no end where it was cut.
 
-    InputError with its place where it can't be read; UsageError for such a row in source form.
+    InputError with its place where it can't be read; UsageError for such a row in source form, and
+    for one of a string that has a weight of its own.
     """
     row = document.row
     drawn = {*SAMPLE_COLUMNS} <= {*row, "id", "text"}
     if drawn and given == "source":
         raise UsageError(
             f"{document.origin}: rows of lmfst sample are in target form", hint="add --given target"
+        )
+    if drawn and row.get("logw") not in (None, "") and row["way"] != "exact":
+        raise UsageError(
+            f"{document.origin}: strings drawn within a grammar (way {row['way']}) have weights, "
+            "and counts take each string for one",
+            hint="draw exactly: an n-gram model, or --context N, and neither --resample nor "
+            "--temperature",
         )
     try:
         if given == "source":

@@ -7,7 +7,9 @@ a unit that isn't complete after `MOST_STEPS` tokens or symbols. So strings have
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,11 +17,14 @@ import numpy as np
 
 from lmfst.target.units import Units, target_text
 
-Way = Literal["source", "cover", "unit"]
+Way = Literal["source", "cover", "unit", "exact", "masked", "resampled"]
 """How a string is drawn. source: tokens from the model, then the function. cover: a hypothesis that
-covers the prompt, then as source. unit: target symbols from their distributions."""
+covers the prompt, then as source. unit: target symbols from their distributions. exact, masked:
+tokens, within an acceptor (`lmfst.generate.constrain`). resampled: by sequential Monte Carlo."""
 
 SAMPLE_COLUMNS = ("id", "text", "start", "units", "logp", "cut", "way")
+WITHIN_COLUMNS = (*SAMPLE_COLUMNS, "logw", "ess")
+"""The columns where strings are kept within an acceptor."""
 MOST_STEPS = 256
 """Tokens or symbols that are drawn for a unit, at most: some have no end."""
 
@@ -34,7 +39,9 @@ class Drawn:
     prompt has begun included. cut: whether it goes on: it had more units than it may, or a unit
     without an end. way: "source", "cover" or "unit". logp: log-probability of what was drawn, given
     the prompt, under the model itself (whatever the temperature is), with the end if it isn't cut,
-    nats; None where tokens were drawn, since it is a sum over all their strings.
+    nats; None where tokens were drawn, since it is a sum over all their strings. logw: where
+    strings are kept within an acceptor, the log of the string's importance weight, nats. ess: where
+    strings are resampled, the effective sample size of those that were drawn together.
     """
 
     symbols: tuple[int, ...]
@@ -44,6 +51,8 @@ class Drawn:
     cut: bool
     way: Way
     logp: float | None = None
+    logw: float | None = None
+    ess: float | None = None
 
     @property
     def is_utf8(self) -> bool:
@@ -51,7 +60,9 @@ class Drawn:
         return not any("\ud800" <= char <= "\udfff" for char in self.text)
 
     def row(self, number: int) -> dict[str, Any]:
-        """A row of `SAMPLE_COLUMNS`. number: of the string, from 1."""
+        """A row of `SAMPLE_COLUMNS`, or, if the string has a weight, of `WITHIN_COLUMNS`. number:
+        of the string, from 1."""
+        weight = {} if self.logw is None else {"logw": self.logw, "ess": self.ess}
         return {
             "id": str(number),
             "text": self.text,
@@ -60,6 +71,7 @@ class Drawn:
             "logp": self.logp,
             "cut": self.cut,
             "way": self.way,
+            **weight,
         }
 
 
@@ -67,13 +79,13 @@ class Growing:
     """A string that is being drawn.
 
     random: its own random numbers. most: units that it may have after its prompt. over: whether it
-    is complete. place: what draws it keeps here where it stands. logp: see `Drawn`.
+    is complete. place: what draws it keeps here where it stands. logp, logw: see `Drawn`.
     """
 
     def __init__(
         self, units: Units, prompt: Sequence[int], most: int, random: np.random.Generator
     ) -> None:
-        self.random, self.logp = random, 0.0
+        self.random, self.logp, self.logw = random, 0.0, 0.0
         self.place: Any = None
         self.over = self.cut = False
         self._units, self._start = units, len(prompt)
@@ -115,8 +127,25 @@ class Growing:
         """The string ends here."""
         self.over = True
 
-    def drawn(self, way: Way) -> Drawn:
-        """The record of a string that is complete."""
+    def fail(self) -> None:
+        """Nothing that the acceptor reads may follow: the string weighs nothing."""
+        self.over = self.cut = True
+        self.logw = -math.inf
+
+    @property
+    def complete_units(self) -> int:
+        """Units that are complete, after the prompt."""
+        return self._count
+
+    def twin(self, random: np.random.Generator) -> Growing:
+        """The same string, to grow on with other random numbers."""
+        other = copy(self)
+        other.random, other._symbols = random, list(self._symbols)
+        return other
+
+    def drawn(self, way: Way, *, weighs: bool = False, ess: float | None = None) -> Drawn:
+        """The record of a string that is complete. weighs, ess: whether it has a weight, and the
+        effective sample size it is of."""
         return Drawn(
             symbols=tuple(self._symbols),
             start=self._start,
@@ -125,6 +154,8 @@ class Growing:
             cut=self.cut,
             way=way,
             logp=self.logp if way == "unit" else None,
+            logw=self.logw if weighs else None,
+            ess=ess,
         )
 
 

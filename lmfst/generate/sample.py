@@ -7,13 +7,18 @@ temperature, top-k or top-p, which are of target symbols, and from ensembles: sy
 String i depends on the
 seed and on i alone (but for the last digits of the model's numbers, which depend on what is
 evaluated together).
+
+Within an acceptor over target symbols: *exact* where contexts merge and nodes aren't too many,
+else *masked*, with weights (`lmfst.generate.constrain`), or unit by unit where the shape is another
+one; *resampled* by sequential Monte Carlo where that is asked for (`lmfst.generate.resample`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from numbers import Integral
 
 import numpy as np
@@ -22,8 +27,11 @@ from lmfst.ensemble import Ensemble
 from lmfst.fst.pattern import first_string, is_open
 from lmfst.generate.by_token import FromCovers, FromSource
 from lmfst.generate.by_unit import Symbols as BySymbols
+from lmfst.generate.constrain import Constrained, Exactly, Masked, exactly, read_prompt
 from lmfst.generate.drawn import Drawn, Growing, Way, in_order
+from lmfst.generate.resample import run
 from lmfst.generate.shape import AS_IT_IS, Shape
+from lmfst.generate.steps import Within
 from lmfst.ground import defaults
 from lmfst.ground.errors import UsageError
 from lmfst.inference.accuracy import WORTH_A_WARNING
@@ -34,7 +42,7 @@ from lmfst.target.strings import Symbols
 ROUND = 4096
 """Strings after which the model's session is begun anew: what it remembers of strings adds up."""
 
-_Source = FromSource | FromCovers | BySymbols
+_Source = FromSource | FromCovers | BySymbols | Exactly | Masked
 
 
 @dataclass(frozen=True)
@@ -49,18 +57,21 @@ class Asked:
     max_units: int = defaults.MAX_UNITS
     batch: int = defaults.BATCH_DOCUMENTS
     shape: Shape = AS_IT_IS
+    within: Within | None = None
+    resample: int | None = None
 
     def __post_init__(self) -> None:
         _require("-n", self.count, 1, "strings to draw")
         _require("--seed", self.seed, 0, "the seed of the random numbers")
         _require("--max-units", self.max_units, 1, "units that a string may have")
         _require("--batch", self.batch, 1, "strings that are drawn together")
-
-    def way(self, prompt: Symbols) -> Way:
-        """The way in which strings are drawn."""
-        if self.shape.changes:
-            return "unit"
-        return "cover" if len(prompt) else "source"
+        if self.resample is not None:
+            _require("--resample", self.resample, 2, "strings that are weighed together")
+            if self.within is None:
+                raise UsageError(
+                    "--resample weighs strings that are kept within a grammar, and there is none",
+                    hint="add --within FILE.grm[:RULE], or leave it out",
+                )
 
 
 def _require(option: str, value: object, least: int, what: str) -> None:
@@ -83,56 +94,84 @@ def sample(
     top_k: int | None = None,
     top_p: float = 1.0,
     batch: int = defaults.BATCH_DOCUMENTS,
+    within: Within | None = None,
+    resample: int | None = None,
 ) -> Iterator[Drawn]:
     """Draw `count` strings, in order; see `Drawn`.
 
     seed: string i depends on the seed and i alone. prompt: what strings begin with, in target form.
     max_units: units that are drawn for each, at most; the string is cut there. temperature, top_k,
     top_p: of the distributions of target symbols (`lmfst.generate.shape`); with any of them symbols
-    are drawn one by one, else tokens. batch: strings that share model calls, at most.
+    are drawn one by one, else tokens. batch: strings that share model calls, at most. within: an
+    acceptor that strings are kept to (`lmfst.load_within`); they have weights. resample: so many
+    strings at a time by sequential Monte Carlo; those depend on each other.
 
     UsageError for numbers out of range, a prompt with sets of symbols, a policy that samples, and
     where strings are rejected (`partial="condition"`); InputError for a prompt of probability zero,
-    with its first impossible symbol. Where a beam has dropped much of what the prompt may come
+    with its first impossible symbol, and where no string that the model can produce is accepted.
+    Where a beam has dropped much of what the prompt may come
     from, the model warns.
     """
     shape = Shape(temperature, top_k, top_p)
-    return draw(model, Asked(count, seed, max_units, batch, shape), prompt)
+    return draw(model, Asked(count, seed, max_units, batch, shape, within, resample), prompt)
 
 
 def draw(model: TransducedLM | Ensemble, asked: Asked, prompt: Symbols = "") -> Iterator[Drawn]:
     """The same of what is asked for."""
-    pattern = model.symbols(prompt)
-    if is_open(pattern):
-        raise UsageError(
-            "a prompt can't hold a set of symbols", hint="draw after each of the prompts"
-        )
-    start = first_string(pattern)
-    way = _way(model, start, asked)
-    # What can't be drawn is an error now, not when the first string is asked for.
-    first = _source(model, way, start, asked)
-    return _drawn(model, asked, start, first)
+    return iter(Drawing(model, asked, prompt))
 
 
-def _way(model: TransducedLM | Ensemble, prompt: tuple[int, ...], asked: Asked) -> Way:
-    """How strings are drawn: those of ensembles have no source."""
-    return "unit" if isinstance(model, Ensemble) else asked.way(prompt)
+class Drawing:
+    """Strings that are to be drawn. way: how."""
 
+    def __init__(self, model: TransducedLM | Ensemble, asked: Asked, prompt: Symbols = "") -> None:
+        pattern = model.symbols(prompt)
+        if is_open(pattern):
+            raise UsageError(
+                "a prompt can't hold a set of symbols", hint="draw after each of the prompts"
+            )
+        self._model, self._asked, self._prompt = model, asked, first_string(pattern)
+        # What can't be drawn is an error now, not when the first string is asked for.
+        self._first, way = _source(model, self._prompt, asked)
+        self.way: Way = way if asked.resample is None else "resampled"
 
-def _drawn(
-    model: TransducedLM | Ensemble, asked: Asked, prompt: tuple[int, ...], source: _Source
-) -> Iterator[Drawn]:
-    """The strings. source: what draws the first of them."""
-    way = _way(model, prompt, asked)
-    for done in range(0, asked.count, ROUND):
-        if done:
-            source = _source(model, way, prompt, asked)
-        begin = partial(_begun, model, asked, prompt, source, done)
-        try:
-            for string in in_order(min(ROUND, asked.count - done), begin, source.step, asked.batch):
-                yield string.drawn(way)
-        finally:
-            source.close()
+    def __iter__(self) -> Iterator[Drawn]:
+        asked, weighs = self._asked, self._asked.within is not None
+        size = ROUND
+        if asked.resample is not None:
+            # Strings that are weighed together are of one round.
+            size = max(1, ROUND // asked.resample) * asked.resample
+        elif self.way == "exact":
+            size = asked.count  # nothing is asked of the model any more
+        for done in range(0, asked.count, size):
+            source = _source(self._model, self._prompt, asked)[0] if done else self._first
+            begin = partial(_begun, self._model, asked, self._prompt, source, done)
+            count = min(size, asked.count - done)
+            try:
+                if asked.resample is None:
+                    for string in in_order(count, begin, source.step, asked.batch):
+                        yield string.drawn(self.way, weighs=weighs)
+                else:
+                    yield from self._resampled(begin, source, done, count, asked.resample)
+            finally:
+                source.close()
+
+    def _resampled(
+        self, begin: Callable[[int], Growing], source: _Source, done: int, count: int, size: int
+    ) -> Iterator[Drawn]:
+        """The strings of some runs. size: of a run, of the last of which there are fewer wanted."""
+        for first in range(0, count, size):
+            key = done + first, 1
+            random = np.random.default_rng(np.random.SeedSequence(self._asked.seed, spawn_key=key))
+            strings = run(
+                size,
+                lambda number, first=first: begin(first + number),  # type: ignore[misc]
+                source.step,
+                random,
+                self._asked.batch,
+            )
+            for string, ess in islice(strings, count - first):
+                yield string.drawn("resampled", weighs=True, ess=ess)
 
 
 def _begun(
@@ -152,22 +191,48 @@ def _begun(
 
 
 def _source(
-    model: TransducedLM | Ensemble, way: Way, prompt: tuple[int, ...], asked: Asked
-) -> _Source:
-    """What draws in a way."""
+    model: TransducedLM | Ensemble, prompt: tuple[int, ...], asked: Asked
+) -> tuple[_Source, Way]:
+    """What draws, and in which way."""
     if isinstance(model, Ensemble):
-        return BySymbols(model.state(prompt, as_scored=True), asked.shape)
+        at = 0 if asked.within is None else read_prompt(asked.within, prompt)
+        start = model.state(prompt, as_scored=True)
+        return BySymbols(start, asked.shape, asked.within, at), "unit"
     require_drawable(model.policy.estimates, model.setting.conditioned)
-    if way == "source":
-        return FromSource(model)
-    state = model.state(prompt, as_scored=True)
-    if WORTH_A_WARNING < state.missing < np.inf:
-        model.warn(
+    by_unit = asked.shape.changes
+    if not (by_unit or prompt or asked.within):
+        return FromSource(model), "source"
+    state = model.state(prompt, as_scored=True) if prompt or by_unit else None
+    if state is not None and WORTH_A_WARNING < state.missing < np.inf:
+        model.setting.warn(
             f"what was dropped makes the prompt's probability lack {state.missing:.2g} nats, by "
             "estimate, and strings are drawn from what is left: try a larger --beam or a lower "
             "--threshold"
         )
-    return BySymbols(state, asked.shape) if way == "unit" else FromCovers(model, Covers(state))
+    if by_unit and state is not None:
+        at = 0 if asked.within is None else read_prompt(asked.within, prompt)
+        return BySymbols(state, asked.shape, asked.within, at), "unit"
+    if asked.within is not None:
+        return _constrained(model, Constrained(model, asked.within, state, prompt), asked)
+    assert state is not None  # or there were neither prompt nor shape
+    return FromCovers(model, Covers(state)), "cover"
+
+
+def _constrained(
+    model: TransducedLM, constrained: Constrained, asked: Asked
+) -> tuple[_Source, Way]:
+    """What draws within an acceptor."""
+    if asked.resample is None:
+        found = exactly(constrained)
+        if found is not None:
+            return found, "exact"
+        if constrained.session.merges:
+            model.setting.warn(
+                "the model's contexts and the grammar have too many states together for exact "
+                "draws: tokens are drawn from those that the grammar allows, and strings have "
+                "weights (way: masked)"
+            )
+    return Masked(constrained), "masked"
 
 
 def require_drawable(estimates: bool, conditioned: bool) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lmfst.fst import Fst, from_openfst
+from lmfst.fst import Fst, acceptor_from_openfst, from_openfst
 from lmfst.grammar.far import far_bytes
 from lmfst.ground.announce import warn_default
 from lmfst.ground.atomic import atomic_write, write_hint
@@ -43,16 +43,25 @@ class CompiledRule:
     def to_fst(self, warn: Warn = warn_default, *, weights: bool = False) -> Fst:
         """As `fst`, with a callback for warnings (dropped weights, unreachable symbols). weights:
         whether to keep them."""
-        # Where a rule has no symbol tables it is bytes (`lmfst.grammar.export`): no need to guess.
-        mode: InputMode = "byte" if self.openfst.input_symbols() is None else "auto"
         return from_openfst(
             self.openfst,
             name=self.name,
             names=self.labels,
-            mode=mode,
+            mode=self._mode,
             weights=weights,
             warn=warn,
         )
+
+    def to_acceptor(self, warn: Warn = warn_default) -> Fst:
+        """The strings that an acceptor accepts, as `lmfst.fst.acceptor_from_openfst` has them."""
+        return acceptor_from_openfst(
+            self.openfst, name=self.name, names=self.labels, mode=self._mode, warn=warn
+        )
+
+    @property
+    def _mode(self) -> InputMode:
+        # Where a rule has no symbol tables it is bytes (`lmfst.grammar.export`): no need to guess.
+        return "byte" if self.openfst.input_symbols() is None else "auto"
 
 
 class CompiledModule:

@@ -29,6 +29,7 @@ COLUMN_TYPES: dict[str, type] = {
             "difference",
             "difference_stderr",
             "p",
+            "mass",
         ),
         float,
     ),

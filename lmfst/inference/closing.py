@@ -13,7 +13,7 @@ together; of a row the numbers in the order of the lexicon are kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,6 +76,24 @@ class Closed(NamedTuple):
     rows: Ints
 
 
+class Going:
+    """States that are being closed: what is known of them after some waves."""
+
+    def __init__(self, lexicons: Lexicons, states: Open) -> None:
+        self.logp, self.waiting, self.wave = states.logp, states.waiting, 0
+        self.heaviest, self.rows = states.log_carried.copy(), states.rows.copy()
+        self.share, self.fresh = np.zeros(len(states.logp)), _Fresh(lexicons)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether hypotheses are left to be decided."""
+        return len(self.waiting.owner) > 0
+
+    def closed(self) -> Closed:
+        """The states, closed."""
+        return Closed(self.fresh.places(len(self.logp)), self.share, self.rows)
+
+
 class Closing:
     """Closes states of a session. asked: rows asked for so far."""
 
@@ -86,38 +104,41 @@ class Closing:
         self._lexicons, self._session, self._normalise = lexicons, session, normalise
         self._kept = kept
 
-    def __call__(self, states: Open) -> Closed:
-        """The states, closed."""
-        count = len(states.logp)
-        fresh, share = _Fresh(self._lexicons), np.zeros(count)
-        rows, heaviest = states.rows.copy(), states.log_carried.copy()
-        waiting, wave = states.waiting, 0
-        while len(waiting.owner):
-            models = np.zeros(0, np.int64)
-            if self._session.merges:
-                models, waiting = _merged(self._models(waiting), waiting)
-            np.maximum.at(heaviest, waiting.owner, waiting.logw)
-            kept = self._decide(states.logp, waiting, heaviest, wave)
-            lost = ~kept
-            owner = waiting.owner
-            share += np.bincount(
-                owner[lost], np.exp(waiting.logw[lost] - states.logp[owner[lost]]), count
-            )
-            chosen = waiting.at(kept)
-            rows += np.bincount(chosen.owner, minlength=count)
-            self._kept.spend(int(rows.max(initial=0)), 0)
-            models = models[kept] if self._session.merges else self._models(chosen)
-            self._read(fresh, models, chosen)
-            waiting = fresh.add(models, chosen)
-            wave += 1
-        return Closed(fresh.places(count), share, rows)
+    def begin(self, states: Open) -> Going:
+        """States that are to be closed."""
+        return Going(self._lexicons, states)
+
+    def step(self, several: Sequence[Going]) -> None:
+        """Take the next wave of each of several that are open; their rows are asked for
+        together."""
+        chosen = [self._choose(one) for one in several]
+        self._read([(one.fresh, *found) for one, found in zip(several, chosen, strict=True)])
+        for one, (models, hypotheses) in zip(several, chosen, strict=True):
+            one.waiting = one.fresh.add(models, hypotheses)
+            one.wave += 1
+
+    def _choose(self, one: Going) -> tuple[Ints, Waiting]:
+        """The hypotheses of a wave that are kept, and their LM states."""
+        waiting, count = one.waiting, len(one.logp)
+        models = np.zeros(0, np.int64)
+        if self._session.merges:
+            models, waiting = _merged(self._models(waiting), waiting)
+        np.maximum.at(one.heaviest, waiting.owner, waiting.logw)
+        kept = self._decide(one, waiting)
+        lost, owner = ~kept, waiting.owner
+        weights = np.exp(waiting.logw[lost] - one.logp[owner[lost]])
+        one.share += np.bincount(owner[lost], weights, count)
+        chosen = waiting.at(kept)
+        one.rows += np.bincount(chosen.owner, minlength=count)
+        self._kept.spend(int(one.rows.max(initial=0)), 0)
+        return models[kept] if self._session.merges else self._models(chosen), chosen
 
     def beginning(self, models: Ints, lexicon: Ints, logw: Floats) -> Cursors:
         """Cursors at the beginning of the rows of hypotheses [n], with LM states, lexicon states,
         and log P_X, nats."""
         fresh, none = _Fresh(self._lexicons), np.full(len(models), -1)
         chosen = Waiting(none, models, none, lexicon, logw)
-        self._read(fresh, models, chosen)
+        self._read([(fresh, models, chosen)])
         return fresh.cursors(models, chosen)
 
     def _models(self, waiting: Waiting) -> Ints:
@@ -127,41 +148,50 @@ class Closing:
         models[moved] = self._session.step(waiting.parent[moved], waiting.token[moved])
         return models
 
-    def _decide(self, logp: Floats, waiting: Waiting, heaviest: Floats, wave: int) -> Bools:
+    def _decide(self, one: Going, waiting: Waiting) -> Bools:
         """Which hypotheses of a wave are kept."""
         owner, logw = waiting.owner, waiting.logw
         kept = np.ones(len(waiting.owner), dtype=bool)
         rule = self._kept
         if rule.most is not None:
             with np.errstate(divide="ignore"):
-                kept = logw >= heaviest[owner] + np.log(rule.share)
-            if wave == 0 and rule.always:
+                kept = logw >= one.heaviest[owner] + np.log(rule.share)
+            if one.wave == 0 and rule.always:
                 keep_heaviest_of_each(owner, logw, kept)
             keep_of_each(owner, logw, min(rule.most, 1 << 62), kept)
-        if wave:
-            total = np.bincount(owner, np.exp(logw - logp[owner]), len(logp))
+        if one.wave:
+            total = np.bincount(owner, np.exp(logw - one.logp[owner]), len(one.logp))
             kept &= total[owner] >= math.exp(FADED)
         return kept
 
-    def _read(self, fresh: _Fresh, models: Ints, chosen: Waiting) -> None:
-        """Have the rows of hypotheses that aren't known yet."""
-        pairs = zip(models.tolist(), chosen.lexicon.tolist(), strict=True)
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in fresh.rows]
-        if not new:
+    def _read(self, parts: Sequence[tuple[_Fresh, Ints, Waiting]]) -> None:
+        """Have the rows of hypotheses that aren't known yet: of each part for itself."""
+        wanted = _unread(parts)
+        if not len(wanted):
             return
-        wanted = np.array(new, dtype=np.int64)
-        asked, row = np.unique(wanted[:, 0], return_inverse=True)
+        asked, row = np.unique(wanted[:, 1], return_inverse=True)
         self.asked += len(asked)
-        for part, rows in self._session.rows(asked):
-            here = np.flatnonzero((row >= part.start) & (row < part.start + len(rows)))
+        for block, rows in self._session.rows(asked):
+            here = np.flatnonzero((row >= block.start) & (row < block.start + len(rows)))
             lse, _ = self._normalise(rows)
             logs = lse.cpu().numpy()
             gather = _gathering(rows)
-            for lexicon, some in by_lexicon(wanted[here, 1]):
-                those = here[some]
-                at = row[those] - part.start
-                terms = gather(at, self._lexicons[lexicon].tokens)
-                fresh.read(wanted[those, 0], lexicon, logs[at], terms)
+            for part, those in by_lexicon(wanted[here, 0]):
+                for lexicon, some in by_lexicon(wanted[here[those], 2]):
+                    own = here[those[some]]
+                    at = row[own] - block.start
+                    terms = gather(at, self._lexicons[lexicon].tokens)
+                    parts[part][0].read(wanted[own, 1], lexicon, logs[at], terms)
+
+
+def _unread(parts: Sequence[tuple[_Fresh, Ints, Waiting]]) -> Ints:
+    """The rows that aren't known yet, int64 [n, 3]: the part that needs it, its LM state and
+    lexicon state."""
+    found: list[tuple[int, int, int]] = []
+    for part, (fresh, models, chosen) in enumerate(parts):
+        pairs = dict.fromkeys(zip(models.tolist(), chosen.lexicon.tolist(), strict=True))
+        found += [(part, *pair) for pair in pairs if pair not in fresh.rows]
+    return np.array(found, dtype=np.int64).reshape(-1, 3)
 
 
 @dataclass

@@ -12,6 +12,7 @@ their own. Among hypotheses that were kept this is exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,9 @@ class Cover(NamedTuple):
 class Covers:
     """The covers of a state's string.
 
-    session, root: the session of the model that the state is in, and its document. models: int64
-    [n], the LM states that covers go on from.
+    lexicons: those of the model. session, root: the session of the model that the state is in, and
+    its document. models: int64 [n], the LM states that covers go on from. log_mass: the log of the
+    probability of all covers together, nats.
 
     InputError where the string has probability zero, with its first impossible symbol, or ended.
     """
@@ -52,30 +54,35 @@ class Covers:
         self._space = space  # which closes the document when nobody holds it
         self.session: Session = space._session
         self.root: int = space._root
-        self._lexicons: Lexicons = space.setting.lexicons
+        self.lexicons: Lexicons = space.setting.lexicons
         self._held = [
             place.cursors.at(np.arange(place.first, place.end))
             for place in node.places
             if place.end > place.first
         ]
-        logs = np.concatenate([_masses(self._lexicons, held) for held in self._held])
+        logs = np.concatenate([_masses(self.lexicons, held) for held in self._held])
         # Of a long string all are tiny: their ratios count.
         self._sums = np.cumsum(np.exp(logs - logs.max()))
+        self.log_mass = float(np.log(self._sums[-1]) + logs.max())
         self._first = np.cumsum([0, *(len(held.model) for held in self._held)])
         self.models: Ints = np.unique(np.concatenate([held.model for held in self._held]))
+
+    def cursors(self) -> Sequence[Cursors]:
+        """The cursors, several at a time, that covers are below."""
+        return self._held
 
     def draw(self, random: np.random.Generator) -> Cover:
         """A cover, with its probability given the string."""
         at = pick(self._sums, random.random())
         part = int(np.searchsorted(self._first, at, side="right")) - 1
         held, i = self._held[part], at - int(self._first[part])
-        lexicon = self._lexicons[int(held.lexicon[i])]
+        lexicon = self.lexicons[int(held.lexicon[i])]
         trie, node, base = lexicon.trie, int(held.node[i]), int(held.base[i])
         begin, end = int(trie.own[node]), int(trie.high[node])
         logs = held.terms[base + begin : base + end].astype(np.float64) - held.lse[i]
         place = begin + pick(np.cumsum(np.exp(logs)), random.random())
         token, after = int(lexicon.tokens[place]), int(lexicon.next[place])
-        return Cover(int(held.model[i]), token, after, _emitted(trie, node, place))
+        return Cover(int(held.model[i]), token, after, emitted_below(trie, node, place))
 
 
 def _masses(lexicons: Lexicons, held: Cursors) -> Floats:
@@ -93,7 +100,7 @@ def _masses(lexicons: Lexicons, held: Cursors) -> Floats:
     return found
 
 
-def _emitted(trie: Trie, node: int, place: int) -> tuple[int, ...]:
+def emitted_below(trie: Trie, node: int, place: int) -> tuple[int, ...]:
     """What the token at a place of the lexicon emits after what a node stands for."""
     found = []
     while place >= trie.own[node]:

@@ -11,7 +11,7 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lmfst.fst.sequential import END
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.beginning import NOWHERE, Beginning, Begun
-from lmfst.inference.closing import Closing, Kept, Open
+from lmfst.inference.closing import Closed, Closing, Going, Kept, Open
 from lmfst.inference.cursors import Places, Waiting, move, next_symbols
 from lmfst.inference.policy import Policy
 from lmfst.inference.results import Propagated
@@ -100,11 +100,50 @@ class Node:
             found.append(symbol)
         return tuple(reversed(found))
 
+    def begin(self, begun: Begun) -> None:
+        """Be the state after a prefix that has been read."""
+        found = begun.found
+        self.logp, self.rows = float(found.log_prefix[-1]), found.rows
+        self.missing = 0.0 if found.missing is None else float(found.missing.sum())
+        if self.is_possible:
+            self.carried, self.log_carried = begun.carried, begun.log_carried
+            self.fresh, self.share = begun.fresh, begun.share
+        else:
+            # Truly zero, or lost.
+            self.missing = math.inf if self.missing == math.inf else 0.0
+            self.lost = int(np.argmax(np.isneginf(found.log_prefix))) - 1
+
+    def close(self, closed: Closed, number: int) -> None:
+        """Be closed, as the state of this number among some that were closed together."""
+        self.fresh, self.share = closed.fresh[number], float(closed.share[number])
+        if self.waiting is not None:
+            self.decided = self.waiting, self.rows
+        self.rows, self.waiting = int(closed.rows[number]), None
+
     def reopen(self) -> None:
         """Give up rows, which are asked for again when they are needed."""
         if self.decided is not None:
             self.waiting, self.rows = self.decided
             self.decided, self.fresh = None, NOWHERE
+
+
+def _open(states: Sequence[Node]) -> Open:
+    """What there is to be decided at the end of states."""
+    parts = [state.waiting for state in states if state.waiting is not None]
+    owner = np.repeat(np.arange(len(states)), [len(part.owner) for part in parts])
+    return Open(
+        np.array([state.logp for state in states]),
+        np.array([state.log_carried for state in states]),
+        np.array([state.rows for state in states], dtype=np.int64),
+        Waiting(*map(np.concatenate, zip(*parts, strict=True)))._replace(owner=owner),
+    )
+
+
+class Opened(NamedTuple):
+    """States that are being closed together, and how far that has come."""
+
+    states: list[Node]
+    going: Going
 
 
 class Space:
@@ -135,6 +174,7 @@ class Space:
             setting.lexicons, session, setting.normalise, kept or Kept.by(policy.of_states)
         )
         self._states: weakref.WeakSet[Node] = weakref.WeakSet()
+        self._opened: weakref.WeakSet[Going] = weakref.WeakSet()
         self._retained = 0
         self._held: deque[tuple[int, list[weakref.ref[Node]]]] = deque()
         self._size = 0
@@ -156,26 +196,15 @@ class Space:
         # The same ones are the same state.
         strings = list(dict.fromkeys(map(tuple, prefixes)))
         begun = begin(self._session, self._root, self._closing, strings)
-        found = {one: self._after(one, state) for one, state in zip(strings, begun, strict=True)}
+        found = {}
+        for string, one in zip(strings, begun, strict=True):
+            trail: Trail = None
+            for symbol in string:
+                trail = trail, symbol
+            found[string] = self._new(trail, len(string))
+            found[string].begin(one)
         self._retain()
         return [found[tuple(prefix)] for prefix in prefixes]
-
-    def _after(self, prefix: Sequence[int], begun: Begun) -> Node:
-        """The state after a prefix that has been read."""
-        trail: Trail = None
-        for symbol in prefix:
-            trail = trail, symbol
-        state, found = self._new(trail, len(prefix)), begun.found
-        state.logp, state.rows = float(found.log_prefix[-1]), found.rows
-        state.missing = 0.0 if found.missing is None else float(found.missing.sum())
-        if state.is_possible:
-            state.carried, state.log_carried = begun.carried, begun.log_carried
-            state.fresh, state.share = begun.fresh, begun.share
-        else:
-            # Truly zero, or lost.
-            state.missing = math.inf if state.missing == math.inf else 0.0
-            state.lost = int(np.argmax(np.isneginf(found.log_prefix))) - 1
-        return state
 
     def _new(self, trail: Trail, length: int) -> Node:
         state = Node(trail, length)
@@ -222,28 +251,30 @@ class Space:
     def close(self, states: Iterable[Node]) -> None:
         """Decide the hypotheses at the end of states, and have their rows."""
         todo = [state for state in dict.fromkeys(states) if state.waiting is not None]
-        if not todo:
-            return
-        parts = [state.waiting for state in todo if state.waiting is not None]
-        owner = np.repeat(np.arange(len(todo)), [len(part.owner) for part in parts])
-        waiting = Waiting(*map(np.concatenate, zip(*parts, strict=True)))._replace(owner=owner)
-        closed = self._closing(
-            Open(
-                np.array([state.logp for state in todo]),
-                np.array([state.log_carried for state in todo]),
-                np.array([state.rows for state in todo], dtype=np.int64),
-                waiting,
-            )
-        )
-        for i, state in enumerate(todo):
-            state.fresh, state.share = closed.fresh[i], float(closed.share[i])
-            if state.waiting is not None:
-                state.decided = state.waiting, state.rows
-            state.rows, state.waiting = int(closed.rows[i]), None
-        self._hold(todo)
+        going = [self.open(todo)] if todo else []
+        while going:
+            going = self.step(going)
+
+    def open(self, states: list[Node]) -> Opened:
+        """Begin to close states that have not been closed; `step` goes on with it."""
+        opened = Opened(states, self._closing.begin(_open(states)))
+        self._opened.add(opened.going)
+        return opened
+
+    def step(self, several: Sequence[Opened]) -> list[Opened]:
+        """Go on with closing states, by one call of the model at most; what is still open."""
+        self._closing.step([one.going for one in several if one.going.is_open])
+        for states, going in several:
+            if not going.is_open:
+                closed = going.closed()
+                for i, state in enumerate(states):
+                    state.close(closed, i)
+                self._opened.discard(going)
+                self._hold(states)
         if self._closing.asked - self._retained >= RETAIN_ROWS:
             self._retained = self._closing.asked
             self._retain()
+        return [one for one in several if one.going.is_open]
 
     def _hold(self, states: list[Node]) -> None:
         """Keep the rows of states that were closed together, and give up the oldest where there are
@@ -272,6 +303,7 @@ class Space:
                 parts.append(state.waiting.parent)
             if state.decided is not None:
                 parts.append(state.decided[0].parent)
+        parts += [going.waiting.parent for going in self._opened]
         self._session.retain(self._root, np.unique(np.concatenate(parts)))
 
     def next_symbols(self, state: Node) -> tuple[Ints, Floats]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from lmfst.ground.errors import FstError, UsageError
 from lmfst.inference.closing import Kept
 from lmfst.inference.policy import Policy
 from lmfst.inference.setting import Setting
-from lmfst.inference.space import Node, Space
+from lmfst.inference.space import Node, Opened, Space
 from lmfst.inference.zeros import Zeros
 from lmfst.target.strings import Symbols, pattern_of
 from lmfst.target.units import END_NAME
@@ -74,6 +74,17 @@ class Extensible(Protocol):
     @classmethod
     def _closed(cls, states: Sequence[Self]) -> None:
         """Have the rows of states that began together, in calls that they share."""
+
+    def _advancing(self) -> SideBySide:
+        """What advances states beside each other that begin with this one."""
+
+
+class SideBySide(Protocol):
+    """Advances states beside each other; see `Advancing`."""
+
+    def add(self, states: Sequence[Any], symbols: Sequence[int]) -> list[Any]: ...
+
+    def step(self) -> list[Any]: ...
 
 
 AnyState = TypeVar("AnyState", bound=Extensible)
@@ -165,6 +176,10 @@ class State:
         nodes = [state._node for state in states if state.is_possible and not state.has_ended]
         _common_space(states).close(nodes)
 
+    def _advancing(self) -> Advancing:
+        """As `Extensible` has it."""
+        return Advancing()
+
     def __repr__(self) -> str:
         return f"<State after {self._node.length} symbols, logp {self.logp:.6g}>"
 
@@ -221,6 +236,54 @@ def advance_all(
     after = kind._advanced(states, symbols)
     kind._closed(after)
     return after
+
+
+class Advancing:
+    """States that are advanced beside each other: each needs several calls of the model, where
+    tokens that emit nothing follow each other, and they share them. The numbers are the same."""
+
+    def __init__(self) -> None:
+        self._going: list[tuple[Opened, State]] = []
+
+    def add(self, states: Sequence[State], symbols: Sequence[int]) -> list[State]:
+        """The states after a symbol each, which are going to have their rows; all states began
+        together."""
+        if not states:
+            return []
+        space = states[0]._space
+        steps = [(symbol,) for symbol in symbols]
+        nodes = space.advance([state._node for state in states], steps)
+        found = [State(space, node) for node in nodes]
+        self._going += [(space.open([state._node]), state) for state in found]
+        return found
+
+    def step(self) -> list[State]:
+        """Go on with all of them, by one call of the model at most; those that have their rows."""
+        if not self._going:
+            return []
+        space = self._going[0][1]._space
+        still = {id(opened) for opened in space.step([opened for opened, _ in self._going])}
+        done = [state for opened, state in self._going if id(opened) not in still]
+        self._going = [one for one in self._going if id(one[0]) in still]
+        return done
+
+
+class AtOnce:
+    """The same of states of other kinds, which have their rows when they are advanced."""
+
+    def __init__(self) -> None:
+        self._going: list[Any] = []
+
+    def add(self, states: Sequence[Any], symbols: Sequence[int]) -> list[Any]:
+        """As `Advancing.add`."""
+        found = advance_all(states, symbols)
+        self._going += found
+        return found
+
+    def step(self) -> list[Any]:
+        """All of them."""
+        done, self._going = self._going, []
+        return done
 
 
 def begin_states(

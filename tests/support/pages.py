@@ -79,7 +79,7 @@ def run_here(command: str) -> str:
 def cheap(command: str) -> bool:
     """Whether a command doesn't need a neural model."""
     words = command.split()
-    modelled = not {"convert", "next", "sample", "score"}.isdisjoint(words)
+    modelled = not {"convert", "decode", "next", "sample", "score"}.isdisjoint(words)
     return any(word.endswith(".arpa") for word in words) or not modelled
 
 
