@@ -16,6 +16,7 @@ from lmfst.ground._version import __version__
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+    from lmfst.ensemble import Ensemble, EnsembleState
     from lmfst.fst import Fst
     from lmfst.generate.decode import Decoded, decode
     from lmfst.generate.drawn import Drawn
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from lmfst.inference.states import State, advance_all
     from lmfst.lm.base import LM
     from lmfst.lm.load import load_lm
-    from lmfst.model import Bounds, TransducedLM, load
+    from lmfst.model import TransducedLM, load
     from lmfst.scored.records import Scored
+    from lmfst.scored.string_model import Bounds
     from lmfst.target import Acceptor, Target, load_target, load_within
     from lmfst.target.prompts import Prompt
     from lmfst.vocab import Vocab, vocab_from_symbols, vocab_from_tokenizer
@@ -50,6 +52,8 @@ __all__ = [
     "Decoded",
     "Document",
     "Drawn",
+    "Ensemble",
+    "EnsembleState",
     "Exact",
     "Fst",
     "FstError",
@@ -82,10 +86,12 @@ _HOMES = {
     "LM": "lmfst.lm.base",
     "Acceptor": "lmfst.target",
     "Beam": "lmfst.inference.policy",
-    "Bounds": "lmfst.model",
+    "Bounds": "lmfst.scored.string_model",
     "Decoded": "lmfst.generate.decode",
     "Document": "lmfst.ground.document",
     "Drawn": "lmfst.generate.drawn",
+    "Ensemble": "lmfst.ensemble",
+    "EnsembleState": "lmfst.ensemble",
     "Exact": "lmfst.inference.policy",
     "Fst": "lmfst.fst",
     "Prompt": "lmfst.target.prompts",

@@ -189,6 +189,7 @@ def test_python_snippets_run(printed: dict[str, list[str]]) -> None:
     # The model's file has four digits.
     assert seam == pytest.approx(math.log(0.91 / 2), abs=1e-3)
     assert read == pytest.approx(math.log(0.1 / 2), abs=1e-3)
+    check_ensembles(printed["docs/how-to/ensembles.md"])
     found = [line.split() for line in printed["docs/how-to/decoding.md"]]
     for text, logp in found[:2]:
         assert float(logp) == pytest.approx(model.logp(text) - model.prefix_logp("M"), abs=1e-6)
@@ -196,6 +197,21 @@ def test_python_snippets_run(printed: dict[str, list[str]]) -> None:
     assert [row[1] for row in found[2:]] == ["exact"] * 3 and len(masses) == 1
     own = float(printed["docs/how-to/own-model.md"][0])
     assert 2.71828182845904**own == pytest.approx(2 / 7 / 11 * (1 + 2 / 11))
+
+
+def check_ensembles(printed: list[str]) -> None:
+    """What the page prints, against its table and the models' files, which have four digits."""
+    # The first model is sure of http and gives :/ 0.91; the other one is of single letters.
+    letters = [1 / 8, 1 / 4, 1 / 4, 1 / 8, 1 / 16, 3 / 16]
+    both = [0.9 * first + 0.1 * p for first, p in zip([1] * 5 + [0.91], letters, strict=True)]
+    assert float(printed[0]) == pytest.approx(math.fsum(map(math.log, both)), abs=1e-3)
+    following = eval(printed[1], {})
+    assert math.fsum(map(math.exp, following.values())) == pytest.approx(1, abs=1e-9)
+    left, right = map(float, printed[2].split())
+    before = float(printed[0]) - following["/"]
+    assert left == pytest.approx(float(printed[0]), abs=1e-9)
+    assert right == pytest.approx(before + following["a"], abs=1e-9)
+    assert len(printed) == 6 and all(float(line.split()[-1]) < 0 for line in printed[3:])
 
 
 def test_public_names_are_there_and_no_others() -> None:

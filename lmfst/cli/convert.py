@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmfst.cli import options as o
+from lmfst.cli.ensemble_options import EnsembleOptions
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model, suggests
+from lmfst.cli.loading import choice_of, suggests
 from lmfst.cli.mistakes import document_files
 from lmfst.cli.model_options import (
     MODEL,
@@ -157,6 +158,7 @@ def convert(
     to: o.To = o.TO,
     grammar: o.GrammarOptions,
     model: ModelOptions,
+    ensemble: EnsembleOptions,
     batch: Batch = defaults.BATCH_DOCUMENTS,
     policy: PolicyOptions,
     sampling: SamplingOptions,
@@ -174,7 +176,6 @@ def convert(
 ) -> None:
     """Text in, one row per target unit out: its log-probability given the units before it."""
     from lmfst.inference.accuracy import Tally
-    from lmfst.inference.recommend import RECOMMENDED
     from lmfst.scored.levels import Levels
     from lmfst.scored.records import ESCAPED_COLUMNS
 
@@ -183,11 +184,11 @@ def convert(
     choice = choice_of(policy, limits, sampling, suggestible=suggestible, common=common)
     require_batch(batch)
     levels = Levels(level, bounds, versus)
-    levels.require(choice.policy(RECOMMENDED.get(model.model)))
+    levels.require(ensemble.policy(model, choice))
     prompt, fmt = prompts.target_prompt(terminal), rows.row_format()
     paths = _paths(files or [], reading, rows, beside)
     picture = beside.picture(level)
-    lm = prompts.read(load_model(model, to, grammar, choice, limits, terminal), prompt)
+    lm = prompts.read(ensemble.load(model, to, grammar, choice, limits, terminal), prompt)
     levels.require(lm.policy)
     how: Any = {"given": given, "batch": batch, "unknown": unknown, "prompt": prompt}
     facts = {"policy_from": choice.origin(lm.policy), **prompts.facts(given)}

@@ -97,7 +97,7 @@ class Loading:
     def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
         """What decides on the numbers: all options but those of speed, and what model and target
         are, apart from the names of files."""
-        machine = {"model", "threads", "batch_tokens", "device"}
+        machine = {"models", "threads", "batch_tokens", "device"}
         said = {
             **{name: value for name, value in asdict(self.model).items() if name not in machine},
             **self._named(),

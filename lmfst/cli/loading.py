@@ -76,9 +76,9 @@ def choice_of(
 
 
 def suggests(model: ModelOptions, limits: LimitOptions) -> bool:
-    """Whether a policy that a model suggests may be followed: it is one for whole strings, under a
-    model as it is."""
-    return limits.partial == "error" and model.context is None
+    """Whether a policy that a model suggests may be followed: it is one for whole strings, under
+    one model as it is."""
+    return limits.partial == "error" and model.context is None and len(model.names) == 1
 
 
 def load_model(
@@ -97,8 +97,8 @@ def load_model(
     choice.policy(RECOMMENDED.get(model.model))
     refuse_as_model(model.model)
     target = target_of(to, grammar, terminal)
-    with _rare_collections():
-        lm = _lm_of(model, terminal)
+    with rare_collections():
+        lm = lm_of(model, terminal)
     suggested = None
     if choice.suggestible:
         suggested = recommended(model.model, target.fst, bytes(lm.vocab.alphabet))
@@ -112,7 +112,7 @@ def load_model(
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Less looking for garbage than usual during the block.
 
     What torch and transformers import are 300,000 objects that stay to the end, and with Python's
@@ -126,7 +126,8 @@ def _rare_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _lm_of(model: ModelOptions, terminal: Terminal) -> LM:
+def lm_of(model: ModelOptions, terminal: Terminal) -> LM:
+    """The model that options name, loaded."""
     from lmfst.lm.load import load_lm
 
     return load_lm(

@@ -36,16 +36,16 @@ def _unescaped(text: str | None) -> str | None:
 class ModelOptions:
     """The model, and how it is read and run; see `lmfst.lm.load.load_lm`."""
 
-    model: Annotated[
-        str,
+    models: Annotated[
+        list[str] | None,
         typer.Option(
             "--model",
             metavar="NAME|DIR|FILE",
             help="Source model: smollm2-135m, dna, a model folder or hub name, FILE.gguf or "
-            "FILE.arpa.",
+            f"FILE.arpa. [default: {defaults.MODEL}]",
             rich_help_panel=MODEL,
         ),
-    ] = defaults.MODEL
+    ] = None
     revision: Annotated[
         str | None,
         typer.Option("--revision", help="Revision of a hub model.", rich_help_panel=MODEL),
@@ -148,6 +148,25 @@ class ModelOptions:
             rich_help_panel=MODEL,
         ),
     ] = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models."""
+        return self.models or [defaults.MODEL]
+
+    @property
+    def model(self) -> str:
+        """The name of the model. UsageError if there are several."""
+        self.require_one()
+        return self.names[0]
+
+    def require_one(self) -> None:
+        """UsageError for several models."""
+        if len(self.names) > 1:
+            raise UsageError(
+                f"expected one --model, found {len(self.names)}: {', '.join(self.names)}",
+                hint="leave the others out; lmfst convert --ensemble mixture takes several as one",
+            )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from lmfst.ground.errors import UsageError
 from lmfst.ground.types import Given
 
 if TYPE_CHECKING:
+    from lmfst.ensemble import Ensemble
     from lmfst.model import TransducedLM
     from lmfst.target.prompts import Prompt
 
@@ -81,7 +82,7 @@ class PromptOptions:
                 )
         return Prompt(self.prompt or "", self.prompt_column, self.prompt_given)
 
-    def read(self, model: TransducedLM, prompt: Prompt) -> TransducedLM:
+    def read(self, model: TransducedLM | Ensemble, prompt: Prompt) -> TransducedLM | Ensemble:
         """A model after the source text that it is to read. UsageError where a prompt in target
         units doesn't go with its policy."""
         from lmfst.scored.scorer import require_exact

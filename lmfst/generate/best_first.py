@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmfst.fst.sequential import END
-from lmfst.inference.states import Advancing, State
+from lmfst.inference.states import Extensible
 from lmfst.target.units import END_NAME, Units
 
 TOGETHER = 16
@@ -44,7 +44,7 @@ class _Waiting(NamedTuple):
     cost: float
     number: int
     string: String
-    state: State | None
+    state: Extensible | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Search:
     """The search for the units after a state. begun: the symbols of a unit that its prefix has
     begun, which is shown whole."""
 
-    def __init__(self, units: Units, start: State) -> None:
+    def __init__(self, units: Units, start: Extensible) -> None:
         self._units = units
         prefix = start.symbols
         spans = units.spans(prefix)
@@ -88,10 +88,10 @@ class Search:
         self._queue: list[_Waiting] = []
         # Strings that are being advanced, by the states that they will be.
         self._going: dict[int, _Waiting] = {}
-        self._advancing = Advancing()
+        self._advancing = start._advancing()
         self._pushed = self._expanded = 0
         self._missing = start.missing
-        self._start: State | None = start
+        self._start: Extensible | None = start
 
     def run(self, limits: Limits) -> Found:
         """The units, up to some limits."""
@@ -155,7 +155,7 @@ class Search:
         for one, state in zip(chosen, after, strict=True):
             self._going[id(state)] = one
 
-    def _extend(self, one: _Waiting, state: State, best: list[float], limits: Limits) -> None:
+    def _extend(self, one: _Waiting, state: Extensible, best: list[float], limits: Limits) -> None:
         """Extend a string by a symbol. state: the model after it."""
         self._missing = max(self._missing, state.missing)
         for string, logp, ends in self._extensions(state, one.string):
@@ -168,7 +168,9 @@ class Search:
             before = None if ends else state
             heapq.heappush(self._queue, _Waiting(cost, self._pushed, string, before))
 
-    def _extensions(self, state: State, string: String) -> Iterator[tuple[String, float, bool]]:
+    def _extensions(
+        self, state: Extensible, string: String
+    ) -> Iterator[tuple[String, float, bool]]:
         """What follows a string and its state: (the string extended, logp of the extension, whether
         it is complete).
 

@@ -23,7 +23,7 @@ from lmfst.generate.steps import Within
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError
 from lmfst.inference.draws import pick
-from lmfst.inference.states import State, advance_all
+from lmfst.inference.states import Extensible, advance_all
 
 
 class _Following(NamedTuple):
@@ -41,7 +41,7 @@ class _Following(NamedTuple):
 class _Place(NamedTuple):
     """Where a string stands: a state of the model and one of the acceptor."""
 
-    state: State
+    state: Extensible
     within: int
 
 
@@ -53,7 +53,7 @@ class Symbols:
     """
 
     def __init__(
-        self, start: State, shape: Shape, within: Within | None = None, at: int = 0
+        self, start: Extensible, shape: Shape, within: Within | None = None, at: int = 0
     ) -> None:
         self._start, self._shape, self._within = _Place(start, at), shape, within
         if not len(self._following(self._start).symbols):

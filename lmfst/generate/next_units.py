@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from lmfst.ensemble import Ensemble
 from lmfst.fst.pattern import first_string
 from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS, Found, Limits, Search, Unit
@@ -19,7 +20,6 @@ from lmfst.ground import defaults
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import Given, Warn, require_choice
 from lmfst.inference.accuracy import WORTH_A_WARNING
-from lmfst.inference.states import begin_search
 from lmfst.model import TransducedLM
 from lmfst.target.case import Folded
 from lmfst.target.prompts import emitted, misread
@@ -62,7 +62,7 @@ def limits_of(
 
 
 def following(
-    model: TransducedLM,
+    model: TransducedLM | Ensemble,
     prefix: str | bytes,
     *,
     given: Given = "target",
@@ -88,14 +88,14 @@ def following(
     y, units = symbols_of(model, prefix, given, warn), model.target.units
     if not units.marks:
         return _symbols(model, y, limits)
-    start = begin_search(model.setting, model.policy, model.scorer.zeros, y)
+    start = model.search_state(y)
     found = Search(units, start).run(limits)
     _tell(found, limits, warn)
     rest = 1.0 - found.mass
     return [*found.units, (REST, math.log(rest) if rest > 0.0 else -math.inf)]
 
 
-def _symbols(model: TransducedLM, y: tuple[int, ...], limits: Limits) -> list[Unit]:
+def _symbols(model: TransducedLM | Ensemble, y: tuple[int, ...], limits: Limits) -> list[Unit]:
     """The units where each symbol is one."""
     symbols, logp = model.next_symbols(y)
     order = np.argsort(-logp, kind="stable")[: limits.top]
@@ -124,7 +124,9 @@ def _tell(found: Found, limits: Limits, warn: Warn) -> None:
         )
 
 
-def symbols_of(model: TransducedLM, text: str | bytes, given: Given, warn: Warn) -> tuple[int, ...]:
+def symbols_of(
+    model: TransducedLM | Ensemble, text: str | bytes, given: Given, warn: Warn
+) -> tuple[int, ...]:
     """The symbols of a prefix in either form, with a warning of letters in the other case."""
     data, reader = as_bytes(text), model.reader
     source = given == "source"

@@ -3,7 +3,8 @@
 *source*: neither a prompt nor another shape of distributions: x ~ p_X token by token, then f(x).
 *cover*: after a prompt, a hypothesis that covers it with its probability given the prompt, then as
 before. Both are draws from p_Y itself (given the prompt), at the speed of tokens. *unit*: with a
-temperature, top-k or top-p, which are of target symbols: symbol by symbol. String i depends on the
+temperature, top-k or top-p, which are of target symbols, and from ensembles: symbol by symbol.
+String i depends on the
 seed and on i alone (but for the last digits of the model's numbers, which depend on what is
 evaluated together).
 
@@ -22,6 +23,7 @@ from numbers import Integral
 
 import numpy as np
 
+from lmfst.ensemble import Ensemble
 from lmfst.fst.pattern import first_string, is_open
 from lmfst.generate.by_token import FromCovers, FromSource
 from lmfst.generate.by_unit import Symbols as BySymbols
@@ -82,7 +84,7 @@ def _require(option: str, value: object, least: int, what: str) -> None:
 
 
 def sample(
-    model: TransducedLM,
+    model: TransducedLM | Ensemble,
     count: int = 1,
     *,
     seed: int = defaults.SEED,
@@ -114,7 +116,7 @@ def sample(
     return draw(model, Asked(count, seed, max_units, batch, shape, within, resample), prompt)
 
 
-def draw(model: TransducedLM, asked: Asked, prompt: Symbols = "") -> Iterator[Drawn]:
+def draw(model: TransducedLM | Ensemble, asked: Asked, prompt: Symbols = "") -> Iterator[Drawn]:
     """The same of what is asked for."""
     return iter(Drawing(model, asked, prompt))
 
@@ -122,7 +124,7 @@ def draw(model: TransducedLM, asked: Asked, prompt: Symbols = "") -> Iterator[Dr
 class Drawing:
     """Strings that are to be drawn. way: how."""
 
-    def __init__(self, model: TransducedLM, asked: Asked, prompt: Symbols = "") -> None:
+    def __init__(self, model: TransducedLM | Ensemble, asked: Asked, prompt: Symbols = "") -> None:
         pattern = model.symbols(prompt)
         if is_open(pattern):
             raise UsageError(
@@ -173,7 +175,7 @@ class Drawing:
 
 
 def _begun(
-    model: TransducedLM,
+    model: TransducedLM | Ensemble,
     asked: Asked,
     prompt: tuple[int, ...],
     source: _Source,
@@ -188,8 +190,14 @@ def _begun(
     return string
 
 
-def _source(model: TransducedLM, prompt: tuple[int, ...], asked: Asked) -> tuple[_Source, Way]:
+def _source(
+    model: TransducedLM | Ensemble, prompt: tuple[int, ...], asked: Asked
+) -> tuple[_Source, Way]:
     """What draws, and in which way."""
+    if isinstance(model, Ensemble):
+        at = 0 if asked.within is None else read_prompt(asked.within, prompt)
+        start = model.state(prompt, as_scored=True)
+        return BySymbols(start, asked.shape, asked.within, at), "unit"
     require_drawable(model.policy.estimates, model.setting.conditioned)
     by_unit = asked.shape.changes
     if not (by_unit or prompt or asked.within):

@@ -28,6 +28,8 @@ Partial = Literal["error", "condition"]
 """What to do about a target that rejects strings."""
 PolicyName = Literal["auto", "beam", "exact", "sample"]
 """Names of policies on the command line."""
+How = Literal["mixture", "product", "mixture-of-strings"]
+"""How the models of an ensemble are combined (`lmfst.ensemble`)."""
 Level = Literal["unit", "replicate", "text", "summary"]
 """What a row is."""
 RowFormat = Literal["tsv", "jsonl", "parquet"]

@@ -51,6 +51,8 @@ class Propagated:
     rows: hypotheses that were kept. removed: nats by which renormalising without the specials
         raised logp, averaged over the hypotheses of each offset by weight and summed over offsets
         (those after the prompt, where there is one).
+    bounded: whether log_prefix and log_dropped bound the probability. parts: of an ensemble, what
+        was found by each of its models.
     """
 
     log_prefix: Floats
@@ -66,6 +68,8 @@ class Propagated:
     canonical: float | None = None
     passes: Sequence[Pass] = ()
     log_replicates: Floats | None = None
+    bounded: bool = True
+    parts: Sequence[Propagated] = ()
 
 
 def result_of(layout: Layout, sums: Sums, document: int, nexts: Next) -> Propagated:

@@ -7,6 +7,9 @@ hypotheses at the end of y, decided by y alone (`lmfst.inference.closing`). So n
 on which distributions were asked for, and a beam over states differs a little from scoring, whose
 decisions look one symbol ahead.
 
+Other kinds of states, as those of ensembles (`lmfst.ensemble`), have the same interface
+(`Extensible`), which is all that loops over states need.
+
 States that began together share a session of the model; what none of them needs any more is
 forgotten there. Not here: policies that sample, and sums over accepted strings only, which have no
 states.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -31,6 +35,60 @@ from lmfst.inference.space import Node, Opened, Space
 from lmfst.inference.zeros import Zeros
 from lmfst.target.strings import Symbols, pattern_of
 from lmfst.target.units import END_NAME
+
+APART = "states that didn't begin together can't be advanced together"
+BEGIN_TOGETHER = "begin them with one call: tlm.states(prefixes)"
+
+
+class Extensible(Protocol):
+    """What a state can do, of whatever kind; see `State`."""
+
+    @property
+    def logp(self) -> float: ...
+
+    @property
+    def missing(self) -> float: ...
+
+    @property
+    def is_possible(self) -> bool: ...
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    @property
+    def symbols(self) -> tuple[int, ...]: ...
+
+    def next_logp(self) -> dict[str, float]: ...
+
+    def next_symbols(self) -> tuple[Ints, Floats]: ...
+
+    def advance(self, symbol: int | str | Symbols) -> Self: ...
+
+    @classmethod
+    def _advanced(
+        cls, states: Sequence[Self], symbols: Sequence[int | str | Symbols]
+    ) -> list[Self]:
+        """Each of some states after its symbol or symbols. UsageError unless all of them began
+        together."""
+
+    @classmethod
+    def _closed(cls, states: Sequence[Self]) -> None:
+        """Have the rows of states that began together, in calls that they share."""
+
+    def _advancing(self) -> SideBySide:
+        """What advances states beside each other that begin with this one."""
+
+
+class SideBySide(Protocol):
+    """Advances states beside each other; see `Advancing`."""
+
+    def add(self, states: Sequence[Any], symbols: Sequence[int]) -> list[Any]: ...
+
+    def step(self) -> list[Any]: ...
+
+
+AnyState = TypeVar("AnyState", bound=Extensible)
+"""One kind of states."""
 
 
 class State:
@@ -100,14 +158,41 @@ class State:
         A symbol that can't follow gives a state that is not possible. InputError for what is no
         symbol, and after ⊥; UsageError for sets of symbols.
         """
-        string = _string(symbol, self._space.setting.target.machine.symbols)
-        return State(self._space, self._space.advance([self._node], [string])[0])
+        return self._advanced([self], [symbol])[0]
+
+    @classmethod
+    def _advanced(
+        cls, states: Sequence[State], symbols: Sequence[int | str | Symbols]
+    ) -> list[State]:
+        """As `Extensible` has it."""
+        space = _common_space(states)
+        strings = [as_string(symbol, space.setting.target.machine.symbols) for symbol in symbols]
+        nodes = space.advance([state._node for state in states], strings)
+        return [State(space, node) for node in nodes]
+
+    @classmethod
+    def _closed(cls, states: Sequence[State]) -> None:
+        """As `Extensible` has it."""
+        nodes = [state._node for state in states if state.is_possible and not state.has_ended]
+        _common_space(states).close(nodes)
+
+    def _advancing(self) -> Advancing:
+        """As `Extensible` has it."""
+        return Advancing()
 
     def __repr__(self) -> str:
         return f"<State after {self._node.length} symbols, logp {self.logp:.6g}>"
 
 
-def _string(symbol: int | str | Symbols, alphabet: Alphabet) -> tuple[int, ...]:
+def _common_space(states: Sequence[State]) -> Space:
+    """The space of some states. UsageError if they have several."""
+    space = states[0]._space
+    if any(state._space is not space for state in states):
+        raise UsageError(APART, hint=BEGIN_TOGETHER)
+    return space
+
+
+def as_string(symbol: int | str | Symbols, alphabet: Alphabet) -> tuple[int, ...]:
     """A symbol, or several, as numbers."""
     if isinstance(symbol, int | np.integer):
         return (int(symbol),)
@@ -116,10 +201,10 @@ def _string(symbol: int | str | Symbols, alphabet: Alphabet) -> tuple[int, ...]:
             return (END,)
         with suppress(FstError):
             return (alphabet.label(symbol),)
-    return _plain(symbol, alphabet)
+    return plain(symbol, alphabet)
 
 
-def _plain(y: Symbols, alphabet: Alphabet) -> tuple[int, ...]:
+def plain(y: Symbols, alphabet: Alphabet) -> tuple[int, ...]:
     """A string as numbers. UsageError for one that is open."""
     found = pattern_of(y, alphabet)
     if is_open(found):
@@ -130,7 +215,9 @@ def _plain(y: Symbols, alphabet: Alphabet) -> tuple[int, ...]:
     return first_string(found)
 
 
-def advance_all(states: Sequence[State], symbols: Sequence[int | str | Symbols]) -> list[State]:
+def advance_all(
+    states: Sequence[AnyState], symbols: Sequence[int | str | Symbols]
+) -> list[AnyState]:
     """Each of n states after its symbol or symbols, as `State.advance` has it, in as few calls of
     the model as there are symbols in a row; the states that come out of it have their rows, too.
 
@@ -143,15 +230,12 @@ def advance_all(states: Sequence[State], symbols: Sequence[int | str | Symbols])
         )
     if not states:
         return []
-    space = states[0]._space
-    if any(state._space is not space for state in states):
-        raise UsageError(
-            "states that didn't begin together can't be advanced together",
-            hint="begin them with one call: tlm.states(prefixes)",
-        )
-    alphabet = space.setting.target.machine.symbols
-    strings = [_string(symbol, alphabet) for symbol in symbols]
-    return _closed(space, space.advance([state._node for state in states], strings))
+    kind = type(states[0])
+    if any(type(state) is not kind for state in states):
+        raise UsageError(APART, hint=BEGIN_TOGETHER)
+    after = kind._advanced(states, symbols)
+    kind._closed(after)
+    return after
 
 
 class Advancing:
@@ -184,10 +268,22 @@ class Advancing:
         return done
 
 
-def _closed(space: Space, nodes: Sequence[Node]) -> list[State]:
-    """States, whose rows are asked for together."""
-    space.close(node for node in nodes if node.is_possible and not node.has_ended)
-    return [State(space, node) for node in nodes]
+class AtOnce:
+    """The same of states of other kinds, which have their rows when they are advanced."""
+
+    def __init__(self) -> None:
+        self._going: list[Any] = []
+
+    def add(self, states: Sequence[Any], symbols: Sequence[int]) -> list[Any]:
+        """As `Advancing.add`."""
+        found = advance_all(states, symbols)
+        self._going += found
+        return found
+
+    def step(self) -> list[Any]:
+        """All of them."""
+        done, self._going = self._going, []
+        return done
 
 
 def begin_states(
@@ -216,7 +312,7 @@ def begin_search(setting: Setting, policy: Policy, zeros: Zeros, prefix: Symbols
 def _begun(space: Space, prefixes: Sequence[Symbols], scored: bool) -> list[State]:
     """The states of a space after prefixes."""
     alphabet = space.setting.target.machine.symbols
-    strings = [_plain(prefix, alphabet) for prefix in prefixes]
+    strings = [plain(prefix, alphabet) for prefix in prefixes]
     ends = [string.index(END) if END in string else len(string) for string in strings]
     begun = space.begin_after(
         [string[:end] for string, end in zip(strings, ends, strict=True)], scored=scored

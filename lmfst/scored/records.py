@@ -88,15 +88,16 @@ class Scored:
     target: its target symbols. log_prefix: float64 [symbols + 2], log P_Y of every prefix, of the
     whole string last (⊥ included). log_dropped: log of the weight dropped in all. specials: nats by
     which leaving the special tokens out raised logp, on average over hypotheses. nodes: LM rows
-    used. estimated: whether `logp` is an estimate by sampling, which has no bounds, and not a lower
-    bound. Of estimates: stderr, the standard error of logp, None for a single replicate;
-    log_pruned, the lower bound of a beam of as many hypotheses, None if it wasn't asked for.
-    missing: float64 [symbols + 1], what was dropped before each symbol (⊥ included) makes the whole
-    lack, nats, an estimate (`lmfst.inference.accuracy`); None for estimates by sampling and where
-    probabilities are given that the string is accepted. canonical: log-probability of the
-    tokenizer's own tokens of the text, with the end, nats; None where it has none. passes,
-    log_replicates: see `lmfst.inference.results.Propagated`. extra: what is passed on beside its
-    rows (`lmfst.io.Document`).
+    used. estimated: whether `logp` is an estimate by sampling, and no lower bound. Of estimates:
+    stderr, the standard error of logp, None for a single replicate; log_pruned, the lower bound of
+    a beam of as many hypotheses, None if it wasn't asked for. missing: float64 [symbols + 1], what
+    was dropped before each symbol (⊥ included) makes the whole lack, nats, an estimate
+    (`lmfst.inference.accuracy`); None for estimates by sampling and where probabilities are given
+    that the string is accepted. canonical: log-probability of the tokenizer's own tokens of the
+    text, with the end, nats; None where it has none. passes, log_replicates: see
+    `lmfst.inference.results.Propagated`. extra: what is passed on beside its rows
+    (`lmfst.io.Document`). bounded: whether there are bounds; estimates have none, and see
+    `lmfst.Ensemble`.
 
     Where a prompt is given, all of it is about what follows: target and probabilities, which are
     given the prompt. log_dropped is then relative to that of the prompt, of which `uncertain` nats
@@ -122,6 +123,7 @@ class Scored:
     uncertain: float = 0.0
     lacking: float | None = None
     begun: bool = False
+    bounded: bool = True
 
     @staticmethod
     def of(
@@ -159,6 +161,7 @@ class Scored:
             uncertain=float(np.logaddexp(0.0, found.log_dropped[prompt] - base)),
             lacking=None if found.missing is None else float(found.missing.sum()),
             begun=units.goes_on((*before, *target[:prompt]), target[prompt:]),
+            bounded=found.bounded and not found.estimated,
         )
 
     @property
@@ -170,9 +173,9 @@ class Scored:
 
     @property
     def dropped(self) -> float | None:
-        """The weight dropped in all, a probability; may underflow to 0, see `log_dropped`. After a
-        prompt, as a multiple of its probability. None for an estimate."""
-        return None if self.estimated else exponential(self.log_dropped)
+        """The weight dropped in all, a probability (which may underflow); after a prompt, as a
+        multiple of its probability. None where there are no bounds."""
+        return exponential(self.log_dropped) if self.bounded else None
 
     @property
     def logp(self) -> float:
@@ -181,15 +184,14 @@ class Scored:
 
     @property
     def lower(self) -> float | None:
-        """log of the lower bound, nats: `logp`, and less where what was dropped within a prompt may
-        have been a beginning of it. None for an estimate."""
-        return None if self.estimated else self.logp - self.uncertain
+        """log of the lower bound, nats: `logp`, less what was dropped within a prompt, or None."""
+        return self.logp - self.uncertain if self.bounded else None
 
     @property
     def upper(self) -> float | None:
         """log of the upper bound p_Y(y) + dropped, nats (never above 0); after a prompt of P and
-        dropped weight D, (p + dropped) / (P + D). None for an estimate."""
-        if self.estimated:
+        dropped weight D, (p + dropped) / (P + D). None where there are no bounds."""
+        if not self.bounded:
             return None
         most = float(np.logaddexp(self.logp, self.log_dropped)) - self.uncertain
         return max(self.logp - self.uncertain, min(0.0, most))
@@ -236,10 +238,8 @@ class Scored:
         if len(begins) == len(self.missing):
             found: list[float | None] = self.missing.tolist()
             return found
-        return [
-            float(self.missing[begin:end].sum())
-            for begin, end in pairwise([*begins, len(self.missing)])
-        ]
+        borders = pairwise([*begins, len(self.missing)])
+        return [float(self.missing[begin:end].sum()) for begin, end in borders]
 
     def replicate_rows(self) -> Iterator[Row]:
         """One row a replicate of an estimate, each an estimate of its own."""

@@ -201,7 +201,7 @@ class Scorer:
             if not counts:
                 pass
             elif result.missing is not None:
-                limit = self._policy.limit(result.passes, len(result.missing))
+                limit = _limit(self._policy, result, len(result.missing))
                 tally.add(result.passes, float(result.missing.sum()), limit)
             elif result.log_replicates is not None and unsure(result.log_replicates):
                 tally.add_unsure(effective_number(result.log_replicates))
@@ -210,7 +210,7 @@ class Scorer:
     def judge(self, found: Propagated, symbols: int) -> None:
         """Warn if the result of a single query, a target of so many symbols, lacks too much."""
         if found.passes:
-            tally, limit = Tally(), self._policy.limit(found.passes, symbols)
+            tally, limit = Tally(), _limit(self._policy, found, symbols)
             tally.add(found.passes, found.passes[-1].missing, limit)
             self._say(self.advice("target").accuracy(tally))
 
@@ -226,6 +226,13 @@ class Scorer:
     def _say(self, warnings: Iterable[str]) -> None:
         for said in warnings:
             self._setting.warn(said)
+
+
+def _limit(policy: Policy, found: Propagated, symbols: int) -> str | None:
+    """Why a result lacks more than it should, as `Policy.limit`; of an ensemble, why that of the
+    first model that does."""
+    each = [policy.limit(one.passes, symbols) for one in found.parts or [found]]
+    return next((limit for limit in each if limit is not None), None)
 
 
 def require_exact(prompt: Prompt, policy: Policy) -> None:

@@ -17,11 +17,12 @@ from lmfst.cli import app
 from lmfst.fst import Fst
 from lmfst.fst.sequential import END
 from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.types import Unknown
 from lmfst.inference.policy import Beam, Exact, Policy
 from lmfst.inference.query import Query
 from lmfst.inference.sampling import Sample
 from lmfst.io import Document
-from lmfst.model import TransducedLM, Unknown
+from lmfst.model import TransducedLM
 from lmfst.scored.records import Scored
 from lmfst.target.load import Target, fst_target, load_target
 from tests.support.oracle import Oracle, TableLM, fst_function, make_vocab, random_fst
