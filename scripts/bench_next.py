@@ -96,7 +96,7 @@ def measure_next(model: Any, given: list[tuple[int, ...]]) -> None:
 def measure_accuracy(model: Any, given: list[tuple[int, ...]]) -> None:
     """Print by how much log-probabilities of words differ from those of a finer search."""
     first, _ = model.policy.of_search
-    fine = model.with_policy(lmfst.Beam(size=first.size, threshold=first.threshold / 10))
+    fine = model.with_policy(lmfst.Tolerance(size=first.size, threshold=first.threshold / 10))
     worst, best, same = [], [], 0
     for prompt in given:
         own = search(model, prompt, top=10)["units"]
