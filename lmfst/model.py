@@ -126,6 +126,11 @@ class TransducedLM(StringModel):
         """The tokens in the order of what they emit."""
         return self.setting.lexicons
 
+    @property
+    def warn(self) -> Warn:
+        """What takes warnings."""
+        return self.setting.warn
+
     def with_policy(self, policy: str | Policy, *, lookahead: bool | None = None) -> TransducedLM:
         """The same model and target, not loaded and checked again, under another policy (a name as
         in `load`). lookahead: None as it is here."""

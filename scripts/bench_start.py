@@ -49,7 +49,7 @@ STEPS = {
     "what identifies the files": "lmfst.lm.load_transformers.identity",
     "vocabulary": "lmfst.lm.load_transformers._vocabulary",
     "trying the model out": "lmfst.lm.transformers.try_out",
-    "other loading": "lmfst.cli.convert.load_model",
+    "other loading": "lmfst.cli.ensemble_options.load_model",
     "target": "lmfst.cli.loading.target_of",
     "checks of target and model": "lmfst.model.TransducedLM.__init__",
     "lexicons": "lmfst.lexicon.lexicons.Lexicons.__getitem__",

@@ -8,7 +8,6 @@ import typer
 
 from lmfst.cli.options import GRAMMAR, GrammarOptions
 from lmfst.cli.terminal import Terminal
-from lmfst.target.load import OPENFST
 
 if TYPE_CHECKING:
     from lmfst.fst import Fst
@@ -30,6 +29,7 @@ Within = Annotated[
 def fst_of_within(name: str | None, grammar: GrammarOptions, terminal: Terminal) -> Fst | None:
     """The acceptor that is named, before anything large is loaded."""
     from lmfst.target.acceptor import load_acceptor
+    from lmfst.target.load import OPENFST
 
     if name is None:
         return None
