@@ -9,8 +9,7 @@ from functools import partial
 import numpy as np
 
 from lmfst.ensemble.combination import NOTHING, Combination
-from lmfst.fst.pattern import Pattern, is_open
-from lmfst.fst.sequential import END
+from lmfst.fst.pattern import is_open
 from lmfst.ground.arrays import Floats
 from lmfst.ground.errors import UsageError
 from lmfst.inference.accuracy import Pass
@@ -18,6 +17,7 @@ from lmfst.inference.engine import engine_for
 from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
+from lmfst.inference.sources import unended
 from lmfst.model import TransducedLM
 
 
@@ -41,7 +41,7 @@ class EnsembleEngine:
                     query,
                     wanted=self._wanted(query),
                     canonical=False,
-                    impossible=partial(zeros.impossible, _unended(query.target)),
+                    impossible=partial(zeros.impossible, unended(query.target)),
                 )
                 for query in queries
             ]
@@ -65,10 +65,6 @@ class EnsembleEngine:
                 "has none of a set of symbols",
                 hint='give single symbols, or use how="mixture-of-strings"',
             )
-
-
-def _unended(target: Pattern) -> Pattern:
-    return target[:-1] if target[-1:] == (END,) else target
 
 
 def combined(combination: Combination, query: Query, parts: Sequence[Propagated]) -> Propagated:

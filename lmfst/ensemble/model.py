@@ -11,14 +11,14 @@ from typing import Any
 from lmfst.ensemble.combination import Combination
 from lmfst.ensemble.engine import EnsembleEngine
 from lmfst.ensemble.scorer import EnsembleScorer, EnsembleZeros
-from lmfst.ensemble.states import EnsembleState, Shared, ends_of, of_strings
+from lmfst.ensemble.states import EnsembleState, Shared, of_strings
 from lmfst.ground._version import __version__
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import How, Warn, require_choice
 from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
 from lmfst.inference.setting import Setting
-from lmfst.inference.states import State, plain
+from lmfst.inference.states import State, ends_of, plain
 from lmfst.model import TransducedLM, policy_of
 from lmfst.scored.string_model import StringModel
 from lmfst.target import Target

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmfst.ensemble.combination import NOTHING, Combination, Following
-from lmfst.fst.sequential import END
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.states import APART, BEGIN_TOGETHER, AtOnce, State, as_string
@@ -222,8 +221,3 @@ def of_strings(combination: Combination, parts: Sequence[State]) -> tuple[float,
     if whole == -math.inf:
         return whole, float(combination.lost(logp > -np.inf, missing)[0])
     return whole, float(combination.missing(missing, combination.shares(logp))[0])
-
-
-def ends_of(strings: Sequence[tuple[int, ...]]) -> list[int]:
-    """Where ⊥ stands first in each of some strings; their lengths where it doesn't."""
-    return [string.index(END) if END in string else len(string) for string in strings]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from lmfst.generate.constrain import read_prompt
 from lmfst.generate.steps import Extended, Stem, Steps, Within, begun
 from lmfst.ground import defaults
 from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.types import require_whole
 from lmfst.inference.accuracy import WORTH_A_WARNING
 from lmfst.inference.states import State
 from lmfst.model import TransducedLM
@@ -86,9 +87,9 @@ class Beam:
     top: int = 1
 
     def __post_init__(self) -> None:
-        _require("--beam-width", self.width, "strings that are kept at each step")
-        _require("--max-units", self.max_units, "units that a string may have")
-        _require("--top", self.top, "strings that are shown")
+        require_whole("--beam-width", self.width, 1, "strings that are kept at each step")
+        require_whole("--max-units", self.max_units, 1, "units that a string may have")
+        require_whole("--top", self.top, 1, "strings that are shown")
         penalty = self.length_penalty
         if isinstance(penalty, bool) or not isinstance(penalty, Real) or not 0 <= penalty < np.inf:
             raise UsageError(
@@ -113,14 +114,6 @@ class Beam:
     def most(self, logp: float) -> float:
         """What the score of a string that begins with one of `logp` can be, at most."""
         return self.score(logp, self.max_units + 1)
-
-
-def _require(option: str, value: object, what: str) -> None:
-    """UsageError unless a value is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise UsageError(
-            f"{option} must be a whole number of at least 1, not {value!r}", hint=f"it is {what}"
-        )
 
 
 def decode(

@@ -4,9 +4,8 @@
 *cover*: after a prompt, a hypothesis that covers it with its probability given the prompt, then as
 before. Both are draws from p_Y itself (given the prompt), at the speed of tokens. *unit*: with a
 temperature, top-k or top-p, which are of target symbols, and from ensembles: symbol by symbol.
-String i depends on the
-seed and on i alone (but for the last digits of the model's numbers, which depend on what is
-evaluated together).
+String i depends on the seed and on i alone (but for the last digits of the model's numbers, which
+depend on what is evaluated together).
 
 Within an acceptor over target symbols: *exact* where contexts merge and nodes aren't too many,
 else *masked*, with weights (`lmfst.generate.constrain`), or unit by unit where the shape is another
@@ -19,7 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from numbers import Integral
 
 import numpy as np
 
@@ -34,6 +32,7 @@ from lmfst.generate.shape import AS_IT_IS, Shape
 from lmfst.generate.steps import Within
 from lmfst.ground import defaults
 from lmfst.ground.errors import UsageError
+from lmfst.ground.types import require_whole
 from lmfst.inference.accuracy import WORTH_A_WARNING
 from lmfst.inference.covers import Covers
 from lmfst.model import TransducedLM
@@ -61,26 +60,17 @@ class Asked:
     resample: int | None = None
 
     def __post_init__(self) -> None:
-        _require("-n", self.count, 1, "strings to draw")
-        _require("--seed", self.seed, 0, "the seed of the random numbers")
-        _require("--max-units", self.max_units, 1, "units that a string may have")
-        _require("--batch", self.batch, 1, "strings that are drawn together")
+        require_whole("-n", self.count, 1, "strings to draw")
+        require_whole("--seed", self.seed, 0, "the seed of the random numbers")
+        require_whole("--max-units", self.max_units, 1, "units that a string may have")
+        require_whole("--batch", self.batch, 1, "strings that are drawn together")
         if self.resample is not None:
-            _require("--resample", self.resample, 2, "strings that are weighed together")
+            require_whole("--resample", self.resample, 2, "strings that are weighed together")
             if self.within is None:
                 raise UsageError(
                     "--resample weighs strings that are kept within a grammar, and there is none",
                     hint="add --within FILE.grm[:RULE], or leave it out",
                 )
-
-
-def _require(option: str, value: object, least: int, what: str) -> None:
-    """UsageError unless a value is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UsageError(
-            f"{option} must be a whole number of at least {least}, not {value!r}",
-            hint=f"it is {what}",
-        )
 
 
 def sample(
@@ -109,8 +99,7 @@ def sample(
     UsageError for numbers out of range, a prompt with sets of symbols, a policy that samples, and
     where strings are rejected (`partial="condition"`); InputError for a prompt of probability zero,
     with its first impossible symbol, and where no string that the model can produce is accepted.
-    Where a beam has dropped much of what the prompt may come
-    from, the model warns.
+    Where a beam has dropped much of what the prompt may come from, the model warns.
     """
     shape = Shape(temperature, top_k, top_p)
     return draw(model, Asked(count, seed, max_units, batch, shape, within, resample), prompt)

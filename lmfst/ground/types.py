@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Literal, get_args
 
 from lmfst.ground.errors import UsageError
@@ -42,3 +43,12 @@ def require_choice(option: str, value: object, choices: object) -> None:
     known = get_args(choices)
     if value not in known:
         raise UsageError(f"{option} must be one of {', '.join(known)}, not {value!r}")
+
+
+def require_whole(option: str, value: object, least: int, what: str) -> None:
+    """UsageError unless a value is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(
+            f"{option} must be a whole number of at least {least}, not {value!r}",
+            hint=f"it is {what}",
+        )

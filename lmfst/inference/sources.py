@@ -18,15 +18,15 @@ SEARCH_NODES = 50_000
 """Nodes that the search for a source text of a target may take."""
 
 
-def _unended(query: Query) -> Pattern:
-    """A query's target without the end."""
-    return query.target[:-1] if query.target[-1:] == (END,) else query.target
+def unended(target: Pattern) -> Pattern:
+    """A target without the end."""
+    return target[:-1] if target[-1:] == (END,) else target
 
 
 def text_of(setting: Setting, query: Query) -> bytes | None:
     """A query's text in source form: as given, or the only one with its target. None where the
     target stands for several strings, or none is known."""
-    target = _unended(query)
+    target = unended(query.target)
     if is_open(target):
         return None
     if query.text is None:
@@ -49,7 +49,7 @@ def some_source(setting: Setting, query: Query) -> bytes | None:
     """A short text with a query's target, or one of its strings, if one is found quickly; where the
     target may go on and none has it as a whole, the beginning of one. It begins where the model has
     read up to."""
-    string, target = first_string(_unended(query)), setting.target
+    string, target = first_string(unended(query.target)), setting.target
     if target.fst is None:
         return _only_source(target.machine, string)
     whole = (*setting.before, *string)

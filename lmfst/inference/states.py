@@ -301,6 +301,11 @@ def begin_states(
     return _begun(Space(setting, policy, zeros), prefixes, scored)
 
 
+def ends_of(strings: Sequence[tuple[int, ...]]) -> list[int]:
+    """Where ⊥ stands first in each of some strings; their lengths where it doesn't."""
+    return [string.index(END) if END in string else len(string) for string in strings]
+
+
 def begin_search(setting: Setting, policy: Policy, zeros: Zeros, prefix: Symbols) -> State:
     """The state after a prefix from which next units are searched, by `Policy.of_search`: it is
     decided as where texts are scored, and strings after it may become impossible that hardly weigh
@@ -313,7 +318,7 @@ def _begun(space: Space, prefixes: Sequence[Symbols], scored: bool) -> list[Stat
     """The states of a space after prefixes."""
     alphabet = space.setting.target.machine.symbols
     strings = [plain(prefix, alphabet) for prefix in prefixes]
-    ends = [string.index(END) if END in string else len(string) for string in strings]
+    ends = ends_of(strings)
     begun = space.begin_after(
         [string[:end] for string, end in zip(strings, ends, strict=True)], scored=scored
     )

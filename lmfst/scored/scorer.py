@@ -20,6 +20,7 @@ from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
 from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
+from lmfst.inference.sources import unended
 from lmfst.inference.zeros import Zeros
 from lmfst.scored.advice import Advice
 from lmfst.scored.records import Scored
@@ -42,8 +43,7 @@ class Scorer:
 
     def query(self, target: Pattern, **more: Any) -> Query:
         """A query for a target, ⊥ included if it is asked for; `more` as in `Query`."""
-        plain = target[:-1] if target[-1:] == (END,) else target
-        return Query(target, impossible=partial(self.zeros.impossible, plain), **more)
+        return Query(target, impossible=partial(self.zeros.impossible, unended(target)), **more)
 
     def run(
         self,

@@ -48,37 +48,12 @@ def with_tokenizer(lm: TableLM) -> TableLM:
     return lm
 
 
-def continued(lm: TableLM, prompt: Sequence[int]) -> dict[bytes, float]:
-    """The probability of every text, given that its tokens begin with the prompt's: by all token
-    strings, one by one."""
-    vocab, state, begun = lm.vocab, 0, b""
-    for token in prompt:
-        begun += vocab.token_bytes[state][token] or b""
-        state = vocab.next_state[state][token]
-    total: dict[bytes, float] = {}
-    stack = [(tuple(prompt), begun, state, 1.0)]
-    outside = [
-        t for t in range(vocab.size) if t not in vocab.eos and vocab.token_bytes[-1][t] is None
-    ]
-    while stack:
-        context, text, state, p = stack.pop()
-        row = np.exp(lm.row(context))
-        row[outside] = 0.0
-        row /= row.sum()
-        total[text] = total.get(text, 0.0) + p * float(row[list(vocab.eos)].sum())
-        for token, spelled in enumerate(vocab.token_bytes[state]):
-            if spelled is not None and token not in vocab.eos and row[token] > 0:
-                after = vocab.next_state[state][token]
-                stack.append(((*context, token), text + spelled, after, p * float(row[token])))
-    return total
-
-
 class Following(Oracle):
     """The oracle of what follows `before`, which all outputs begin with."""
 
     def __init__(self, lm: TableLM, prompt: Sequence[int], function: Function, before: String):
         self.mass = {}
-        for text, p in continued(lm, prompt).items():
+        for text, p in strings(lm, prompt).items():
             out = function(text)
             if p > 0 and out is not None:
                 assert out[: len(before)] == before
@@ -220,7 +195,7 @@ def test_there_are_prompts_to_check() -> None:
     assert len(prompts) == 2 and all(len(lm.canonical(prompt) or ()) <= 3 for prompt in prompts)
     tokens = lm.canonical(b"ab")
     assert tokens == [2]
-    after = continued(lm, tokens)
+    after = strings(lm, tokens)
     assert math.fsum(after.values()) == pytest.approx(1) and len(after) > 9
     assert min(map(len, after)) == 2 and all(text.startswith(b"ab") for text in after)
 

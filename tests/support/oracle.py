@@ -77,11 +77,15 @@ class TableLM(LM):
         return np.stack([self.row(tuple(context)) for context in contexts])
 
 
-def strings(lm: TableLM) -> dict[bytes, float]:
-    """The probability of every byte string, by enumerating all token strings; specials left out."""
-    vocab = lm.vocab
+def strings(lm: TableLM, prompt: Sequence[int] = ()) -> dict[bytes, float]:
+    """The probability of every byte string, by enumerating all token strings; specials left out.
+    Given that the tokens begin with the prompt's."""
+    vocab, state, begun = lm.vocab, 0, b""
+    for token in prompt:
+        begun += vocab.token_bytes[state][token] or b""
+        state = vocab.next_state[state][token]
     total: dict[bytes, float] = {}
-    stack: list[tuple[tuple[int, ...], bytes, int, float]] = [((), b"", 0, 1.0)]
+    stack: list[tuple[tuple[int, ...], bytes, int, float]] = [(tuple(prompt), begun, state, 1.0)]
     outside = [
         t for t in range(vocab.size) if t not in vocab.eos and vocab.token_bytes[-1][t] is None
     ]
