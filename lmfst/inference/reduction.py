@@ -2,13 +2,15 @@
 
 For each row: the sum, in float64, of the probabilities of the tokens of each piece of its plan, and
 the log-probabilities of its children. On a CPU a kernel reads what is needed of the block's memory;
-elsewhere torch gathers the tokens of all rows and pieces at once, in the order of the lexicons, and
-what comes of it crosses to the host in one transfer. Both add up the same terms and differ by
-rounding only.
+elsewhere torch gathers the tokens of all rows and pieces at once, in the order of the lexicons.
+What it needs goes there with the tokens of the model call, and what comes of all blocks crosses to
+the host in one transfer, which nothing waits for until it is read. Both add up the same terms and
+differ by rounding only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from lmfst.inference.exponential import add_up, exponentiate
 from lmfst.inference.normaliser import Normaliser, check, transposed
 from lmfst.inference.plans import PlanTable
 from lmfst.inference.row_plan import PIECE
+from lmfst.lm.transfers import Arriving, Outbox, Sent, exactly_placed
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +34,7 @@ _PIECES = 1 << 16
 
 
 class Reduced(NamedTuple):
-    """What a block of n rows gives, float64, row by row: sums over all pieces of each one's plan;
+    """What n rows give, float64, row by row: sums over all pieces of each one's plan;
     child_logp of all children; removed [n], the nats by which leaving out the specials raised
     it."""
 
@@ -43,34 +46,65 @@ class Reduced(NamedTuple):
 class Reduction:
     """Reduces the rows of a request, a block at a time.
 
-    table: its plans. on_host: whether a kernel does it; default: where the rows lie on the host.
+    table: its plans. plan: int64 [n], that of each row, in the order in which they come. outbox: of
+    their device, None for the host. on_host: whether a kernel does it; default: on the host.
     """
 
     def __init__(
-        self, table: PlanTable, normalise: Normaliser, on_host: bool | None = None
+        self,
+        table: PlanTable,
+        plan: Ints,
+        normalise: Normaliser,
+        outbox: Outbox | None = None,
+        on_host: bool | None = None,
     ) -> None:
-        self._table, self._normalise, self._on_host = table, normalise, on_host
-        self._tokens: torch.Tensor | None = None
+        import torch
 
-    def __call__(self, rows: torch.Tensor, plan: Ints) -> Reduced:
-        """rows: [n, vocabulary] logits or log-probabilities, which are overwritten outside the
-        support. plan: int64 [n]. ModelError for rows that are no distributions."""
-        lse, removed = self._normalise.unchecked(rows)
-        on_host = self._on_host
-        if on_host is None:
-            on_host = rows.device.type == "cpu" and compiled()
-        if on_host:
-            logs = lse.numpy()
-            lost = removed.numpy()
+        self._table, self._plan, self._normalise = table, plan, normalise
+        outbox = outbox or Outbox(torch.device("cpu"))
+        self._on_host = outbox.device.type == "cpu" and compiled() if on_host is None else on_host
+        self._pieces = np.append(0, np.cumsum(table.piece_count[plan]))
+        self._children = np.append(0, np.cumsum(table.child_count[plan]))
+        self._found: list[Reduced] = []
+        self._index = None if self._on_host else _Index.sent(table, plan, outbox)
+        self._there: list[_There] = []
+
+    def add(self, rows: torch.Tensor, block: slice) -> None:
+        """rows: [n, vocabulary] logits or log-probabilities of the rows of a block, which are
+        overwritten outside the support. ModelError for rows that are no distributions, now or in
+        `end`."""
+        if self._on_host:
+            lse, removed = self._normalise.unchecked(rows)
+            logs, lost = lse.numpy(), removed.numpy()
             check(logs, lost)
-            sums, child_logp = self._by_kernel(rows, logs, plan)
-            return Reduced(sums, child_logp, lost)
-        return self._by_torch(rows, lse, removed, plan)
+            self._found.append(self._by_kernel(rows, logs, lost, block))
+        else:
+            self._there.append(self._by_torch(exactly_placed(rows), block))
 
-    def _by_kernel(self, rows: torch.Tensor, lse: Floats, plan: Ints) -> tuple[Floats, Floats]:
-        table = self._table
-        pieces = np.append(0, np.cumsum(table.piece_count[plan]))
-        children = np.append(0, np.cumsum(table.child_count[plan]))
+    def end(self) -> Callable[[], Reduced]:
+        """What gives the numbers of all rows, once all blocks are there; those of a device are on
+        their way."""
+        import torch
+
+        if self._on_host:
+            found = Reduced(*map(np.concatenate, zip(*self._found, strict=True)))
+            return lambda: found
+        columns = [torch.cat(column) for column in zip(*self._there, strict=True)]
+        sizes = [len(column) for column in columns[:-1]]
+        arriving = Arriving(torch.cat(columns))
+
+        def arrived() -> Reduced:
+            sums, child_logp, removed, logs = np.split(arriving.get(), np.cumsum(sizes))
+            check(logs, removed)
+            return Reduced(sums, child_logp, removed)
+
+        return arrived
+
+    def _by_kernel(self, rows: torch.Tensor, lse: Floats, removed: Floats, block: slice) -> Reduced:
+        table, plan = self._table, self._plan[block]
+        ends = slice(block.start, block.stop + 1)
+        pieces = self._pieces[ends] - self._pieces[block.start]
+        children = self._children[ends] - self._children[block.start]
         sums, child_logp, columns = np.empty(pieces[-1]), np.empty(children[-1]), transposed(rows)
 
         def reduce(first: int, last: int) -> None:
@@ -79,61 +113,90 @@ class Reduction:
             reduce_block(columns, lse, table, plan, first, last, own, of_children)
 
         in_parts(len(plan), rows.shape[1], reduce)
-        return sums, child_logp
+        return Reduced(sums, child_logp, removed)
 
-    def _by_torch(
-        self, rows: torch.Tensor, lse: torch.Tensor, removed: torch.Tensor, plan: Ints
-    ) -> Reduced:
+    def _by_torch(self, rows: torch.Tensor, block: slice) -> _There:
         import torch
 
-        table, device = self._table, rows.device
-        if self._tokens is None:
-            self._tokens = _sent(table.tokens, device)
+        assert self._index is not None
+        lse, removed = self._normalise.unchecked(rows)
+        index = self._index.of(block, self._pieces, self._children)
+        some = (x.split(_PIECES) for x in (index.starts, index.sizes, index.owners))
+        sums = [
+            _piece_sums(rows, lse, self._index.tokens.get(), *part)
+            for part in zip(*some, strict=True)
+        ]
+        child_logp = rows[index.parents, index.children].double() - lse[index.parents]
+        return _There(torch.cat(sums), child_logp, removed, lse)
+
+
+class _There(NamedTuple):
+    """What a block gives, float64 on its device; `Reduced`, and normalisers [n]."""
+
+    sums: torch.Tensor
+    child_logp: torch.Tensor
+    removed: torch.Tensor
+    lse: torch.Tensor
+
+
+class _Block(NamedTuple):
+    """What the rows of a block are asked for: of pieces, where in the tokens they begin, how many
+    they are and which row's; of children, their tokens and whose they are; int64."""
+
+    starts: torch.Tensor
+    sizes: torch.Tensor
+    owners: torch.Tensor
+    children: torch.Tensor
+    parents: torch.Tensor
+
+
+class _Index(NamedTuple):
+    """`_Block` of all rows of a request, and the tokens int32 of the plans' ranges."""
+
+    tokens: Sent
+    pieces: Sent
+    children: Sent
+
+    @classmethod
+    def sent(cls, table: PlanTable, plan: Ints, outbox: Outbox) -> _Index:
+        """That of a request, on its way to a device."""
         piece, owner = ragged(table.piece_first[plan], table.piece_count[plan])
         child, parent = ragged(table.child_first[plan], table.child_count[plan])
         begin = table.range_first[table.range[plan]][owner] + table.piece_begin[piece]
-        parts = (begin, table.piece_size[piece], owner, table.child_token[child], parent)
-        index = _sent(np.concatenate(parts), device)
-        starts, sizes, owners, tokens, parents = index.split([len(part) for part in parts])
-        sums = [
-            self._piece_sums(rows, lse, *some)
-            for some in zip(*(x.split(_PIECES) for x in (starts, sizes, owners)), strict=True)
-        ]
-        child_logp = rows[parents, tokens].double() - lse[parents]
-        found = torch.cat([*sums, child_logp, removed, lse]).cpu().numpy()
-        ends = np.cumsum([len(piece), len(child), len(removed)])
-        sum_part, child_part, removed_part, logs = np.split(found, ends)
-        check(logs, removed_part)
-        return Reduced(sum_part, child_part, removed_part)
+        return cls(
+            # The plans' own memory is used again.
+            outbox.put(table.tokens.copy()),
+            outbox.put(np.stack((begin, table.piece_size[piece], owner))),
+            outbox.put(np.stack((table.child_token[child], parent))),
+        )
 
-    def _piece_sums(
-        self,
-        rows: torch.Tensor,
-        lse: torch.Tensor,
-        starts: torch.Tensor,
-        sizes: torch.Tensor,
-        owners: torch.Tensor,
-    ) -> torch.Tensor:
-        """Sums over pieces, each of which is laid out as if it had `PIECE` tokens."""
-        import torch
-
-        assert self._tokens is not None
-        if not len(starts):
-            return lse.new_zeros(0)
-        step = torch.arange(PIECE, device=rows.device)
-        last = len(self._tokens) - 1
-        tokens = self._tokens[(starts[:, None] + step).clamp_(max=last)].long()
-        terms = rows[owners[:, None], tokens].double().sub_(lse[owners][:, None]).exp_()
-        return terms.masked_fill_(step >= sizes[:, None], 0.0).sum(dim=1)
+    def of(self, block: slice, pieces: Ints, children: Ints) -> _Block:
+        """That of a block. pieces, children: where those of each row begin."""
+        first, last = pieces[block.start], pieces[block.stop]
+        starts, sizes, owners = self.pieces.get()[:, first:last].unbind()
+        first, last = children[block.start], children[block.stop]
+        tokens, parents = self.children.get()[:, first:last].unbind()
+        return _Block(starts, sizes, owners - block.start, tokens, parents - block.start)
 
 
-def _sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """An array on a device, without waiting for what the device is doing."""
+def _piece_sums(
+    rows: torch.Tensor,
+    lse: torch.Tensor,
+    tokens: torch.Tensor,
+    starts: torch.Tensor,
+    sizes: torch.Tensor,
+    owners: torch.Tensor,
+) -> torch.Tensor:
+    """Sums over pieces, each of which is laid out as if it had `PIECE` tokens."""
     import torch
 
-    if device.type == "cuda":
-        return torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
-    return torch.from_numpy(array).to(device)
+    if not len(starts):
+        return lse.new_zeros(0)
+    step = torch.arange(PIECE, device=rows.device)
+    last = len(tokens) - 1
+    taken = tokens[(starts[:, None] + step).clamp_(max=last)].long()
+    terms = rows[owners[:, None], taken].double().sub_(lse[owners][:, None]).exp_()
+    return terms.masked_fill_(step >= sizes[:, None], 0.0).sum(dim=1)
 
 
 @kernel

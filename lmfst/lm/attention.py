@@ -17,6 +17,7 @@ import numpy as np
 
 from lmfst.ground.arrays import Ints
 from lmfst.lm.packing import Packed
+from lmfst.lm.transfers import Outbox
 
 if TYPE_CHECKING:
     import torch
@@ -215,15 +216,15 @@ class Inputs:
     asked: torch.Tensor
 
 
-def make_inputs(store: KeyValueStore, packed: Packed, device: Any, dtype: Any) -> Inputs:
-    """What was packed, on a device, in two transfers; masks are of a dtype."""
+def make_inputs(store: KeyValueStore, packed: Packed, outbox: Outbox, dtype: Any) -> Inputs:
+    """What was packed, on a device, in one transfer; masks are of a dtype."""
     import torch
 
-    parts = (*packed.entries, packed.asked, packed.queries, *packed.keys)
-    on_device = torch.from_numpy(np.concatenate(parts)).to(device)
-    split = on_device.split([len(part) for part in parts])
-    tokens, positions, slots, answers, asked, queries, keys, key_at = split
-    unseen = torch.from_numpy(packed.unseen).to(device)
+    given = (packed.entries, packed.asked, packed.queries, packed.keys, packed.unseen)
+    sent = [outbox.put(array) for array in given]
+    entries, asked, queries, key_parts, unseen = (one.get() for one in sent)
+    tokens, positions, slots, answers = entries.unbind()
+    keys, key_at = key_parts.unbind()
     # Several times as fast as filling in minus infinity, of which softmax makes the same 0.
     mask = unseen.to(dtype).mul_(torch.finfo(dtype).min)
     blocks, query, key, pair = [], 0, 0, 0

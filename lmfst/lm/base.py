@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lmfst.lm.transfers import Outbox
 from lmfst.vocab import Vocab
 
 if TYPE_CHECKING:
@@ -68,9 +69,13 @@ class LM(ABC):
 
 
 class Session(ABC):
-    """An automaton over token ids, for the documents of one batch. States are ints."""
+    """An automaton over token ids, for the documents of one batch. States are ints.
+
+    outbox: takes what is to go to the device of rows; None where they are on the host.
+    """
 
     merges: bool = False
+    outbox: Outbox | None = None
 
     @abstractmethod
     def open(self) -> int:

@@ -37,8 +37,6 @@ GATHER_COST = 48
 """Pairs of a query and a key that take about as long as fetching one more key and value."""
 SIBLINGS = 4
 """Entries that usually stand close together, below a branch of their own."""
-CALL_COST = 4096
-"""Pairs of a query and a key that take about as long as a further product (two CPU cores)."""
 _WIDE = 1 << 31
 """More than any depth, width or length."""
 
@@ -213,20 +211,22 @@ def cut(trees: Trees, slots: Ints) -> Ints:
 
 
 @kernel
-def group(chunks: Ints) -> tuple[Ints, int, int, int]:
+def group(chunks: Ints, product: int, step: int) -> tuple[Ints, int, int, int]:
     """Blocks int64 [blocks, 3] of chunks, groups whose padding costs less than further products
     would, as number, width and length; and how many queries, keys and pairs of these there are in
-    all. Fills in the chunks' other columns."""
+    all. Fills in the chunks' other columns. product, step: see `lmfst.lm.sizes.Sizes`."""
     keys = np.empty(len(chunks), np.int64)
+    room = np.empty(len(chunks), np.int64)
     for i in range(len(chunks)):
-        keys[i] = -(chunks[i, LENGTH] * _WIDE + chunks[i, WIDTH])
+        room[i] = -(-chunks[i, LENGTH] // step) * step
+        keys[i] = -(room[i] * _WIDE + chunks[i, WIDTH])
     order = stable_order(keys)
     blocks = np.zeros((len(chunks), 3), np.int64)
     at, used = -1, 0
     for chunk in order:
-        width, length = chunks[chunk, WIDTH], chunks[chunk, LENGTH]
+        width, length = chunks[chunk, WIDTH], room[chunk]
         padded = max(blocks[at, 1], width) * blocks[at, 2]
-        if at >= 0 and (blocks[at, 0] + 1) * padded <= used + width * length + CALL_COST:
+        if at >= 0 and (blocks[at, 0] + 1) * padded <= used + width * length + product:
             blocks[at, 1] = max(blocks[at, 1], width)
         else:
             at += 1
@@ -275,9 +275,9 @@ def _look(trees: Trees, slots: Ints, chunk: Ints, keys: Ints, unseen: Bools) -> 
 
 
 @kernel
-def pack(trees: Trees, states: Ints, budget: int) -> Packed:
+def pack(trees: Trees, states: Ints, budget: int, product: int, step: int) -> Packed:
     """The next call, of at most `budget` entries, for nodes that are asked for, of which the first
-    one is no root without BOS."""
+    one is no root without BOS. product, step: see `lmfst.lm.sizes.Sizes`."""
     found, answered = planned(trees, states, budget)
     count = len(found)
     slots, fresh = np.empty(count, np.int64), np.empty(count, np.int64)
@@ -299,7 +299,7 @@ def pack(trees: Trees, states: Ints, budget: int) -> Packed:
     for entry in found:
         trees.nodes[entry >> 1, PLACE + (entry & 1)] = -1
     chunks = cut(trees, slots)
-    blocks, query, key, mask = group(chunks)
+    blocks, query, key, mask = group(chunks, product, step)
     queries, keys = np.zeros(query, np.int64), np.zeros((2, key), np.int64)
     unseen = np.empty(mask, np.bool_)
     for i in range(len(unseen)):

@@ -70,6 +70,7 @@ class _PromptedSession(Session):
 
     def __init__(self, session: Session, tokens: Sequence[int]) -> None:
         self._session, self.merges = session, session.merges
+        self.outbox = session.outbox
         self._root = session.open()
         state = np.array([self._root], dtype=np.int64)
         for token in tokens:

@@ -24,6 +24,7 @@ from lmfst.lm.attention import ATTENTION, Inputs
 from lmfst.lm.base import LM, ContextSession, Session
 from lmfst.lm.head import Head, Usage
 from lmfst.lm.memory import fitting_tokens, out_of_memory
+from lmfst.lm.sizes import sizes_on
 from lmfst.lm.spread import computes_on_one, device_of, leave_masks, on_device, place_of
 from lmfst.lm.tree import TreeSession
 from lmfst.lm.tried import try_out
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 TOGETHER = 16
 """Whole contexts in a call, at most."""
-LOGIT_ROWS = 64
-"""Rows of logits that exist at a time: they stay in the processor's cache while they are read."""
 
 
 class TransformersLM(LM):
@@ -70,6 +69,7 @@ class TransformersLM(LM):
         self.vocab = vocab
         self.bos = bos
         self.device, self.dtype = device_of(model), model.dtype
+        self.sizes = sizes_on(self.device, vocab.size)
         self.batch_tokens = batch_tokens or fitting_tokens(model, self.device)
         self.shrinks = True
         self.model = model
@@ -136,6 +136,11 @@ class TransformersLM(LM):
 
     # Tree evaluation.
 
+    @property
+    def place(self) -> torch.device:
+        """The device of rows."""
+        return self.device if self._head is None else self._head.device
+
     def use_head(self, head: Head | None) -> None:
         """Have rows made by the last layer apart from the rest, or by the whole model (None)."""
         self._head = head
@@ -144,8 +149,7 @@ class TransformersLM(LM):
         """The row before the first token where there is no BOS."""
         import torch
 
-        device = self.device if self._head is None else self._head.device
-        return torch.zeros((1, self.vocab.size), dtype=torch.float32, device=device)
+        return torch.zeros((1, self.vocab.size), dtype=torch.float32, device=self.place)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """What `logits` makes rows of, [len(inputs.asked), …], for the asked ones of new
@@ -157,6 +161,9 @@ class TransformersLM(LM):
         options: dict[str, Any] = {
             "input_ids": inputs.tokens[None],
             "position_ids": inputs.positions[None],
+            # Nothing is masked by it: without one the library looks for several texts in the
+            # positions, and waits for the device.
+            "attention_mask": torch.ones_like(inputs.tokens[None], dtype=torch.bool),
             "use_cache": False,
             "lmfst_call": inputs.call,
         }
@@ -205,9 +212,9 @@ class TransformersLM(LM):
         A block is valid until the next one, and may be overwritten.
         """
         if self._head is None:
-            yield from found.split(LOGIT_ROWS)
+            yield from found.split(self.sizes.rows)
             return
-        for part in found.split(LOGIT_ROWS):
+        for part in found.split(self.sizes.rows):
             begin = time.perf_counter()
             rows = self._head.logits(part)
             self.usage.seconds += time.perf_counter() - begin

@@ -22,6 +22,8 @@ from lmfst.lm.base import Session, States
 from lmfst.lm.entries import release, retain
 from lmfst.lm.nodes import DEPTH, HELD, ROOT, TOKEN, USED, TokenTrees
 from lmfst.lm.packing import pack
+from lmfst.lm.sizes import Sizes
+from lmfst.lm.transfers import Outbox, exact_place
 from lmfst.lm.window import Windows
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ class TreeModel(Protocol):
     """What a session of token trees needs of a model.
 
     bos: the token that documents begin with, None: the first one is uniform. batch_tokens: new
-    entries in a call, at most. device, dtype: of the model's numbers.
+    entries in a call, at most. device, dtype: of the model's numbers. sizes: of the parts of a
+    call.
     """
 
     bos: int | None
@@ -40,6 +43,11 @@ class TreeModel(Protocol):
     windows: Windows
     device: Any
     dtype: Any
+    sizes: Sizes
+
+    @property
+    def place(self) -> Any:
+        """The device that rows are on."""
 
     def uniform_row(self) -> torch.Tensor:
         """The row [1, vocabulary] before the first token where there is no BOS."""
@@ -68,6 +76,9 @@ class TreeSession(Session):
 
     def __init__(self, lm: TreeModel) -> None:
         self._lm = lm
+        self._inbox = Outbox(lm.device)
+        to = exact_place(lm.place)
+        self.outbox = self._inbox if to == lm.device else Outbox(to)
         self.store = KeyValueStore()
         self.trees = TokenTrees(lm.windows.length)
         self._long: set[int] = set()
@@ -107,10 +118,11 @@ class TreeSession(Session):
         """
         budget = self._lm.batch_tokens
         self.trees.have_slots(budget)
-        packed = pack(self.trees.arrays, states, budget)
+        sizes = self._lm.sizes
+        packed = pack(self.trees.arrays, states, budget, sizes.product, sizes.step)
         try:
             self.store.reserve(int(self.trees.arrays.counts[USED]))
-            inputs = make_inputs(self.store, packed, self._lm.device, self._lm.dtype)
+            inputs = make_inputs(self.store, packed, self._inbox, self._lm.dtype)
             found = self._lm.forward(inputs)
         except BaseException as error:
             # What was not evaluated must not count as such, whoever may go on with this session.

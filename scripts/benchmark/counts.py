@@ -18,6 +18,7 @@ import torch
 
 from benchmark.parts import HOST, MODEL, TENSORS, Counting, Parts, WatchedLM
 from lmfst.inference.policy import Beam
+from lmfst.lm.sizes import sizes_on
 from lmfst.lm.transformers import TransformersLM
 from lmfst.model import TransducedLM
 from lmfst.target.load import load_target
@@ -70,9 +71,12 @@ def texts(count: int) -> list[str]:
 
 
 @contextmanager
-def as_on_a_device() -> Iterator[None]:
-    """Have rows reduced as on an accelerator: by torch, instead of by kernels on the host."""
+def as_on_a_device(lm: TransformersLM) -> Iterator[None]:
+    """Have calls packed, and rows reduced, as on an accelerator: by torch, instead of by kernels on
+    the host."""
     with ExitStack() as stack:
+        sizes = sizes_on(torch.device("cuda"), lm.vocab.size)
+        stack.enter_context(patch.object(lm, "sizes", sizes))
         for module in ("normaliser", "reduction"):
             name = f"lmfst.inference.{module}.compiled"
             stack.enter_context(patch(name, lambda: False))
@@ -88,7 +92,7 @@ def counted(lm: TransformersLM, to: str, documents: int, on_device: bool = False
     # What is made once, such as lexicons, is made before.
     model.score(texts(documents))
     parts.reset()
-    way = as_on_a_device() if on_device else nullcontext()
+    way = as_on_a_device(lm) if on_device else nullcontext()
     with way, parts.watching(), Counting(parts) as counting:
         scored = model.score(texts(documents))
     own = Counter(counting.kernels)

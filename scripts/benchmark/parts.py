@@ -6,6 +6,7 @@ alone, so that the parts add up to the whole.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
+from types import FrameType
 from typing import Any
 from unittest.mock import patch
 
@@ -26,7 +28,7 @@ from lmfst.lm.base import LM, Session, States
 MODEL, TENSORS, HOST = "model", "tensors", "host"
 """The model's side: sessions and tokenizer. Normalisers, and rows reduced to the table. All the
 rest."""
-READING = {"lmfst.inference.reduction": ("Reduction.__call__",)}
+READING = {"lmfst.inference.reduction": ("Reduction.add", "Reduction.end")}
 BEFORE = {"lmfst.inference.row_table": ("Normaliser.__call__", "RowTable.read")}
 """Module → functions whose time is tensor work; and the same of versions without the former."""
 
@@ -128,6 +130,8 @@ class WatchedSession(Session):
 
     def __init__(self, session: Session, parts: Parts) -> None:
         self._parts, self.merges = parts, session.merges
+        # Not there in versions of before.
+        self.outbox = getattr(session, "outbox", None)
         self._open, self._step, self._retain, self._close = (
             parts.inside(MODEL, method)
             for method in (session.open, session.step, session.retain, session.close)
@@ -175,7 +179,8 @@ CROSSINGS = {
     torch.as_tensor: "tensor",
 }
 """What carries something between host and device, or has one wait for the other, if a model is on a
-device of its own. `to` counts where it names a device; `numpy` where `cpu` hasn't just done it.
+device of its own. `to` counts where it names a device, but not where the transformers library
+calls it, whose tensors are all on the model's device; `numpy` where `cpu` hasn't just done it.
 "shape" is another: an operator whose output's size depends on numbers, which the host waits for."""
 
 
@@ -210,7 +215,7 @@ class Counting(AbstractContextManager["Counting"]):
                 name = CROSSINGS.get(func)
                 if name == "numpy" and id(args[0]) in on_host:
                     name = None
-                if name == "to" and not _names_device(args[1:], kwargs):
+                if name == "to" and not (_names_device(args[1:], kwargs) and _called_by_us()):
                     name = None
                 if name == "tensor" and "device" not in kwargs:
                     name = None
@@ -243,6 +248,14 @@ def _shapes(name: str, args: Sequence[Any]) -> bool:
     if name != "index":
         return True
     return any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1])
+
+
+def _called_by_us() -> bool:
+    """Whether what is called isn't called by the transformers library."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and "/torch/" in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is None or "/transformers/" not in frame.f_code.co_filename
 
 
 def _names_device(args: Sequence[Any], options: dict[str, Any]) -> bool:

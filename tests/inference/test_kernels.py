@@ -30,22 +30,23 @@ class Most(NamedTuple):
 
 
 PER_CALL = {
-    ("bytes", 1, False): Most(3, 10, 122, 5),
-    ("bytes", 8, False): Most(6, 21, 152, 5),
-    ("words", 8, False): Most(6, 21, 152, 5),
-    ("bytes", 1, True): Most(48, 6, 122, 5),
-    ("bytes", 8, True): Most(105, 12, 152, 5),
-    ("words", 8, True): Most(105, 12, 152, 5),
+    ("bytes", 1, False): Most(3, 10, 113, 1),
+    ("bytes", 8, False): Most(6, 21, 143, 1),
+    ("words", 8, False): Most(6, 21, 139, 1),
+    ("bytes", 1, True): Most(28, 1, 108, 1),
+    ("bytes", 8, True): Most(28, 1, 108, 1),
+    ("words", 8, True): Most(28, 1, 108, 1),
 }
-"""A model call, by target, number of documents, and whether rows are reduced as on a device (by
-torch; else by kernels on the host, to which arrays of the host's own memory cross)."""
+"""A model call, by target, number of documents, and whether calls are packed and rows reduced as on
+a device (there by torch; else by kernels on the host, to which arrays of the host's own memory
+cross). On a device documents change none of them."""
 PER_HUNDRED_ROWS = {
     ("bytes", 1, False): Most(4, 12, 161, 6),
     ("bytes", 8, False): Most(3, 8, 58, 3),
     ("words", 8, False): Most(3, 8, 59, 3),
-    ("bytes", 1, True): Most(63, 8, 161, 6),
-    ("bytes", 8, True): Most(40, 5, 58, 3),
-    ("words", 8, True): Most(41, 5, 59, 3),
+    ("bytes", 1, True): Most(38, 2, 144, 2),
+    ("bytes", 8, True): Most(12, 1, 43, 1),
+    ("words", 8, True): Most(13, 1, 46, 1),
 }
 """A hundred kept rows."""
 

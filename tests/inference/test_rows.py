@@ -21,6 +21,7 @@ from lmfst.inference.reduction import Reduction
 from lmfst.inference.rows import Rows
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session, States
+from lmfst.lm.transfers import Outbox
 from lmfst.target.load import fst_target
 from tests.support.oracle import make_vocab, random_fst
 
@@ -196,9 +197,13 @@ def test_the_kernel_and_torch_agree(device: str, seed: int, dtype: torch.dtype) 
     normalise = Normaliser(case.outside)
     results = []
     for on_host in (True, False):
-        reduce = Reduction(table, normalise, on_host)
-        rows = case.rows[case.states].to("cpu" if on_host else device)
-        results.append(reduce(rows.t().contiguous().t(), plan))
+        place = torch.device("cpu" if on_host else device)
+        reduce = Reduction(table, plan, normalise, Outbox(place), on_host)
+        rows = case.rows[case.states].to(place)
+        for begin in range(0, len(plan), 40):
+            part = rows[begin : begin + 40]
+            reduce.add(part.t().contiguous().t(), slice(begin, begin + len(part)))
+        results.append(reduce.end()())
     for one, other in zip(*results, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-300)
@@ -262,7 +267,9 @@ def test_rows_that_are_no_distributions_are_an_error(
     rows = case.rows.clone()
     rows[5, 10 if value > 0 or value != value else slice(None)] = value
     with pytest.raises(ModelError, match=message):
-        Reduction(table, Normaliser(case.outside), on_host)(rows, plan)
+        reduce = Reduction(table, plan, Normaliser(case.outside), on_host=on_host)
+        reduce.add(rows, slice(0, len(rows)))
+        reduce.end()()
 
 
 def test_each_state_is_asked_once_for_each_place(monkeypatch: pytest.MonkeyPatch) -> None:

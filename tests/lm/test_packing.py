@@ -11,6 +11,7 @@ import torch
 from lmfst.lm.attention import Inputs
 from lmfst.lm.nodes import ENTRY, HELD, SLOT, USED
 from lmfst.lm.packing import stable_order
+from lmfst.lm.sizes import ON_CPU, Sizes
 from lmfst.lm.tree import TreeSession
 from lmfst.lm.window import Windows
 
@@ -21,7 +22,8 @@ class Reader:
     fails: how often a call runs out of memory. calls: the sizes of all calls.
     """
 
-    device, dtype = torch.device("cpu"), torch.float32
+    device = place = torch.device("cpu")
+    dtype, sizes = torch.float32, ON_CPU
 
     def __init__(self, length: int, bos: int | None, budget: int, fails: float) -> None:
         self.windows, self.bos, self.batch_tokens = Windows(length), bos, budget
@@ -103,9 +105,13 @@ def expected(lm: Reader, text: list[int]) -> tuple[int, ...]:
 @pytest.mark.parametrize("length", [2, 7, 8, 1000])
 @pytest.mark.parametrize("bos", [0, None])
 @pytest.mark.parametrize("budget", [4, 40])
-def test_calls_see_what_brute_force_says(length: int, bos: int | None, budget: int) -> None:
+@pytest.mark.parametrize("sizes", [ON_CPU, Sizes(product=1 << 20, step=16, rows=64)])
+def test_calls_see_what_brute_force_says(
+    length: int, bos: int | None, budget: int, sizes: Sizes
+) -> None:
     rng = np.random.default_rng([length, budget])
     lm = Reader(length, bos, budget, fails=0.1)
+    lm.sizes = sizes
     session = TreeSession(lm)
     session.compact_above = 3
     texts: dict[int, dict[int, list[int]]] = {}
