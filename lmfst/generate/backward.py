@@ -104,11 +104,10 @@ def _edges(
     p: list[Floats] = [np.zeros(0)] * len(nodes)
     moves = [product.moves(pair) for _, pair in nodes]
     for part, rows in session.rows(asked):
-        lse, _ = normalise(rows)
-        logs, held = lse.cpu().numpy(), rows.double().cpu().numpy()
-        for i in np.flatnonzero((row >= part.start) & (row < part.start + len(rows))).tolist():
-            at = row[i] - part.start
-            p[i] = np.exp(held[at, moves[i].token] - logs[at])
+        here = np.flatnonzero((row >= part.start) & (row < part.start + len(rows)))
+        logps = normalise.logp(rows, row[here] - part.start, [moves[i].token for i in here])
+        for i, logp in zip(here.tolist(), logps, strict=True):
+            p[i] = np.exp(logp)
     owner = np.repeat([ids[node] for node in nodes], [len(one.token) for one in moves])
     token = np.concatenate([one.token for one in moves])
     after = np.concatenate([one.after for one in moves])

@@ -234,12 +234,13 @@ class Masked:
         models = np.array([model for model, _ in nodes], dtype=np.int64)
         asked, row = np.unique(models, return_inverse=True)
         found: list[Floats] = [np.zeros(0)] * len(nodes)
+        normalise = self._constrained.model.setting.normalise
         for part, rows in self._constrained.session.rows(asked):
-            lse, _ = self._constrained.model.setting.normalise(rows)
-            logs, held = lse.cpu().numpy(), rows.cpu().numpy()
-            for i in np.flatnonzero((row >= part.start) & (row < part.start + len(rows))).tolist():
-                at = row[i] - part.start
-                found[i] = np.cumsum(np.exp(held[at, moves[i].token].astype(np.float64) - logs[at]))
+            here = np.flatnonzero((row >= part.start) & (row < part.start + len(rows)))
+            read = [moves[i].token for i in here]
+            logps = normalise.logp(rows, row[here] - part.start, read)
+            for i, logp in zip(here.tolist(), logps, strict=True):
+                found[i] = np.cumsum(np.exp(logp))
         return found
 
     def _retain(self, live: Sequence[int], asked: int) -> None:

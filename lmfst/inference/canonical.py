@@ -110,9 +110,11 @@ def canonical_logps(
     totals = dict.fromkeys(roots, 0.0)
     if states:
         for block, rows in session.rows(np.array(states, dtype=np.int64)):
-            lse, _ = normalise(rows)
-            for (at, tokens), row, log_total in zip(reads[block], rows, lse, strict=True):
-                totals[at] += float(row[tokens].double().logsumexp(0) - log_total)
+            here = reads[block]
+            asked = [np.array(tokens, dtype=np.int64) for _, tokens in here]
+            logps = normalise.logp(rows, np.arange(len(here)), asked)
+            for (at, _), logp in zip(here, logps, strict=True):
+                totals[at] += float(np.logaddexp.reduce(logp))
     for root in roots.values():
         session.close(root)
     return [totals.get(at) for at in range(len(texts))]

@@ -28,6 +28,7 @@ from lmfst.inference.wave import FADED, keep_heaviest
 from lmfst.lexicon import Lexicons
 from lmfst.lexicon.lexicon import IntArray
 from lmfst.lm.base import Session
+from lmfst.lm.transfers import Outbox, exactly_placed
 
 if TYPE_CHECKING:
     import torch
@@ -173,9 +174,9 @@ class Closing:
         self.asked += len(asked)
         for block, rows in self._session.rows(asked):
             here = np.flatnonzero((row >= block.start) & (row < block.start + len(rows)))
-            lse, _ = self._normalise(rows)
-            logs = lse.cpu().numpy()
-            gather = _gathering(rows)
+            placed = exactly_placed(rows)
+            logs, _ = self._normalise(placed)
+            gather = _gathering(placed)
             for part, those in by_lexicon(wanted[here, 0]):
                 for lexicon, some in by_lexicon(wanted[here[those], 2]):
                     own = here[those[some]]
@@ -340,9 +341,11 @@ def _gathering(rows: torch.Tensor) -> Callable[[Ints, IntArray], np.ndarray]:
 
         return on_host
 
+    outbox = Outbox(rows.device)
+
     def on_device(some: Ints, tokens: IntArray) -> np.ndarray:
-        index = torch.from_numpy(some).to(rows.device)
-        order = torch.from_numpy(tokens).to(rows.device)
+        sent = outbox.put(some), outbox.put(tokens)
+        index, order = (one.get() for one in sent)
         taken = rows.index_select(0, index).index_select(1, order)
         exact = taken if taken.dtype == torch.float64 else taken.float()
         found: np.ndarray = exact.cpu().numpy()

@@ -30,6 +30,7 @@ from lmfst.inference.results import Propagated
 from lmfst.inference.setting import Setting
 from lmfst.lexicon import Lexicon, Lexicons
 from lmfst.lm.base import Session
+from lmfst.lm.transfers import exactly_placed
 
 OPEN_TOLERANCE = 1e-13
 SMALLEST = 1e-290
@@ -239,8 +240,9 @@ def _wave(
     keys = list(hypotheses)
     following: dict[Hypothesis, float] = {}
     for block, rows in session.rows(np.array([key[0] for key in keys])):
-        lse, _ = normalise(rows)
-        probs = (rows.double() - lse[:, None]).exp().cpu().numpy()
+        placed = exactly_placed(rows)
+        logs, _ = normalise(placed)
+        probs = np.exp(placed.double().cpu().numpy() - logs[:, None])
         for key, row in zip(keys[block], probs, strict=True):
             state, lexicon, matched, beyond = key
             if lexicon not in outputs:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmfst.ground.arrays import Floats, Ints
-from lmfst.inference.normaliser import Normaliser
+from lmfst.inference.normaliser import Normaliser, check
 from lmfst.lm.base import Session
+from lmfst.lm.transfers import Arriving, Outbox, exactly_placed
 
 if TYPE_CHECKING:
     import torch
@@ -28,26 +29,44 @@ def pick(sums: Floats, chance: float) -> int:
 def draw_tokens(session: Session, normalise: Normaliser, states: Ints, chances: Floats) -> Ints:
     """A token after each of some LM states [n], drawn from the support by the chances [n] in
     [0, 1); states that are equal share a row. ModelError for rows that are no distributions."""
+    import torch
+
     asked, row = np.unique(states, return_inverse=True)
-    found = np.empty(len(states), np.int64)
+    order = np.argsort(row, kind="stable")
+    outbox = session.outbox or Outbox(torch.device("cpu"))
+    which, chance = outbox.put(row[order]), outbox.put(chances[order])
+    blocks: list[tuple[torch.Tensor, ...]] = []
+    ends = np.searchsorted(row[order], np.arange(len(asked) + 1))
     for part, rows in session.rows(asked):
-        here = np.flatnonzero((row >= part.start) & (row < part.start + len(rows)))
-        lse, _ = normalise(rows)
-        found[here] = _drawn(rows, lse, row[here] - part.start, chances[here])
+        placed = exactly_placed(rows)
+        lse, removed = normalise.unchecked(placed)
+        here = slice(ends[part.start], ends[part.start + len(rows)])
+        # Mostly each row is asked for once, and needn't be copied.
+        once = here.stop - here.start == len(rows)
+        own = None if once else which.get()[here] - part.start
+        tokens = _drawn(placed, lse, own, chance.get()[here])
+        blocks.append((tokens.double(), removed, lse))
+    found = np.empty(len(states), np.int64)
+    if blocks:
+        together = torch.cat([torch.cat(column) for column in zip(*blocks, strict=True)])
+        sizes = (len(states), len(states) + len(asked))
+        drawn, lost, logs = np.split(Arriving(together).get(), sizes)
+        check(logs, lost)
+        found[order] = drawn
     return found
 
 
-def _drawn(rows: torch.Tensor, lse: torch.Tensor, which: Ints, chances: Floats) -> Ints:
-    """The tokens [n] that chances [n] pick from some of rows [m, vocabulary]."""
+def _drawn(
+    rows: torch.Tensor, lse: torch.Tensor, which: torch.Tensor | None, chances: torch.Tensor
+) -> torch.Tensor:
+    """The tokens int64 [n] that chances [n] pick from some of rows [m, vocabulary], on the device
+    of these. which: int64 [n], None for all, each once."""
     import torch
 
-    place = rows.device
-    sums = (rows.double() - lse.to(place)[:, None]).exp_().cumsum(1)
-    if len(which) != len(rows) or (which != np.arange(len(rows))).any():
-        sums = sums[torch.from_numpy(which).to(place)]
+    sums = (rows.double() - lse[:, None]).exp_().cumsum(1)
+    if which is not None:
+        sums = sums[which]
     total = sums[:, -1]
     below = torch.nextafter(total, torch.zeros_like(total))
-    points = torch.minimum(torch.from_numpy(chances).to(place) * total, below)
-    picked = torch.searchsorted(sums, points[:, None], right=True)[:, 0]
-    tokens: Ints = picked.cpu().numpy()
-    return tokens
+    points = torch.minimum(chances * total, below)
+    return torch.searchsorted(sums, points[:, None], right=True)[:, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lmfst.ground.arrays import Ints
@@ -29,6 +31,7 @@ class Evaluated:
         self._first_row = np.full(len(layout.document), NONE)
         self._lacking = records(LACKING, 0)
         self._count = np.zeros(2, dtype=np.int64)
+        self._asked: Callable[[], None] = lambda: None
 
     @property
     def lacking(self) -> Records:
@@ -90,16 +93,19 @@ class Evaluated:
         self._count[0] += 1
         return number
 
-    def evaluate(self, states: Ints, sources: Ints) -> None:
-        """Evaluate the rows of all that lack one.
+    def ask(self, states: Ints) -> None:
+        """Ask for the rows of all that lack one. states: their LM states, int64."""
+        lacking = self.lacking
+        # Copies, since a column of records isn't contiguous, as kernels take arrays.
+        where = lacking["lexicon"].copy(), lacking["position"].copy()
+        self._asked = self._rows.ask(states, *where)
 
-        states: their LM states; sources: where they are in the sources of their documents, NONE
-        for other texts; int64 both.
-        """
+    def take(self, sources: Ints) -> None:
+        """Take what was asked for. sources: where it is in the sources of its documents, NONE for
+        other texts; int64."""
         lacking, records = self.lacking, self.records
         rows = len(records.rows) + np.arange(len(lacking))
-        # Copies, since a column of records isn't contiguous, as kernels take arrays.
-        self._rows.read(states, lacking["lexicon"].copy(), lacking["position"].copy())
+        self._asked()
         records.update()
         records.rows["source"][rows] = sources
         root = np.flatnonzero(lacking["token"] == NONE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lmfst.ground.errors import ModelError
 from lmfst.ground.kernels import compiled, fused_kernel
 from lmfst.ground.threads import in_parts
 from lmfst.inference.exponential import exponentiate_normal
+from lmfst.lm.transfers import exactly_placed
 
 if TYPE_CHECKING:
     import torch
@@ -44,18 +46,38 @@ class Normaliser:
         self._outside = outside
         self._on_device: dict[Any, torch.Tensor] = {}
 
-    def __call__(self, rows: torch.Tensor) -> tuple[torch.Tensor, Floats]:
-        """(log normalisers float64 [n], nats removed float64 [n]); sets `rows` outside to -inf.
+    def __call__(self, rows: torch.Tensor) -> tuple[Floats, Floats]:
+        """(log normalisers float64 [n], nats removed float64 [n]), on the host; sets `rows` outside
+        to -inf.
 
         ModelError for rows that are no distributions.
         """
+        import torch
+
         lse, removed = self.unchecked(rows)
-        lost: Floats = removed.cpu().numpy()
-        check(lse.cpu().numpy(), lost)
-        return lse, lost
+        logs, lost = torch.stack((lse, removed)).cpu().numpy()
+        check(logs, lost)
+        return logs, lost
+
+    def logp(self, rows: torch.Tensor, owner: Ints, tokens: Sequence[Ints]) -> list[Floats]:
+        """Log-probabilities float64 of tokens after some of rows [m, vocabulary]: for each of n
+        requests its row, owner int64 [n], and the tokens that are asked for. Crosses to the rows'
+        device and back once. ModelError for rows that are no distributions."""
+        import torch
+
+        rows = exactly_placed(rows)
+        lse, removed = self.unchecked(rows)
+        sizes = np.array([len(some) for some in tokens], dtype=np.int64)
+        asked = np.stack((np.repeat(owner, sizes), np.concatenate(tokens)))
+        which, what = torch.from_numpy(asked).to(rows.device).unbind()
+        found = torch.cat((rows[which, what].double() - lse[which], removed, lse)).cpu().numpy()
+        *each, lost, logs = np.split(found, np.append(np.cumsum(sizes), len(found) - len(rows)))
+        check(logs, lost)
+        return each
 
     def unchecked(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same on the rows' device, which isn't waited for; the caller has to `check`."""
+        """The same on the rows' device, which has float64 numbers and isn't waited for; the caller
+        has to `check`."""
         import torch
 
         begin = time.perf_counter()

@@ -1,8 +1,12 @@
-"""Passes: a batch of queries is propagated, and again until the policy is content."""
+"""Passes: a batch of queries is propagated, and again until the policy is content.
+
+Where a device evaluates rows while the host goes on, the batch is cut in two: the host decides for
+one half while the device evaluates for the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
@@ -44,11 +48,23 @@ def propagate(
     """
     if not queries:
         return []
-    return _Batch(lexicons, session, policy, normalise, queries, root).run()
+    ahead = any(query.source is not None and query.lookahead for query in queries)
+    parts = 2 if session.apart and root is None and ahead and len(queries) > 1 else 1
+    batches = [
+        _Batch(lexicons, session, policy, normalise, queries[part::parts], root)
+        for part in range(parts)
+    ]
+    going = [batch.run() for batch in batches]
+    while going:
+        going = [one for one in going if next(one, _ENDED) is not _ENDED]
+    return [batches[i % parts].results[i // parts] for i in range(len(queries))]
+
+
+_ENDED = object()
 
 
 class _Batch:
-    """The passes over a batch of queries."""
+    """The passes over a batch of queries. results: what was found, by their numbers."""
 
     def __init__(
         self,
@@ -73,16 +89,17 @@ class _Batch:
             )
             self._prefetcher = Prefetcher(self._layout, lexicons, session, evaluated)
         self._steps = self._forgotten = 0
+        self.results: dict[int, Propagated] = {}
 
-    def run(self) -> list[Propagated]:
-        """The result of every query."""
+    def run(self) -> Iterator[None]:
+        """Find the result of every query; stops whenever rows are being evaluated."""
         count = len(self._layout)
         passes: list[list[Pass]] = [[] for _ in range(count)]
-        results: dict[int, Propagated] = {}
+        results = self.results
         latest: dict[int, Floats] = {}
         going = dict.fromkeys(range(count), self._policy.first_threshold)
         while going:
-            sums = self._pass(going)
+            sums = yield from self._pass(going)
             nexts = distributions(self._layout, sums)
             again: dict[int, float] = {}
             for document, tried in going.items():
@@ -103,10 +120,9 @@ class _Batch:
         if not self._stays:
             for root in self._roots:
                 self._session.close(root)
-        return [results[document] for document in range(count)]
 
-    def _pass(self, going: dict[int, float]) -> Sums:
-        """One pass over some queries, each with its threshold."""
+    def _pass(self, going: dict[int, float]) -> Generator[None, None, Sums]:
+        """One pass over some queries, each with its threshold; stops as `run` does."""
         sums = self._propagation.begin(going)
         if self._prefetcher is None:
             while self._propagation.step(sums, self._source):
@@ -114,8 +130,10 @@ class _Batch:
                 if self._steps % RETAIN_EVERY == 0:
                     self._forget(sums)
         else:
-            for _ in self._prefetcher.run(sums):
-                if self._rows.asked - self._forgotten >= RETAIN_ROWS:
+            for evaluating in self._prefetcher.run(sums):
+                if evaluating:
+                    yield
+                elif self._rows.asked - self._forgotten >= RETAIN_ROWS:
                     self._forgotten = self._rows.asked
                     self._forget(sums)
         return sums

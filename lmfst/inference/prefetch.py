@@ -88,8 +88,9 @@ class Prefetcher:
             for query in layout.queries
         ]
 
-    def run(self, sums: Sums) -> Iterator[None]:
-        """Take a batch to its end; stops after each evaluation of rows."""
+    def run(self, sums: Sums) -> Iterator[bool]:
+        """Take a batch to its end; stops while rows are being evaluated (True), and once they are
+        (False)."""
         evaluated = self._evaluated
         while True:
             evaluated.go_on(sums, speculative=False)
@@ -98,8 +99,10 @@ class Prefetcher:
             evaluated.go_on(sums.copy(), speculative=True)
             places = self._source_places()
             places += self._continue(places)
-            evaluated.evaluate(self._states(), np.array(places, dtype=np.int64))
-            yield
+            evaluated.ask(self._states())
+            yield True
+            evaluated.take(np.array(places, dtype=np.int64))
+            yield False
 
     def _source_places(self) -> list[int]:
         """Where the lacking hypotheses are in the sources of their documents."""

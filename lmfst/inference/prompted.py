@@ -56,10 +56,11 @@ def _require_possible(lm: PromptedLM, normalise: Normaliser) -> None:
     for token in lm.tokens[:-1]:
         states.append(int(session.step(np.array(states[-1:]), np.array([token]))[0]))
     for block, rows in session.rows(np.array(states, dtype=np.int64)):
-        normalise(rows)
-        for at, row in zip(range(len(states))[block], rows, strict=True):
-            token = lm.tokens[at]
-            if float(row[token]) == -np.inf:
+        tokens = lm.tokens[block.start : block.start + len(rows)]
+        asked = [np.array([token], dtype=np.int64) for token in tokens]
+        logps = normalise.logp(rows, np.arange(len(rows)), asked)
+        for at, (token, logp) in enumerate(zip(tokens, logps, strict=True), block.start):
+            if logp[0] == -np.inf:
                 raise InputError(
                     f"the model gives the prompt probability zero from token {at + 1} on "
                     f"({lm.vocab.names[token]!r})",

@@ -71,11 +71,13 @@ class LM(ABC):
 class Session(ABC):
     """An automaton over token ids, for the documents of one batch. States are ints.
 
-    outbox: takes what is to go to the device of rows; None where they are on the host.
+    outbox: takes what is to go to the device of rows; None where they are on the host. apart: rows
+    are evaluated there while the host goes on, and documents share nothing.
     """
 
     merges: bool = False
     outbox: Outbox | None = None
+    apart: bool = False
 
     @abstractmethod
     def open(self) -> int:
