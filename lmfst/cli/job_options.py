@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -121,6 +121,23 @@ def require_job(batch: int, model: ModelOptions, job: JobOptions, written: list[
     log = job.log_json
     if log is not None and os.path.realpath(log) in map(str, written):
         raise UsageError(f"--log-json {log}: the job writes rows there", hint="name another file")
+
+
+def placed(model: ModelOptions, job: JobOptions) -> ModelOptions:
+    """The options with the device that workers are to use, where that is left to the machine: those
+    of Ray have GPUs if they are given some, others if there are some here, and torch can use
+    them."""
+    from lmfst.corpus import visible_gpus
+    from lmfst.lm.devices import AUTO, device_named
+
+    if model.device != AUTO:
+        return model
+    if job.engine == "ray":
+        device = "cuda" if job.gpus_per_worker else "cpu"
+    else:
+        # Loading torch takes a second or two.
+        device = str(device_named(AUTO)) if visible_gpus(os.environ) else "cpu"
+    return replace(model, device=device)
 
 
 def workers_of(model: ModelOptions, job: JobOptions, terminal: Terminal) -> MakePool:

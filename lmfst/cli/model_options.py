@@ -79,17 +79,23 @@ class ModelOptions:
         ),
     ] = "auto"
     dtype: Annotated[
-        DType, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=MODEL)
+        DType,
+        typer.Option(
+            "--dtype",
+            help="Number format of the model; auto: the checkpoint's own.",
+            rich_help_panel=MODEL,
+        ),
     ] = "float32"
     device: Annotated[
         str,
         typer.Option(
             "--device",
-            help="Torch device, such as cpu or cuda; map: all of them, memory and the disk, for a "
-            "model that is too large for one (map:0=20GiB,cpu=64GiB says how much each takes).",
+            help="Torch device, such as cpu or cuda; auto: a GPU of CUDA, else cpu; map: all of "
+            "them, memory and the disk, for a model that is too large for one "
+            "(map:0=20GiB,cpu=64GiB says how much each takes).",
             rich_help_panel=MODEL,
         ),
-    ] = "cpu"
+    ] = "auto"
     compiled: Annotated[
         bool,
         typer.Option(

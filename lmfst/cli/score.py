@@ -16,7 +16,7 @@ from lmfst.cli import options as o
 from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown
 from lmfst.cli.flatten import flattened
 from lmfst.cli.identity import FST, MODEL_FILES, Loading, machine_facts
-from lmfst.cli.job_options import JobOptions, require_job, workers_of
+from lmfst.cli.job_options import JobOptions, placed, require_job, workers_of
 from lmfst.cli.loading import load_model
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
@@ -81,6 +81,7 @@ def score(
     _format(output)
     written = Place.of(output).written
     require_job(batch, model, job, written)
+    model = placed(model, job)
     workers = workers_of(model, job, terminal)
     loading = Loading(model, to, grammar, policy, sampling, limits)
     levels = Levels(level, bounds)

@@ -34,8 +34,8 @@ How = Literal["mixture", "product", "mixture-of-strings"]
 Level = Literal["unit", "replicate", "text", "summary"]
 """What a row is."""
 RowFormat = Literal["tsv", "jsonl", "parquet"]
-DType = Literal["float32", "bfloat16", "float16"]
-"""Number formats of models."""
+DType = Literal["float32", "bfloat16", "float16", "auto"]
+"""Number formats of models; auto: the checkpoint's own."""
 
 
 def require_choice(option: str, value: object, choices: object) -> None:

@@ -49,7 +49,9 @@ def propagate(
     if not queries:
         return []
     ahead = any(query.source is not None and query.lookahead for query in queries)
-    parts = 2 if session.apart and root is None and ahead and len(queries) > 1 else 1
+    parts = 1
+    if session.halves is not None and root is None and ahead:
+        parts = 2 if len(queries) >= session.halves else 1
     batches = [
         _Batch(lexicons, session, policy, normalise, queries[part::parts], root)
         for part in range(parts)

@@ -71,13 +71,14 @@ class LM(ABC):
 class Session(ABC):
     """An automaton over token ids, for the documents of one batch. States are ints.
 
-    outbox: takes what is to go to the device of rows; None where they are on the host. apart: rows
-    are evaluated there while the host goes on, and documents share nothing.
+    outbox: takes what is to go to the device of rows; None where they are on the host. halves: how
+    many documents are decided for in two halves, at least, since a device evaluates one while the
+    host goes on with the other; None: never.
     """
 
     merges: bool = False
     outbox: Outbox | None = None
-    apart: bool = False
+    halves: int | None = None
 
     @abstractmethod
     def open(self) -> int:

@@ -29,7 +29,7 @@ def load_lm(
     specials: Specials = "drop",
     prefix_space: PrefixSpace = "auto",
     dtype: DType = "float32",
-    device: str = "cpu",
+    device: str = "auto",
     revision: str | None = None,
     batch_tokens: int | None = None,
     context: int | None = None,
@@ -45,7 +45,8 @@ def load_lm(
 
     bos: "auto" (the model's own begin token, see `lmfst.lm.ends`), "none", or a token. specials:
     what special tokens are, see `lmfst.vocab`. prefix_space: whether a space at the very start is
-    the model's own and none of the text's: "auto", "yes" or "no", see `lmfst.vocab.prefix`.
+    the model's own and none of the text's: "auto", "yes" or "no", see `lmfst.vocab.prefix`. dtype,
+    device: see `lmfst.lm.devices`.
     context: read the last so many tokens only, see `lmfst.lm.truncated`. threads: processor threads
     of torch in this process, for whatever uses it (None: as they are). compiled: see
     `lmfst.lm.compiled`. separator, marks: what stands between the tokens of an n-gram model, see

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmfst.ground.errors import ModelError, UsageError
 from lmfst.ground.types import DType, PrefixSpace, Specials, Warn
 from lmfst.lm.base import LM
 from lmfst.lm.compiled import compile_layers
+from lmfst.lm.devices import device_named
 from lmfst.lm.ends import begin_token, end_tokens
 from lmfst.lm.files import ModelFiles, model_files
 from lmfst.lm.identity import identity
 from lmfst.lm.known import known_of_files
 from lmfst.lm.pretrained import load_config, load_model, load_tokenizer, prepare_library
 from lmfst.lm.specials import refuse_specials
-from lmfst.lm.spread import Spread, spread_of
+from lmfst.lm.spread import spread_of
 from lmfst.lm.token_types import token_types, with_types
 from lmfst.lm.transformers import TransformersLM
 from lmfst.lm.truncated import TruncatedLM
 from lmfst.vocab import Known, Reading, Vocab, read_tokenizer
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def load_transformers(name: str, tokens: TokensAs, running: RunAs, *, warn: Warn
 
 def _parts(name: str, bos: str, running: RunAs, warn: Warn, note: Warn) -> _Parts:
     """Read a model's files."""
-    place = _device(running.device)
+    place = device_named(running.device)
     with model_files(name, running.revision, note) as files:
         files.check(warn)
         config = load_config(files, warn)
@@ -139,24 +137,6 @@ def _vocabulary(name: str, parts: _Parts, tokens: TokensAs, warn: Warn) -> tuple
     vocab = with_types(reading.vocab, parts.types, text=tokens.specials == "text")
     refuse_specials(tokens.specials, vocab, name)
     return reading, vocab
-
-
-def _device(name: str) -> torch.device | Spread:
-    import torch
-
-    if spread := spread_of(name):
-        return spread
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"--device {name!r} can't be used here: {reason}",
-            hint="use cpu, a device that this installation of torch sees, such as cuda or mps, or "
-            "map for all of them",
-        ) from None
-    return device
 
 
 def _matching_rows(model: Any, tokenizer: Any, files: ModelFiles, warn: Warn) -> int:

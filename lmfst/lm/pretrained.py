@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmfst.ground.errors import ModelError
 from lmfst.ground.temporary import scratch_folder
-from lmfst.ground.types import Warn
+from lmfst.ground.types import DType, Warn
+from lmfst.lm.devices import dtype_named
 from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, not_loaded, pickled
 from lmfst.lm.spread import Spread
 from lmfst.lm.tokenizer_files import require_text, why_not_read
@@ -148,10 +149,9 @@ def _no_tokenizer(files: ModelFiles, where: str, named: Any) -> ModelError:
     )
 
 
-def load_model(files: ModelFiles, config: Any, dtype: str, place: torch.device | Spread) -> Any:
-    """The model, its weights complete. dtype: a name that torch has. place: the device that it is
-    on, or those that it is spread over."""
-    import torch
+def load_model(files: ModelFiles, config: Any, dtype: DType, place: torch.device | Spread) -> Any:
+    """The model, its weights complete. dtype: see `lmfst.lm.devices.dtype_named`. place: the device
+    that it is on, or those that it is spread over."""
     from transformers import AutoModelForCausalLM
 
     safe: dict[str, Any] = {} if files.gguf else {"use_safetensors": True}
@@ -165,7 +165,7 @@ def load_model(files: ModelFiles, config: Any, dtype: str, place: torch.device |
             **safe,
             **over,
             config=config,
-            dtype=getattr(torch, dtype),
+            dtype=dtype_named(dtype, gguf=files.gguf),
             trust_remote_code=False,
             use_kernels=False,
             output_loading_info=True,

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 class Sizes(NamedTuple):
     """product: pairs of a query and a key that take about as long as a further product in every
     layer. step: keys of a chunk are padded to a multiple of it. rows: rows of logits that exist at
-    a time."""
+    a time. halves: documents of a batch that are decided for in two halves, at least; None: never.
+    """
 
     product: int
     step: int
     rows: int
+    halves: int | None
 
 
-ON_CPU = Sizes(product=4096, step=1, rows=64)
+ON_CPU = Sizes(product=4096, step=1, rows=64, halves=None)
 """A product: measured with two CPU cores. Rows: they stay in a processor's cache while they are
 read."""
+FLOAT32 = 4
+"""Bytes of a number."""
 _LOGITS = 1 << 24
 """Logits that exist on a GPU at a time: 64 MiB, and twice as much for their float64 numbers."""
 _PRODUCT = 1 << 20
@@ -34,8 +38,19 @@ _STEP = 16
 """torch's efficient attention copies masks with rows of other lengths in every layer."""
 
 
-def sizes_on(device: torch.device, vocabulary: int) -> Sizes:
-    """The sizes for a device, and a vocabulary of so many tokens."""
+_HALVES = 8 * 10**9
+"""An estimate, not measured: parameters times documents from which on a GPU takes longer for the
+rows of half a batch (16 a document and call) than the host takes to start their kernels; of models
+in half precision eight times as many."""
+
+
+def sizes_on(device: torch.device, vocabulary: int, parameters: int, itemsize: int) -> Sizes:
+    """The sizes for a device and a model: the tokens of its vocabulary, its parameters, and the
+    bytes of one."""
     if device.type == "cpu":
         return ON_CPU
-    return Sizes(_PRODUCT, _STEP, max(ON_CPU.rows, _LOGITS // vocabulary))
+    halves = None
+    if device.type == "cuda":
+        work = _HALVES if itemsize >= FLOAT32 else 8 * _HALVES
+        halves = max(2, -(-work // max(1, parameters)))
+    return Sizes(_PRODUCT, _STEP, max(ON_CPU.rows, _LOGITS // vocabulary), halves)

@@ -69,7 +69,8 @@ class TransformersLM(LM):
         self.vocab = vocab
         self.bos = bos
         self.device, self.dtype = device_of(model), model.dtype
-        self.sizes = sizes_on(self.device, vocab.size)
+        size = sum(weight.numel() for weight in model.parameters())
+        self.sizes = sizes_on(self.device, vocab.size, size, self.dtype.itemsize)
         self.batch_tokens = batch_tokens or fitting_tokens(model, self.device)
         self.shrinks = True
         self.model = model

@@ -79,7 +79,7 @@ class TreeSession(Session):
         self._inbox = Outbox(lm.device)
         to = exact_place(lm.place)
         self.outbox = self._inbox if to == lm.device else Outbox(to)
-        self.apart = to.type == "cuda"
+        self.halves = lm.sizes.halves
         self.store = KeyValueStore()
         self.trees = TokenTrees(lm.windows.length)
         self._long: set[int] = set()

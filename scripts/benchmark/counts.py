@@ -75,7 +75,7 @@ def as_on_a_device(lm: TransformersLM) -> Iterator[None]:
     """Have calls packed, and rows reduced, as on an accelerator: by torch, instead of by kernels on
     the host."""
     with ExitStack() as stack:
-        sizes = sizes_on(torch.device("cuda"), lm.vocab.size)
+        sizes = sizes_on(torch.device("cuda"), lm.vocab.size, parameters=1, itemsize=4)
         stack.enter_context(patch.object(lm, "sizes", sizes))
         for module in ("normaliser", "reduction"):
             name = f"lmfst.inference.{module}.compiled"

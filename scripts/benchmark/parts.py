@@ -132,7 +132,7 @@ class WatchedSession(Session):
         self._parts, self.merges = parts, session.merges
         # Not there in versions of before.
         self.outbox = getattr(session, "outbox", None)
-        self.apart = getattr(session, "apart", False)
+        self.halves = getattr(session, "halves", None)
         self._open, self._step, self._retain, self._close = (
             parts.inside(MODEL, method)
             for method in (session.open, session.step, session.retain, session.close)

@@ -37,7 +37,7 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Sessions as on a device that evaluates while the host goes on. Lists what happens: "asked" or
     "taken", and which half it is."""
     monkeypatch.setattr(
-        TreeSession, "apart", property(lambda self: True, lambda self, value: None), raising=False
+        TreeSession, "halves", property(lambda self: 2, lambda self, value: None), raising=False
     )
     happened: list[Any] = []
     ask = Rows.ask
@@ -65,7 +65,7 @@ def test_halves_are_what_the_whole_is(
     found = model.score(texts(5))
     assert len({half for _, half in apart}) >= 2
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(TreeSession, "apart", property(lambda self: False, lambda self, v: None))
+        patched.setattr(TreeSession, "halves", property(lambda self: None, lambda self, v: None))
         whole = model.score(texts(5))
     for one, other in zip(found, whole, strict=True):
         assert one.nodes == other.nodes
@@ -94,6 +94,8 @@ def test_one_document_is_no_two_halves(lm: TransformersLM, apart: list[Any]) -> 
     assert len({half for _, half in apart}) == 1
 
 
-def test_documents_that_share_a_beginning_stay_together(lm: TransformersLM) -> None:
+def test_documents_that_share_a_beginning_stay_together(
+    lm: TransformersLM, apart: list[Any]
+) -> None:
     session = PromptedLM(lm, b"a").session()
-    assert session.outbox is not None and not session.apart
+    assert session.outbox is not None and session.halves is None
