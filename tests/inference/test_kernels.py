@@ -9,15 +9,20 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from tests.support.paths import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS))
 
-from benchmark.counts import counted, tiny_model
+from benchmark.counts import as_on_a_device, counted, texts, tiny_model
 
+from lmfst.generate.sample import sample
+from lmfst.inference.policy import Beam
 from lmfst.lm.transformers import TransformersLM
+from lmfst.model import TransducedLM
+from lmfst.target.load import load_target
 
 
 class Most(NamedTuple):
@@ -68,3 +73,17 @@ def test_kernels_and_crossings_do_not_grow(
         by_call, by_rows = number / found["calls"], 100 * number / found["kept"]
         assert by_call <= getattr(PER_CALL[key], name), f"{name}: {by_call:.1f} a call"
         assert by_rows <= getattr(PER_HUNDRED_ROWS[key], name), f"{name}: {by_rows:.1f} a 100 rows"
+
+
+@pytest.mark.parametrize("to", ["bytes", "words"])
+def test_numbers_are_those_of_the_host(lm: TransformersLM, to: str) -> None:
+    policy = Beam(size=8, threshold=1e-3)
+    model = TransducedLM(lm, load_target(to), policy, warn=lambda message: None)
+    expected = model.score(texts(5))
+    with as_on_a_device(lm):
+        found = model.score(texts(5))
+        drawn = [one.text for one in sample(model, 3, seed=1, max_units=20)]
+    for one, other in zip(found, expected, strict=True):
+        assert one.nodes == other.nodes
+        np.testing.assert_allclose(one.logp, other.logp, atol=1e-5)
+    assert drawn == [one.text for one in sample(model, 3, seed=1, max_units=20)]
