@@ -176,13 +176,16 @@ class Closing:
             here = np.flatnonzero((row >= block.start) & (row < block.start + len(rows)))
             placed = exactly_placed(rows)
             logs, _ = self._normalise(placed)
-            gather = _gathering(placed)
-            for part, those in by_lexicon(wanted[here, 0]):
-                for lexicon, some in by_lexicon(wanted[here[those], 2]):
-                    own = here[those[some]]
-                    at = row[own] - block.start
-                    terms = gather(at, self._lexicons[lexicon].tokens)
-                    parts[part][0].read(wanted[own, 1], lexicon, logs[at], terms)
+            reads = [
+                (part, lexicon, here[those[some]])
+                for part, those in by_lexicon(wanted[here, 0])
+                for lexicon, some in by_lexicon(wanted[here[those], 2])
+            ]
+            places = [row[own] - block.start for _, _, own in reads]
+            tokens = [self._lexicons[lexicon].tokens for _, lexicon, _ in reads]
+            terms = gathered(placed, list(zip(places, tokens, strict=True)))
+            for (part, lexicon, own), at, found in zip(reads, places, terms, strict=True):
+                parts[part][0].read(wanted[own, 1], lexicon, logs[at], found)
 
 
 def _unread(parts: Sequence[tuple[_Fresh, Ints, Waiting]]) -> Ints:
@@ -327,28 +330,25 @@ def gather(columns: np.ndarray, rows: Ints, tokens: np.ndarray, found: np.ndarra
             found[i, j] = columns[token, rows[i]]
 
 
-def _gathering(rows: torch.Tensor) -> Callable[[Ints, IntArray], np.ndarray]:
-    """What gives the numbers of rows [n] in the order of tokens, [n, tokens], on the host."""
+def gathered(
+    rows: torch.Tensor, asked: Sequence[tuple[Ints, IntArray]], on_host: bool | None = None
+) -> list[np.ndarray]:
+    """The numbers [n, tokens] of some of rows, int64 [n], in the order of some tokens, for each of
+    those that are asked for; all of them cross to the host together. on_host: whether a kernel
+    gathers them; default: where rows are there."""
     import torch
 
-    if rows.device.type == "cpu":
+    if rows.device.type == "cpu" if on_host is None else on_host:
         columns = transposed(rows)
-
-        def on_host(some: Ints, tokens: IntArray) -> np.ndarray:
-            found = np.empty((len(some), len(tokens)), columns.dtype)
-            gather(columns, some, tokens, found)
-            return found
-
-        return on_host
-
-    outbox = Outbox(rows.device)
-
-    def on_device(some: Ints, tokens: IntArray) -> np.ndarray:
-        sent = outbox.put(some), outbox.put(tokens)
-        index, order = (one.get() for one in sent)
-        taken = rows.index_select(0, index).index_select(1, order)
-        exact = taken if taken.dtype == torch.float64 else taken.float()
-        found: np.ndarray = exact.cpu().numpy()
+        found = [np.empty((len(some), len(tokens)), columns.dtype) for some, tokens in asked]
+        for (some, tokens), one in zip(asked, found, strict=True):
+            gather(columns, some, tokens, one)
         return found
-
-    return on_device
+    outbox = Outbox(rows.device)
+    sent = [(outbox.put(some), outbox.put(tokens)) for some, tokens in asked]
+    taken = [rows.index_select(0, at.get()).index_select(1, order.get()) for at, order in sent]
+    together = torch.cat([one.reshape(-1) for one in taken])
+    exact = together if together.dtype == torch.float64 else together.float()
+    ends = np.cumsum([one.numel() for one in taken])[:-1]
+    parts = np.split(exact.cpu().numpy(), ends)
+    return [part.reshape(one.shape) for part, one in zip(parts, taken, strict=True)]
