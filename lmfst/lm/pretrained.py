@@ -2,7 +2,8 @@
 
 No code of a model's own (`auto_map`), no kernels from a hub (`use_kernels`, names of attention or
 expert implementations, quantised formats), no pickles. A model whose architecture the library has
-itself is loaded as that, with a warning; one that needs its own code is an error.
+itself is loaded as that, with a warning; one that needs its own code is an error. Quantised weights
+are `lmfst.lm.quantised`'s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lmfst.ground.errors import ModelError
 from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import Warn
+from lmfst.lm import quantised
 from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, not_loaded, pickled
 from lmfst.lm.spread import Spread
 from lmfst.lm.tokenizer_files import require_text, why_not_read
@@ -54,6 +56,7 @@ def load_config(files: ModelFiles, warn: Warn) -> Any:
     """The model's configuration, without what it says about how to compute."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    quantised.require_readable(files, warn)
     own = _own_code(files, CONFIG, ("AutoConfig", "AutoModelForCausalLM"))
     try:
         config = AutoConfig.from_pretrained(**files.where, trust_remote_code=False)
@@ -158,12 +161,14 @@ def load_model(files: ModelFiles, config: Any, dtype: str, place: torch.device |
     over: dict[str, Any] = {}
     if isinstance(place, Spread):
         over = {"device_map": "auto", "max_memory": place.room(), "offload_folder": _beside()}
+    weights = quantised.Weights(config, dtype, place)
     try:
         # With the configuration given, its keys can't take the place of these arguments.
         model, report = AutoModelForCausalLM.from_pretrained(
             **files.where,
             **safe,
             **over,
+            **weights.arguments,
             config=config,
             dtype=getattr(torch, dtype),
             trust_remote_code=False,
@@ -182,7 +187,7 @@ def load_model(files: ModelFiles, config: Any, dtype: str, place: torch.device |
             f"for: {absent[0]}, …",
             hint="the files may be incomplete or belong to another model: copy or save them again",
         )
-    return model if isinstance(place, Spread) else model.to(place)
+    return weights.settled(model)
 
 
 def _beside() -> str:

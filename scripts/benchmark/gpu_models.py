@@ -17,6 +17,7 @@ import torch
 
 from benchmark.counts import LETTERS, tiny_model
 from lmfst.ground.temporary import scratch_folder
+from lmfst.ground.types import DType
 from lmfst.lm.default import dequantise
 from lmfst.lm.load import load_lm
 from lmfst.lm.transformers import TransformersLM
@@ -40,10 +41,10 @@ class Model(Protocol):
 
     name: str
 
-    def lm(self, dtype: str) -> TransformersLM:
+    def lm(self, dtype: DType) -> TransformersLM:
         """lmfst's model."""
 
-    def plain(self, dtype: str) -> Any:
+    def plain(self, dtype: DType) -> Any:
         """The library's model, which computes as the library does."""
 
 
@@ -65,7 +66,7 @@ class Files:
         dequantise(self._given, folder)
         return folder
 
-    def lm(self, dtype: str) -> TransformersLM:
+    def lm(self, dtype: DType) -> TransformersLM:
         found = load_lm(
             str(self._path), dtype=dtype, device=self._device, warn=lambda message: None
         )
@@ -73,7 +74,7 @@ class Files:
             raise SystemExit(f"{self._path} is no transformers model")
         return found
 
-    def plain(self, dtype: str) -> Any:
+    def plain(self, dtype: DType) -> Any:
         from transformers import AutoModelForCausalLM
 
         where: dict[str, Any] = {"pretrained_model_name_or_path": str(self._path)}
@@ -96,12 +97,12 @@ class Random:
         self.name, self._sizes, self._device = name, sizes, device
         self._vocab, self._bos, self._encode = like.vocab, like.bos, like.canonical
 
-    def lm(self, dtype: str) -> TransformersLM:
+    def lm(self, dtype: DType) -> TransformersLM:
         return TransformersLM(
             self.plain(dtype), self._vocab, bos=self._bos, encode=_as_encode(self._encode)
         )
 
-    def plain(self, dtype: str) -> Any:
+    def plain(self, dtype: DType) -> Any:
         import transformers
 
         config = transformers.LlamaConfig(
@@ -129,12 +130,12 @@ class Tiny:
     def __init__(self, device: str) -> None:
         self._device = device
 
-    def lm(self, dtype: str) -> TransformersLM:
+    def lm(self, dtype: DType) -> TransformersLM:
         made = tiny_model()
         model = self.plain(dtype)
         return TransformersLM(model, made.vocab, bos=made.bos, encode=partial(_pairs, made.vocab))
 
-    def plain(self, dtype: str) -> Any:
+    def plain(self, dtype: DType) -> Any:
         import transformers
 
         made = tiny_model().model

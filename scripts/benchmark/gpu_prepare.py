@@ -19,6 +19,8 @@ from lmfst.lm.default import packaged_gguf
 from lmfst.lm.load import load_lm
 
 Case = dict[str, Any]
+TIMED_BYTES = 120
+"""Of a text whose scoring is timed: 64 of them are one batch (`defaults.BATCH_SYMBOLS`)."""
 
 
 def cases(texts: list[str], residues: list[str], strings: int, particles: int) -> list[Case]:
@@ -69,7 +71,7 @@ def prepare(folder: Path, fake: bool, model: str | None) -> None:
         residues = found[3]["texts"]
     else:
         found = cases(windows(TEXTS, 8, 200), proteins(4), 16, 128)
-        timed, residues = windows(TEXTS, 256, 160), proteins(8)
+        timed, residues = windows(TEXTS, 256, TIMED_BYTES), proteins(8)
     for case in found:
         case["numbers"] = numbers_of(case, dna if case["to"] == "amino" else lm, folder)
     save_data(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +28,7 @@ from benchmark.gpu_models import BILLION, SMALL, Model, Random, teacher_forced, 
 from benchmark.gpu_profile import counted, profiled
 from benchmark.texts import size
 from lmfst.generate.sample import sample
+from lmfst.ground.types import DType
 from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
 from lmfst.lm.transformers import TransformersLM
@@ -37,7 +38,8 @@ RUNS = 3
 ALLOWED = 6.0
 """Seconds for the runs of a setting after the first one, about."""
 SCORING = ({"beam": 8, "threshold": 1e-3}, {"beam": 8, "threshold": 1e-2})
-FULL, HALF = "float32", "bfloat16"
+FULL: DType = "float32"
+HALF: DType = "bfloat16"
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Stage:
     fake: bool
     _lms: dict[str, LM] = field(default_factory=dict)
 
-    def lm(self, dtype: str) -> TransformersLM:
+    def lm(self, dtype: DType) -> TransformersLM:
         """The model, loaded once."""
         if dtype not in self._lms:
             self._lms[dtype] = self.model.lm(dtype)
@@ -75,7 +77,7 @@ class Stage:
         """Documents together; what matters most comes first."""
         return (4, 1) if self.fake else (64, 8, 256, 1)
 
-    def lm_of(self, case: dict[str, Any], dtype: str) -> LM:
+    def lm_of(self, case: dict[str, Any], dtype: DType) -> LM:
         return self.dna if case["to"] == "amino" else self.lm(dtype)
 
     def wait(self) -> None:
@@ -95,7 +97,8 @@ def timed(stage: Stage, work: Callable[[], Any]) -> Row:
     cuda = stage.device != "cpu"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    first, seconds = _once(stage, work), []
+    first = _once(stage, work)
+    seconds: list[float] = []
     while len(seconds) < RUNS and (sum(seconds) + (seconds or [first])[-1] < ALLOWED):
         seconds.append(_once(stage, work))
     memory = torch.cuda.max_memory_allocated() / 2**20 if cuda else None
@@ -122,7 +125,7 @@ def warm_up(stage: Stage) -> Iterator[Row]:
     for case in stage.data["cases"]:
         short = case | {"texts": [text[:12] for text in case["texts"][:2]], "count": 1, "units": 8}
         lm = stage.lm_of(case, FULL)
-        seconds = _once(stage, lambda lm=lm, short=short: numbers_of(short, lm, stage.folder))  # type: ignore[misc]
+        seconds = _once(stage, partial(numbers_of, short, lm, stage.folder))
         yield {"what": f"{case['name']}, shortly", "seconds": seconds}
 
 
@@ -175,7 +178,7 @@ def _speed(
     stage: Stage,
     model: Model,
     lm: TransformersLM,
-    dtype: str,
+    dtype: DType,
     groups: Sequence[int],
     *,
     full: bool = True,
@@ -190,18 +193,16 @@ def _speed(
         texts = stage.timed[:count]
         shared = {"model": model.name, "dtype": dtype, "documents": count, "bytes": size(texts)}
         tokens = tokens_of(lm, texts)
-        forced = timed(stage, lambda tokens=tokens: teacher_forced(plain, tokens, ends))  # type: ignore[misc]
+        forced = timed(stage, partial(teacher_forced, plain, tokens, ends))
         kept = shared | {"tokens": sum(map(len, tokens))}
         yield {"what": "teacher-forced pass", **kept, **forced, **_per_second(forced, texts)}
-        work = [
-            (f"scoring, {s['threshold']:g}", lambda m=m, t=texts: scored(m, t)) for s, m in beams
-        ]
+        work: dict[str, Callable[[], Any]] = {
+            f"scoring, {setting['threshold']:g}": partial(scored, model, texts)
+            for setting, model in beams
+        }
         if full:
-            m = beams[0][1]
-            work.append(
-                ("distributions, 0.001", lambda m=m, t=texts: distributions(m, t))  # type: ignore[misc]
-            )
-        for what, run in work:
+            work["distributions, 0.001"] = partial(distributions, beams[0][1], texts)
+        for what, run in work.items():
             found = timed(stage, run)
             share = {"share": forced["seconds"] / found["seconds"]}
             yield {"what": what, **shared, **found, **_per_second(found, texts), **share}
@@ -217,7 +218,7 @@ def sampled_proteins(stage: Stage) -> Iterator[Row]:
     model = transduced(stage.dna, stage.folder, case)
     whole: list[str] = stage.data["proteins"]
     for texts in (whole, whole[:1]):
-        found = timed(stage, lambda texts=texts: scored(model, texts, "target"))  # type: ignore[misc]
+        found = timed(stage, partial(scored, model, texts, "target"))
         what = f"proteins, M={case['particles']}"
         shared = {"model": "dna", "dtype": FULL, "documents": len(texts), "bytes": size(texts)}
         yield {"what": what, **shared, **found, **_per_second(found, texts)}
@@ -253,9 +254,10 @@ def kernels(stage: Stage) -> Iterator[Row]:
             texts = stage.timed[:count]
             shared = {"model": stage.model.name, "dtype": dtype, "documents": count}
             model = transduced(lm, stage.folder, {"to": "bytes", **SCORING[0]})
-            seconds = timed(stage, lambda model=model, texts=texts: scored(model, texts))  # type: ignore[misc]
+            work = partial(scored, model, texts)
+            seconds = timed(stage, work)
             asked = counted(lm, stage.folder, texts, SCORING[0])
-            done = profiled(stage.device, lambda model=model, texts=texts: scored(model, texts))  # type: ignore[misc]
+            done = profiled(stage.device, work)
             busy = {"busy": done["device_s"] / seconds["seconds"]}
             yield {"what": "scoring, 0.001", **shared, **asked, **done, **busy, **seconds}
 
