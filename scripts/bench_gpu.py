@@ -89,7 +89,12 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     add("--model-part", type=Path, action="append", help="a part of the file; repeated, in order")
     add("--device", default=None, help="default cuda; cpu if --fake")
     add("--only", action="append", metavar="SECTION", help="a section; may be repeated")
-    add("--seconds", type=float, default=SECONDS, help=f"for all of it (default {SECONDS:g})")
+    add(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help=f"for all of it (default {SECONDS:g}); sections get more, too",
+    )
     add("--json", type=Path, help="write what was measured to a file, from the first row on")
     add("--fake", action="store_true", help="a tiny model on the CPU")
     options = parser.parse_args(given)
@@ -134,7 +139,12 @@ def measure(options: argparse.Namespace, begun: float, stack: ExitStack) -> int:
     unknown = set(options.only or ()) - set(SECTIONS)
     if unknown:
         raise SystemExit(f"no section {unknown.pop()!r}: there are {', '.join(SECTIONS)}")
-    chosen = {name: SECTIONS[name] for name in SECTIONS if name in (options.only or SECTIONS)}
+    more = max(1.0, options.seconds / SECONDS)
+    chosen = {
+        name: (section, limit * more)
+        for name, (section, limit) in SECTIONS.items()
+        if name in (options.only or SECTIONS)
+    }
     facts = about(device, data)
     print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
     results = Results(facts, options.json, _say)

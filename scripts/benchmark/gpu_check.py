@@ -58,12 +58,12 @@ def distributions(model: TransducedLM, texts: Sequence[str]) -> list[Propagated]
 
 
 def entropy(found: Propagated) -> float:
-    """Of all distributions of a text together, nats."""
+    """Of a text's distributions, nats, on average."""
     total = 0.0
     for _, logp in found.next.values():
         held = logp[logp > -np.inf]
         total -= float((np.exp(held) * held).sum())
-    return total
+    return total / len(found.next)
 
 
 def numbers_of(case: dict[str, Any], lm: LM, folder: Path) -> list[Any]:
