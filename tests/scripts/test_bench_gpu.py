@@ -21,12 +21,13 @@ from tests.support.paths import REPOSITORY, SCRIPTS
 sys.path.insert(0, str(SCRIPTS))
 
 import bench_gpu
+from benchmark import gpu_sections
 from benchmark.gpu_check import APART, compared, drift
 from benchmark.gpu_data import DATA, read_fst, save_fst, windows
 from benchmark.gpu_models import Tiny, joined, teacher_forced, tokens_of
 from benchmark.gpu_profile import covered, summed
 from benchmark.gpu_run import Results, run
-from benchmark.gpu_sections import SECTIONS, Stage
+from benchmark.gpu_sections import RUNS, SECTIONS, Stage, timed
 
 from lmfst.fst import Fst, Symbols
 
@@ -238,7 +239,32 @@ def test_another_model_than_that_of_the_numbers_is_refused(tmp_path: Path) -> No
         bench_gpu.main(["--data", str(tmp_path), "--device", "cpu", *parts])
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+def test_a_device_that_is_not_there_is_told(folder: Path) -> None:
+    with pytest.raises(SystemExit, match="sees no CUDA device"):
+        bench_gpu.main(["--data", str(folder), "--fake", "--device", "cuda"])
+
+
 # Parts.
+
+
+def test_clocks_wait_for_the_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: calls.append("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**20)
+    on_device = stage(folder)
+    on_device.device = "cuda"
+    found = timed(on_device, lambda: calls.append("work"))
+    assert calls == ["reset", *["wait", "work", "wait"] * (1 + RUNS)]
+    assert (found["runs"], found["memory_mib"]) == (RUNS, 3.0)
+
+
+def test_what_takes_long_runs_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 100.0])
+    monkeypatch.setattr(gpu_sections.time, "perf_counter", lambda: next(clock))
+    found = timed(stage(folder), lambda: None)
+    assert (found["seconds"], found["first"], found["runs"]) == (100.0, 100.0, 0)
 
 
 def test_parts_of_a_file_are_joined(tmp_path: Path) -> None:
