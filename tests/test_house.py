@@ -161,9 +161,9 @@ def test_openfst_is_imported_in_functions_of_fst_and_grammar_alone() -> None:
 
 HEAVY = {
     "numpy",
-    "Bio", "accelerate", "gguf", "google", "huggingface_hub", "lark", "numba", "psutil", "pyarrow",
-    "pynini",
-    "pywrapfst", "rich", "sentencepiece", "tokenizers", "torch", "transformers",
+    "Bio", "accelerate", "bitsandbytes", "gguf", "google", "huggingface_hub", "lark", "numba",
+    "psutil", "pyarrow", "pynini", "pywrapfst", "rich", "sentencepiece", "tokenizers", "torch",
+    "transformers",
 }  # fmt: skip
 """Libraries that are imported where they are used."""
 STANDARD = {"importlib", "resource"}

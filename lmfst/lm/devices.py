@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import DType
@@ -36,11 +36,16 @@ def device_named(name: str) -> torch.device | Spread:
     return device
 
 
-def dtype_named(name: DType, *, gguf: bool) -> Any:
-    """What transformers takes as a number format. auto: that of the checkpoint; float32 for a GGUF
-    file, whose weights are unpacked into it."""
+def dtype_named(name: DType, config: Any, *, gguf: bool) -> torch.dtype | Literal["auto"]:
+    """What transformers takes as a number format. auto: that of the checkpoint, by its
+    configuration or, where it doesn't say it, by its weights; float32 for a GGUF file, whose
+    weights are unpacked into it."""
     import torch
 
     if name == AUTO:
-        return torch.float32 if gguf else AUTO
-    return getattr(torch, name)
+        own = getattr(config, "dtype", None)
+        if gguf:
+            return torch.float32
+        return own if isinstance(own, torch.dtype) else "auto"
+    found: torch.dtype = getattr(torch, name)
+    return found

@@ -2,7 +2,8 @@
 
 No code of a model's own (`auto_map`), no kernels from a hub (`use_kernels`, names of attention or
 expert implementations, quantised formats), no pickles. A model whose architecture the library has
-itself is loaded as that, with a warning; one that needs its own code is an error.
+itself is loaded as that, with a warning; one that needs its own code is an error. Quantised weights
+are `lmfst.lm.quantised`'s.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from lmfst.ground.errors import ModelError
 from lmfst.ground.temporary import scratch_folder
 from lmfst.ground.types import DType, Warn
+from lmfst.lm import quantised
 from lmfst.lm.devices import dtype_named
 from lmfst.lm.files import CONFIG, TOKENIZER, ModelFiles, not_loaded, pickled
+from lmfst.lm.memory import out_of_memory
 from lmfst.lm.spread import Spread
 from lmfst.lm.tokenizer_files import require_text, why_not_read
 
@@ -55,6 +58,7 @@ def load_config(files: ModelFiles, warn: Warn) -> Any:
     """The model's configuration, without what it says about how to compute."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    quantised.require_readable(files, warn)
     own = _own_code(files, CONFIG, ("AutoConfig", "AutoModelForCausalLM"))
     try:
         config = AutoConfig.from_pretrained(**files.where, trust_remote_code=False)
@@ -158,14 +162,17 @@ def load_model(files: ModelFiles, config: Any, dtype: DType, place: torch.device
     over: dict[str, Any] = {}
     if isinstance(place, Spread):
         over = {"device_map": "auto", "max_memory": place.room(), "offload_folder": _beside()}
+    wanted = dtype_named(dtype, config, gguf=files.gguf)
+    weights = quantised.Weights(config, wanted, place)
     try:
         # With the configuration given, its keys can't take the place of these arguments.
         model, report = AutoModelForCausalLM.from_pretrained(
             **files.where,
             **safe,
             **over,
+            **weights.arguments,
             config=config,
-            dtype=dtype_named(dtype, gguf=files.gguf),
+            dtype=wanted,
             trust_remote_code=False,
             use_kernels=False,
             output_loading_info=True,
@@ -182,7 +189,15 @@ def load_model(files: ModelFiles, config: Any, dtype: DType, place: torch.device
             f"for: {absent[0]}, …",
             hint="the files may be incomplete or belong to another model: copy or save them again",
         )
-    return model if isinstance(place, Spread) else model.to(place)
+    try:
+        return weights.settled(model)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{files.name} doesn't fit into the memory that is free on {place}",
+            hint="use --device cpu, --device map for all devices, or --dtype bfloat16",
+        ) from error
 
 
 def _beside() -> str:

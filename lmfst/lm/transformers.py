@@ -26,7 +26,7 @@ from lmfst.lm.head import Head, Usage
 from lmfst.lm.memory import fitting_tokens, out_of_memory
 from lmfst.lm.sizes import sizes_on
 from lmfst.lm.spread import computes_on_one, device_of, leave_masks, on_device, place_of
-from lmfst.lm.tree import TreeSession
+from lmfst.lm.tree import TreeSession, rows_after
 from lmfst.lm.tried import try_out
 from lmfst.lm.window import Windows
 from lmfst.vocab import Encode, Vocab
@@ -122,18 +122,7 @@ class TransformersLM(LM):
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
         if not self.tree:
             return self._plain_rows(contexts)
-        return self._tree_rows(TreeSession(self), contexts)
-
-    def _tree_rows(self, session: TreeSession, contexts: Sequence[Sequence[int]]) -> np.ndarray:
-        root = np.array([session.open()])
-        states = []
-        for context in contexts:
-            state = root
-            for token in context:
-                state = session.step(state, np.array([token]))
-            states.append(int(state[0]))
-        blocks = [rows.float().cpu().numpy().copy() for _, rows in session.rows(np.array(states))]
-        return np.concatenate(blocks)
+        return rows_after(TreeSession(self), contexts)
 
     # Tree evaluation.
 

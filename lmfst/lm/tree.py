@@ -12,7 +12,7 @@ evaluated in two windows; an evaluated (node, window) pair is called an entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -141,3 +141,16 @@ class TreeSession(Session):
 
     def close(self, root: int) -> None:
         retain(self.trees.arrays, root, np.zeros(0, np.int64))
+
+
+def rows_after(session: TreeSession, contexts: Sequence[Sequence[int]]) -> np.ndarray:
+    """The rows [n, vocabulary] float32 after contexts of a new document."""
+    root = np.array([session.open()])
+    states = []
+    for context in contexts:
+        state = root
+        for token in context:
+            state = session.step(state, np.array([token]))
+        states.append(int(state[0]))
+    blocks = [rows.float().cpu().numpy().copy() for _, rows in session.rows(np.array(states))]
+    return np.concatenate(blocks)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lmfst.cli.job_options import JobOptions, placed
 from lmfst.cli.model_options import ModelOptions
-from lmfst.ground.errors import UsageError
+from lmfst.ground.errors import ModelError, UsageError
 from lmfst.lm.devices import device_named
 from lmfst.lm.load import load_lm
 from lmfst.lm.sizes import ON_CPU, sizes_on
@@ -80,3 +81,16 @@ def test_a_gpu_gets_more_at_a_time() -> None:
     assert sizes_on(torch.device("cuda"), 10**7, 10**10, 4)[2:] == (ON_CPU.rows, 2)
     assert sizes_on(torch.device("cuda"), 49_152, 10**8, 2).halves == 640
     assert sizes_on(torch.device("mps"), 49_152, 10**8, 4).halves is None
+
+
+def test_a_model_that_does_not_fit_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, *where: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    folder = make_folder(tmp_path / "m")
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ModelError, match="doesn't fit into the memory") as error:
+        load_lm(str(folder), device="cpu")
+    assert "--device map" in error.value.hint
