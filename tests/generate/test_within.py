@@ -16,6 +16,7 @@ from lmfst.generate.resample import Weights, effective
 from lmfst.generate.sample import Asked, Drawing, sample
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.policy import Exact
+from lmfst.lm.base import ContextSession
 from lmfst.model import TransducedLM
 from lmfst.target.acceptor import Acceptor
 from lmfst.target.load import fst_target, load_target
@@ -153,6 +154,52 @@ def test_backward_mass_by_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     (one,) = sample(case.model, 1, within=within)
     assert one.way == "exact"
     assert one.logw == pytest.approx(math.log(conditional(case, (), accepted)[1]), abs=1e-10)
+
+
+def test_backward_masses_of_very_different_sizes() -> None:
+    """Of 0 → 0 (0.9), 2; 1 → 1, 0 (0.9), the end; 2 → 2, 1: with pivots, 0 would have 7e-42."""
+    first = np.array([0, 2, 5, 7])
+    after = np.array([0, 2, 1, 0, moves.ENDED, 2, 1])
+    p = np.array([0.9, 0.09, 0.09, 0.9, 1e-25, 0.09, 1e-25])
+    mass = backward._solved(first, after, p)
+    one = 1e-25 / 0.91
+    assert mass == pytest.approx(
+        [0.9 * one * 1e-25 / 0.91, one, one * 1e-25 / 0.91], rel=1e-9, abs=0
+    )
+
+
+@pytest.mark.parametrize("together", [1, 10])
+def test_backward_mass_in_batches(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many nodes are looked at together changes nothing."""
+    case = make(2, merges=True)
+    within, _ = every_other(case)
+    expected = list(sample(case.model, 20, seed=1, within=within))
+    monkeypatch.setattr(backward, "ENTRIES_TOGETHER", together)
+    assert list(sample(case.model, 20, seed=1, within=within)) == expected
+
+
+def test_too_many_edges_are_not_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model isn't asked for all rows, of which there may be very many, to find that out."""
+    asked: list[int] = []
+    rows = ContextSession.rows
+
+    def counted(self: ContextSession, states: np.ndarray) -> object:
+        asked.append(len(states))
+        return rows(self, states)
+
+    monkeypatch.setattr(ContextSession, "rows", counted)
+    case = make(2, merges=True)
+    within, _ = every_other(case)
+
+    def looked_at() -> int:
+        asked.clear()
+        Drawing(case.model, Asked(within=within))
+        return sum(asked)
+
+    every = looked_at()
+    monkeypatch.setattr(backward, "ENTRIES_TOGETHER", 8)
+    monkeypatch.setattr(backward, "MOST_EDGES", 12)
+    assert 0 < looked_at() < 5 < every
 
 
 @pytest.mark.parametrize("resample", [None, 16])
@@ -336,6 +383,29 @@ def test_too_many_nodes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "too many states" in said[0]
 
 
+def test_what_holds_for_all_rounds_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backward, "MOST_NODES", 2)
+    monkeypatch.setattr("lmfst.generate.sample.ROUND", 5)
+    said: list[str] = []
+    case = make(2, merges=True)
+    model = TransducedLM(case.lm, case.model.target, Exact(), warn=said.append)
+    within, _ = every_other(case)
+    drawn = list(sample(model, 20, within=within))
+    assert {one.way for one in drawn} == {"masked"}
+    assert len(said) == 1
+
+
+def test_a_prompt_that_nothing_but_the_end_follows() -> None:
+    """Of the strings after it one is accepted: there is nothing to be computed."""
+    case = make(2, merges=True)
+    y = max((y for y in case.oracle.mass if y), key=lambda y: case.oracle.mass[y])
+    within = acceptor(case, [(i, a, i + 1) for i, a in enumerate(y)], [len(y)])
+    (one,) = sample(case.model, 1, within=within, prompt=y)
+    assert (one.way, one.symbols, one.cut) == ("exact", y, False)
+    p = case.oracle.string(y) / case.oracle.prefix(y)
+    assert one.logw == pytest.approx(math.log(p), abs=1e-9)
+
+
 @pytest.mark.parametrize("case", [make(1), make(2, merges=True)], ids=["plain", "merging"])
 def test_string_i_depends_on_the_seed_and_on_i(case: Case) -> None:
     within, _ = every_other(case)
@@ -379,6 +449,10 @@ def test_what_can_not_be_drawn() -> None:
         sample(case.model, 1, within=acceptor(case, [(0, 200, 1)], [1]))
     other = make(2, merges=True)
     far = [(i, alphabet(other)[0], i + 1) for i in range(99)]
+    for begun in (200, one):
+        arcs = [(0, begun, 1), (1, 200, 2)]
+        with pytest.raises(InputError, match="no string that the model can produce is in"):
+            decode(case.model, within=acceptor(case, arcs, [2]), max_units=1)
     with pytest.raises(InputError, match="the probability zero"):
         sample(other.model, 1, within=acceptor(other, far, [99]))
     within = acceptor(case, [(0, one, 1), (1, one, 1)], [1])
