@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from lmfst.fst import EPS, Fst, Symbols
+from lmfst.fst import EPS, Fst, Symbols, run
 from lmfst.generate import backward, moves
 from lmfst.generate.decode import decode
 from lmfst.generate.drawn import Drawn
@@ -16,6 +16,7 @@ from lmfst.generate.resample import Weights, effective
 from lmfst.generate.sample import Asked, Drawing, sample
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.policy import Exact
+from lmfst.lexicon.lexicon import Lexicon
 from lmfst.lm.base import ContextSession
 from lmfst.model import TransducedLM
 from lmfst.target.acceptor import Acceptor
@@ -344,6 +345,66 @@ def test_where_it_is_not_known_what_leads_somewhere(monkeypatch: pytest.MonkeyPa
     assert {one.way for one in drawn} == {"masked"}
     assert any(one.logw == -math.inf and one.cut for one in drawn)
     weights_are_unbiased(drawn, exact)
+
+
+def characters(seed: int) -> Case:
+    """Characters of two bytes, in tokens that cut them, and bytes that are none."""
+    tokens = [b"a", "é".encode(), b"\xc3", b"\xa9", b"\xa8", b"a\xc3"]
+    lm = TableLM(make_vocab(tokens), order=2, depth=4, seed=seed, merges=True)
+    target = load_target("chars")
+    return Case(
+        lm,
+        TransducedLM(lm, target, Exact()),
+        Oracle(lm, lambda text: run(target.machine, text)),
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [0, 1])
+def test_characters_that_tokens_cut(
+    masked: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if masked:
+        monkeypatch.setattr("lmfst.generate.sample.exactly", lambda constrained: None)
+    case = characters(1)
+    one, other = ord("é"), ord("a")
+    arcs = [(0, other, 0), (0, one, 1), (1, one, 0), (1, other, 1)]
+
+    def accepted(y: String) -> bool:
+        return {*y} <= {one, other} and y.count(one) % 2 == 1
+
+    within = acceptor(case, arcs, [1])
+    prompt = (other,) * size
+    exact, total = conditional(case, prompt, accepted)
+    drawn = list(sample(case.model, DRAWS, seed=3, prompt=prompt, within=within))
+    if masked:
+        weights_are_unbiased(drawn, exact)
+    else:
+        assert drawn[0].logw == pytest.approx(math.log(total), abs=1e-9)
+        assert chi_square([one.symbols for one in drawn], exact) > RIGHT
+
+
+def test_characters_that_are_not_read_need_no_lexicon() -> None:
+    """There is one for every beginning of a character, hundreds of them."""
+    case = characters(2)
+    built: list[int] = []
+    lexicons = case.model.lexicons
+    build = lexicons._build
+
+    def counted(decoder: int, state: int) -> Lexicon:
+        built.append(state)
+        return build(decoder, state)
+
+    lexicons.__dict__["_build"] = counted
+    within = acceptor(case, [(0, ord("a"), 0)], [0])
+    (one,) = sample(case.model, 1, within=within)
+    assert one.way == "exact" and {*one.symbols} <= {ord("a")}
+    assert built == [0]
+    # One that it reads is taken for one that leads somewhere, until it is asked for.
+    within = acceptor(case, [(0, ord("a"), 0), (0, ord("é"), 0)], [0])
+    product = moves.Product(lexicons, within)
+    assert product.close([product.pair(lexicons.start, 0)])
+    assert built == [0]
 
 
 def test_what_waits_to_be_emitted_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
