@@ -267,9 +267,7 @@ def require_some(models: Sequence[TransducedLM], within: Within) -> None:
     """InputError if it is known that none of some models can produce a string of an acceptor."""
     for model in models:
         product = Product(model.lexicons, within)
-        start = product.pair(model.lexicons.start, within.start)
-        product.close([start])
-        if product.may_end_well(start):
+        if product.leads_somewhere(product.pair(model.lexicons.start, within.start)):
             return
     raise _disjoint()
 

@@ -157,6 +157,21 @@ class Product:
             self._moves[pair] = Moves(found.token[some], found.after[some])
         return True
 
+    def leads_somewhere(self, start: int) -> bool:
+        """False only if no accepted string can be reached from a pair. The search ends with the
+        first one, which is mostly soon."""
+        todo, seen = [start], {start}
+        while todo:
+            for after in np.unique(self.moves(todo.pop()).after).tolist():
+                if self._counts(after):
+                    return True
+                if after not in seen:
+                    seen.add(after)
+                    todo.append(after)
+            if self.entries > MOST_ENTRIES or len(seen) > MOST_PAIRS:
+                return True
+        return False
+
     def _counts(self, pair: int) -> bool:
         """Whether a pair is taken for one that leads somewhere: the end, or within a character."""
         if pair == ENDED:
