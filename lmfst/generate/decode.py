@@ -16,7 +16,7 @@ draws (`lmfst.generate.sample`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -164,10 +164,10 @@ class _Best:
         ranked = sorted(self._scores.items(), key=lambda item: -item[1][0])
         return [(*scores, *key) for key, scores in ranked[: self._beam.top]]
 
-    def beats(self, logp: Iterable[float]) -> bool:
+    def beats(self, logp: Sequence[float]) -> bool:
         """Whether no string that goes on can become better than they are. logp: see `_cut_logp`."""
         first = self.first()
-        most = max(self._beam.most(one) for one in logp)
+        most = self._beam.most(max(logp))
         return len(first) == self._beam.top and first[-1][0] >= most
 
 
@@ -195,7 +195,7 @@ class Decoding:
                 for stem in stems:
                     best.add(stem.symbols, True, stem.logp, self._count(prompt, stem.symbols))
             stems = self._set_aside(extended, best, prompt)
-            if not stems or best.beats(self._cut_logp(stem, start) for stem in stems):
+            if not stems or best.beats([self._cut_logp(stem, start.logp) for stem in stems]):
                 stems = []
                 break
         for stem in stems:
@@ -239,13 +239,13 @@ class Decoding:
                 return
         # That another unit begins has been seen, and isn't part of the string.
         symbols = stem.symbols[:-1] if stem.symbol in self._units.begins else stem.symbols
-        best.add(symbols, True, self._cut_logp(stem, start), self._count(prompt, symbols))
+        best.add(symbols, True, self._cut_logp(stem, start.logp), self._count(prompt, symbols))
 
-    def _cut_logp(self, stem: Stem, start: State) -> float:
+    def _cut_logp(self, stem: Stem, before: float) -> float:
         """The logp of a string that is cut where it is: more than that of the stem where its last
-        symbol begins another unit."""
+        symbol begins another unit. before: that of the prompt."""
         if stem.symbol in self._units.begins:
-            return stem.state.logp - start.logp
+            return stem.state.logp - before
         return stem.logp
 
     def _count(self, prompt: tuple[int, ...], symbols: tuple[int, ...]) -> int:
