@@ -12,6 +12,7 @@ strings with exactly the model's probabilities given that they are accepted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,9 @@ from lmfst.lm.base import Session
 MOST_NODES = 50_000
 MOST_EDGES = 4_000_000
 """Beyond these the mass isn't computed."""
+NODES_TOGETHER = 1024
+ENTRIES_TOGETHER = 1 << 20
+"""Nodes that are looked at together, and tokens of these, unless one node has more."""
 MOST_SOLVED = 1_000
 """Nodes up to which the equations are solved by elimination."""
 MOST_SWEEPS = 20_000
@@ -68,14 +72,15 @@ def backward(
     ids: dict[Node, int] = {}
     for node in starts:
         ids.setdefault(node, len(ids))
-    parts: list[_Edges] = []
+    none = np.zeros(0, np.int64)
+    parts = [_Edges(none, none, none, np.zeros(0))]
     done = edges = 0
     while done < len(ids):
         todo = list(ids)[done:]
         if len(ids) > MOST_NODES:
             return None
-        for begin in range(0, len(todo), 1024):
-            found = _edges(session, normalise, product, ids, todo[begin : begin + 1024])
+        for some in _batches(product, todo):
+            found = _edges(session, normalise, product, ids, some)
             parts.append(found)
             edges += len(found.token)
             if max(edges, product.entries) > MOST_EDGES or len(ids) > MOST_NODES:
@@ -89,6 +94,18 @@ def backward(
     weight = p * np.where(after == ENDED, 1.0, mass[after])
     pair = np.array([pair for _, pair in ids], dtype=np.int64)
     return Backward(ids, first, token, after, weight, pair, mass)
+
+
+def _batches(product: Product, nodes: list[Node]) -> Iterator[list[Node]]:
+    """The nodes, so many at a time that the tokens which they read are few enough."""
+    begin = entries = 0
+    for at, (_, pair) in enumerate(nodes):
+        more = len(product.moves(pair).token)
+        if at > begin and (entries + more > ENTRIES_TOGETHER or at - begin == NODES_TOGETHER):
+            yield nodes[begin:at]
+            begin, entries = at, 0
+        entries += more
+    yield nodes[begin:]
 
 
 def _edges(
@@ -117,9 +134,11 @@ def _edges(
     going = np.flatnonzero(after != ENDED)
     before = np.repeat(models, [len(one.token) for one in moves])[some][going]
     moved = session.step(before, token[going])
-    keys, which = np.unique(np.stack([moved, after[going]]), axis=1, return_inverse=True)
-    numbers = [ids.setdefault((int(m), int(s)), len(ids)) for m, s in keys.T]
-    after[going] = np.array(numbers, dtype=np.int64)[which.ravel()]
+    # One number for two, which sorts far faster.
+    pairs = int(after.max(initial=0)) + 1
+    keys, which = np.unique(moved * pairs + after[going], return_inverse=True)
+    numbers = [ids.setdefault((key // pairs, key % pairs), len(ids)) for key in keys.tolist()]
+    after[going] = np.array(numbers, dtype=np.int64)[which]
     return _Edges(owner, token, after, weight)
 
 
@@ -137,12 +156,13 @@ def _solved(first: Ints, after: Ints, p: Floats) -> Floats | None:
         some = ~ends & alive[owner]
         some[some] = alive[after[some]]
         size = int(alive.sum())
-        matrix, given = np.eye(size), np.zeros(size)
-        np.subtract.at(matrix, (number[owner[some]], number[after[some]]), p[some])
+        matrix, given = np.zeros((size, size)), np.zeros(size)
+        np.add.at(matrix, (number[owner[some]], number[after[some]]), p[some])
         np.add.at(given, number[owner[ends]], p[ends])
+        eliminate(matrix, given)
         mass = np.zeros(count)
-        mass[alive] = np.linalg.solve(matrix, given)
-        return np.clip(mass, 0.0, 1.0)
+        mass[alive] = np.clip(given, 0.0, 1.0)
+        return mass
     mass = np.zeros(count)
     last = np.inf
     for _ in range(MOST_SWEEPS):
@@ -152,6 +172,30 @@ def _solved(first: Ints, after: Ints, p: Floats) -> Floats | None:
             return mass
         last = max(change, 1e-300)
     return None
+
+
+@kernel
+def eliminate(matrix: Floats, given: Floats) -> None:
+    """Turn `given` [n] into the solution of B = matrix·B + given; both are overwritten.
+
+    By elimination in a fixed order, the last node first, from which few edges lead back. Numbers
+    above 0 are added and multiplied, nothing else but 1 - loop is taken away, so that masses of any
+    size have all their digits (Grassmann, Taksar and Heyman, Operations Research 33(5), 1985).
+    Pivots would make those wrong that are far smaller than others.
+    """
+    count = len(given)
+    for k in range(count - 1, -1, -1):
+        leaving = max(1.0 - matrix[k, k], 1e-16)
+        matrix[k, :k] /= leaving
+        given[k] /= leaving
+        for i in range(k):
+            share = matrix[i, k]
+            if share > 0.0:
+                matrix[i, :k] += share * matrix[k, :k]
+                given[i] += share * given[k]
+    for k in range(1, count):
+        for i in range(k):
+            given[k] += matrix[k, i] * given[i]
 
 
 def _reaching(count: int, owner: Ints, after: Ints) -> np.ndarray:

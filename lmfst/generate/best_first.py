@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmfst.fst.sequential import END
+from lmfst.ground.errors import ZeroProbabilityError
 from lmfst.inference.states import Extensible
 from lmfst.target.units import END_NAME, Units
 
@@ -158,7 +159,14 @@ class Search:
     def _extend(self, one: _Waiting, state: Extensible, best: list[float], limits: Limits) -> None:
         """Extend a string by a symbol. state: the model after it."""
         self._missing = max(self._missing, state.missing)
-        for string, logp, ends in self._extensions(state, one.string):
+        try:
+            extensions = list(self._extensions(state, one.string))
+        except ZeroProbabilityError:
+            # In a product, models may have no next symbol in common: this string leads nowhere.
+            if not one.string:
+                raise
+            return
+        for string, logp, ends in extensions:
             self._pushed += 1
             cost = one.cost - logp
             if ends and limits.top:

@@ -77,13 +77,7 @@ class Constrained:
             node is None or (self.product.may_end_well(node[1]) and p > 0)
             for node, p in zip(self.starts.nodes, self.starts.p, strict=True)
         ):
-            raise InputError(
-                "no string that the model can produce "
-                + ("" if state is None else "and that begins with the prompt ")
-                + "is in the grammar of --within",
-                hint="its strings are in target form, from beginning to end; `lmfst print` shows "
-                "what it accepts",
-            )
+            raise _disjoint("" if state is None else "and that begins with the prompt ")
 
     def begin(self, string: Growing, at: int) -> Node | None:
         """Let a string begin in one of the ways; what comes after, None where it has ended."""
@@ -270,13 +264,29 @@ def read_prompt(within: Within, prompt: Sequence[int]) -> int:
     return state
 
 
+def require_some(models: Sequence[TransducedLM], within: Within) -> None:
+    """InputError if it is known that none of some models can produce a string of an acceptor."""
+    for model in models:
+        product = Product(model.lexicons, within)
+        if product.leads_somewhere(product.pair(model.lexicons.start, within.start)):
+            return
+    raise _disjoint()
+
+
+def _disjoint(given: str = "") -> InputError:
+    """That nothing is accepted. given: what else is required of strings."""
+    return InputError(
+        f"no string that the model can produce {given}is in the grammar of --within",
+        hint="its strings are in target form, from beginning to end; `lmfst print` shows what it "
+        "accepts",
+    )
+
+
 def exactly(constrained: Constrained) -> Exactly | None:
     """The exact way; None where there are too many nodes for it."""
     if not constrained.session.merges:
         return None
     nodes = [node for node in constrained.starts.nodes if node is not None]
-    if not nodes:
-        return None
     normalise = constrained.model.setting.normalise
     found = backward(constrained.session, normalise, constrained.product, nodes)
     return None if found is None else Exactly(constrained, found)

@@ -26,7 +26,7 @@ import numpy as np
 from lmfst.fst.pattern import first_string, is_open
 from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS
-from lmfst.generate.constrain import read_prompt
+from lmfst.generate.constrain import read_prompt, require_some
 from lmfst.generate.steps import Extended, Stem, Steps, Within, begun
 from lmfst.ground import defaults
 from lmfst.ground.errors import InputError, UsageError
@@ -134,8 +134,8 @@ def decode(
 
     UsageError for numbers out of range, a prompt with sets of symbols, a policy that samples, and
     where strings are rejected (`partial="condition"`); InputError for a prompt of probability zero,
-    or that no string of the acceptor begins with. Where a beam of hypotheses has dropped much, the
-    model warns.
+    or that no string of the acceptor begins with, and where the model can produce none. Where a
+    beam of hypotheses has dropped much, the model warns.
     """
     pattern = model.symbols(prompt)
     if is_open(pattern):
@@ -164,10 +164,10 @@ class _Best:
         ranked = sorted(self._scores.items(), key=lambda item: -item[1][0])
         return [(*scores, *key) for key, scores in ranked[: self._beam.top]]
 
-    def beats(self, stems: Sequence[Stem]) -> bool:
-        """Whether no string that goes on can become better than they are."""
+    def beats(self, logp: Sequence[float]) -> bool:
+        """Whether no string that goes on can become better than they are. logp: see `_cut_logp`."""
         first = self.first()
-        most = max(self._beam.most(stem.logp) for stem in stems)
+        most = self._beam.most(max(logp))
         return len(first) == self._beam.top and first[-1][0] >= most
 
 
@@ -177,6 +177,8 @@ class Decoding:
     def __init__(self, model: TransducedLM, beam: Beam, within: Within | None = None) -> None:
         self._model, self._beam, self._within = model, beam, within
         self._units: Units = model.target.units
+        if within is not None:
+            require_some(getattr(model, "models", (model,)), within)
 
     def after(self, prompt: tuple[int, ...]) -> list[Decoded]:
         """The best strings after a prompt, best first."""
@@ -193,7 +195,7 @@ class Decoding:
                 for stem in stems:
                     best.add(stem.symbols, True, stem.logp, self._count(prompt, stem.symbols))
             stems = self._set_aside(extended, best, prompt)
-            if not stems or best.beats(stems):
+            if not stems or best.beats([self._cut_logp(stem, start.logp) for stem in stems]):
                 stems = []
                 break
         for stem in stems:
@@ -235,11 +237,16 @@ class Decoding:
                 length = self._count(prompt, stem.symbols) + 1
                 best.add(stem.symbols, False, extended[0].stem.logp, length)
                 return
-        symbols, logp = stem.symbols, stem.logp
+        # That another unit begins has been seen, and isn't part of the string.
+        symbols = stem.symbols[:-1] if stem.symbol in self._units.begins else stem.symbols
+        best.add(symbols, True, self._cut_logp(stem, start.logp), self._count(prompt, symbols))
+
+    def _cut_logp(self, stem: Stem, before: float) -> float:
+        """The logp of a string that is cut where it is: more than that of the stem where its last
+        symbol begins another unit. before: that of the prompt."""
         if stem.symbol in self._units.begins:
-            # That another unit begins has been seen, and isn't part of it.
-            symbols, logp = symbols[:-1], stem.state.logp - start.logp
-        best.add(symbols, True, logp, self._count(prompt, symbols))
+            return stem.state.logp - before
+        return stem.logp
 
     def _count(self, prompt: tuple[int, ...], symbols: tuple[int, ...]) -> int:
         """The units after the prompt, one that it has begun included."""

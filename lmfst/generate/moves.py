@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmfst.fst.built_in import Utf8
 from lmfst.fst.sequential import LOST, Determinised, Output
 from lmfst.generate.steps import Within
 from lmfst.ground.arrays import Ints, ragged
@@ -101,8 +102,10 @@ class Product:
 
     def _fits(self, lexicon: int, state: int) -> bool:
         """False only if the acceptor reads nothing of what a lexicon state has waiting: output that
-        will come, but depends on what comes after it."""
+        will come, but depends on what comes after it, or the beginning of a character."""
         machine, key = self._lexicons.machine, (lexicon, state)
+        if isinstance(machine, Utf8):
+            return self._within.reads(state, machine.pending(self._lexicons.pair(lexicon)[1]))
         if not isinstance(machine, Determinised):
             return True
         found = self._fit.get(key)
@@ -123,20 +126,27 @@ class Product:
 
     def close(self, starts: Iterable[int]) -> bool:
         """Find out which tokens lead to an accepted string, of all pairs that come after some, and
-        drop the others; False, and nothing is dropped, if there are too many."""
-        todo = list(dict.fromkeys(pair for pair in starts if pair != ENDED))
+        drop the others; False, and nothing is dropped, if there are too many.
+
+        A character that has begun is taken for one that leads somewhere if the acceptor reads it:
+        to know it, a lexicon would be needed for each of hundreds of beginnings.
+        """
+        todo = [pair for pair in dict.fromkeys(starts) if not self._counts(pair)]
         seen = set(todo)
         before: dict[int, set[int]] = {}
+        alive: set[int] = set()
         while todo:
             pair = todo.pop()
             for after in np.unique(self.moves(pair).after).tolist():
                 before.setdefault(after, set()).add(pair)
-                if after != ENDED and after not in seen:
+                if self._counts(after):
+                    alive.add(after)
+                elif after not in seen:
                     seen.add(after)
                     todo.append(after)
             if self.entries > MOST_ENTRIES or len(seen) > MOST_PAIRS:
                 return False
-        alive, stack = {ENDED}, [ENDED]
+        stack = list(alive)
         while stack:
             new = before.get(stack.pop(), set()) - alive
             alive |= new
@@ -146,6 +156,30 @@ class Product:
             some = np.isin(found.after, list(alive))
             self._moves[pair] = Moves(found.token[some], found.after[some])
         return True
+
+    def leads_somewhere(self, start: int) -> bool:
+        """False only if no accepted string can be reached from a pair. The search ends with the
+        first one, which is mostly soon."""
+        todo, seen = [start], {start}
+        while todo:
+            for after in np.unique(self.moves(todo.pop()).after).tolist():
+                if self._counts(after):
+                    return True
+                if after not in seen:
+                    seen.add(after)
+                    todo.append(after)
+            if self.entries > MOST_ENTRIES or len(seen) > MOST_PAIRS:
+                return True
+        return False
+
+    def _counts(self, pair: int) -> bool:
+        """Whether a pair is taken for one that leads somewhere: the end, or within a character."""
+        if pair == ENDED:
+            return True
+        machine = self._lexicons.machine
+        return isinstance(machine, Utf8) and bool(
+            machine.pending(self._lexicons.pair(self.lexicon(pair))[1])
+        )
 
 
 def _walk(trie: Trie, within: Within, node: int, state: int, silent: bool) -> tuple[Ints, Ints]:

@@ -133,7 +133,10 @@ class Drawing:
         elif self.way == "exact":
             size = asked.count  # nothing is asked of the model any more
         for done in range(0, asked.count, size):
-            source = _source(self._model, self._prompt, asked)[0] if done else self._first
+            source = self._first
+            if done:
+                # What was found out, and told, holds for all rounds.
+                source, _ = _source(self._model, self._prompt, asked, told=True)
             begin = partial(_begun, self._model, asked, self._prompt, source, done)
             count = min(size, asked.count - done)
             try:
@@ -180,9 +183,9 @@ def _begun(
 
 
 def _source(
-    model: TransducedLM | Ensemble, prompt: tuple[int, ...], asked: Asked
+    model: TransducedLM | Ensemble, prompt: tuple[int, ...], asked: Asked, *, told: bool = False
 ) -> tuple[_Source, Way]:
-    """What draws, and in which way."""
+    """What draws, and in which way. told: this isn't the first round, and it isn't exact."""
     if isinstance(model, Ensemble):
         at = 0 if asked.within is None else read_prompt(asked.within, prompt)
         start = model.state(prompt, as_scored=True)
@@ -192,7 +195,7 @@ def _source(
     if not (by_unit or prompt or asked.within):
         return FromSource(model), "source"
     state = model.state(prompt, as_scored=True) if prompt or by_unit else None
-    if state is not None and WORTH_A_WARNING < state.missing < np.inf:
+    if state is not None and not told and WORTH_A_WARNING < state.missing < np.inf:
         model.setting.warn(
             f"what was dropped makes the prompt's probability lack {state.missing:.2g} nats, by "
             "estimate, and strings are drawn from what is left: try a larger --beam or a lower "
@@ -202,7 +205,8 @@ def _source(
         at = 0 if asked.within is None else read_prompt(asked.within, prompt)
         return BySymbols(state, asked.shape, asked.within, at), "unit"
     if asked.within is not None:
-        return _constrained(model, Constrained(model, asked.within, state, prompt), asked)
+        constrained = Constrained(model, asked.within, state, prompt)
+        return (Masked(constrained), "masked") if told else _constrained(model, constrained, asked)
     assert state is not None  # or there were neither prompt nor shape
     return FromCovers(model, Covers(state)), "cover"
 

@@ -29,6 +29,11 @@ class Within(Protocol):
         """The state after a symbol; after ⊥ any state if the string may end, else -1."""
         ...
 
+    def reads(self, state: int, begun: bytes) -> bool:
+        """False only if it reads no character in a state that begins with some bytes, nor these
+        as bytes that are no characters."""
+        ...
+
 
 class Stem(NamedTuple):
     """A string that is to be extended.

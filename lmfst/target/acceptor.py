@@ -91,6 +91,14 @@ class Acceptor:
             found = self._steps[key] = self._step(state, symbol)
         return found
 
+    def reads(self, state: int, begun: bytes) -> bool:
+        """False only if `step` reads no character in a state that begins with some bytes, nor these
+        as bytes that are no characters."""
+        held = self._states[state]
+        for byte in begun:
+            held = self._closure({t for q in held for t in self._arcs.get((q, byte), ())})
+        return bool(held) or any(_byte(name) is not None for name in self._labels)
+
     def _step(self, state: int, symbol: int) -> int:
         held = self._states[state]
         if symbol == END:

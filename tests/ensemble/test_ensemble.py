@@ -365,6 +365,21 @@ def test_next_units_of_an_ensemble(how: How) -> None:
     assert sorted(symbols.values()) == pytest.approx(sorted(expected.values()), abs=EQUAL)
 
 
+def test_next_units_of_a_product_that_leads_nowhere() -> None:
+    """A beginning of a word after which the models have no symbol in common is left out."""
+    arcs = [(0, 97, 97, 0), (0, 98, SEP, 0), (0, 0, 99, 0)]
+    fst = Fst.from_arcs(arcs, 0, [0], Symbols("bytes", {SEP: "SEP"}))
+    first = TableLM(make_vocab([b"b", b"a"]), order=1, depth=1, seed=0, merges=False)
+    second = TableLM(make_vocab([b"b", b"a\0"]), order=1, depth=1, seed=0, merges=False)
+    model = ensemble([first, second], fst_target(fst, "words"), "product")
+    with pytest.raises(InputError, match="no next symbol in common"):
+        following(model, "a")
+    assert model.prefix_logp("a") > -math.inf
+    found = dict(following(model, "", top=5))
+    assert sorted(found) == sorted(["", "⊥", REST])
+    assert found[REST] == pytest.approx(model.prefix_logp("a"), abs=EQUAL)
+
+
 def test_what_makes_the_numbers() -> None:
     model = ensemble(tables(1), load_target("bytes"), "product")
     facts = model.describe()

@@ -176,6 +176,17 @@ def test_a_wide_beam_equals_exhaustive_search(case: Case, most: int) -> None:
             agree(found, expected)
 
 
+@pytest.mark.parametrize("seed", [1, 5, 16])
+def test_a_cut_before_a_mark_that_begins_a_unit(seed: int) -> None:
+    """A string that is cut there has the mass of all that may follow, so that it can come before
+    those that have ended although the one with the mark can't."""
+    case = Case(table([b"a", b"b", b"c", b"ac", b"cb"], seed, depth=3), LEADING)
+    for prompt in prompts(case):
+        for width, top in ((4000, 5), (3, 3)):
+            found = decode(case.model, prompt, width=width, top=top, max_units=2)
+            agree(found, case.beam(prompt, width, 2))
+
+
 def test_the_most_probable_string_of_all(case: Case) -> None:
     """Without a limit on units nothing is cut, and the best string is that of the most mass."""
     (best,) = decode(case.model, width=5000)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from lmfst.fst import EPS, Fst, Symbols
+from lmfst.fst import EPS, Fst, Symbols, run
 from lmfst.generate import backward, moves
 from lmfst.generate.decode import decode
 from lmfst.generate.drawn import Drawn
@@ -16,6 +16,8 @@ from lmfst.generate.resample import Weights, effective
 from lmfst.generate.sample import Asked, Drawing, sample
 from lmfst.ground.errors import InputError, UsageError
 from lmfst.inference.policy import Exact
+from lmfst.lexicon.lexicon import Lexicon
+from lmfst.lm.base import ContextSession
 from lmfst.model import TransducedLM
 from lmfst.target.acceptor import Acceptor
 from lmfst.target.load import fst_target, load_target
@@ -153,6 +155,52 @@ def test_backward_mass_by_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     (one,) = sample(case.model, 1, within=within)
     assert one.way == "exact"
     assert one.logw == pytest.approx(math.log(conditional(case, (), accepted)[1]), abs=1e-10)
+
+
+def test_backward_masses_of_very_different_sizes() -> None:
+    """Of 0 → 0 (0.9), 2; 1 → 1, 0 (0.9), the end; 2 → 2, 1: with pivots, 0 would have 7e-42."""
+    first = np.array([0, 2, 5, 7])
+    after = np.array([0, 2, 1, 0, moves.ENDED, 2, 1])
+    p = np.array([0.9, 0.09, 0.09, 0.9, 1e-25, 0.09, 1e-25])
+    mass = backward._solved(first, after, p)
+    one = 1e-25 / 0.91
+    assert mass == pytest.approx(
+        [0.9 * one * 1e-25 / 0.91, one, one * 1e-25 / 0.91], rel=1e-9, abs=0
+    )
+
+
+@pytest.mark.parametrize("together", [1, 10])
+def test_backward_mass_in_batches(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many nodes are looked at together changes nothing."""
+    case = make(2, merges=True)
+    within, _ = every_other(case)
+    expected = list(sample(case.model, 20, seed=1, within=within))
+    monkeypatch.setattr(backward, "ENTRIES_TOGETHER", together)
+    assert list(sample(case.model, 20, seed=1, within=within)) == expected
+
+
+def test_too_many_edges_are_not_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model isn't asked for all rows, of which there may be very many, to find that out."""
+    asked: list[int] = []
+    rows = ContextSession.rows
+
+    def counted(self: ContextSession, states: np.ndarray) -> object:
+        asked.append(len(states))
+        return rows(self, states)
+
+    monkeypatch.setattr(ContextSession, "rows", counted)
+    case = make(2, merges=True)
+    within, _ = every_other(case)
+
+    def looked_at() -> int:
+        asked.clear()
+        Drawing(case.model, Asked(within=within))
+        return sum(asked)
+
+    every = looked_at()
+    monkeypatch.setattr(backward, "ENTRIES_TOGETHER", 8)
+    monkeypatch.setattr(backward, "MOST_EDGES", 12)
+    assert 0 < looked_at() < 5 < every
 
 
 @pytest.mark.parametrize("resample", [None, 16])
@@ -299,6 +347,66 @@ def test_where_it_is_not_known_what_leads_somewhere(monkeypatch: pytest.MonkeyPa
     weights_are_unbiased(drawn, exact)
 
 
+def characters(seed: int) -> Case:
+    """Characters of two bytes, in tokens that cut them, and bytes that are none."""
+    tokens = [b"a", "é".encode(), b"\xc3", b"\xa9", b"\xa8", b"a\xc3"]
+    lm = TableLM(make_vocab(tokens), order=2, depth=4, seed=seed, merges=True)
+    target = load_target("chars")
+    return Case(
+        lm,
+        TransducedLM(lm, target, Exact()),
+        Oracle(lm, lambda text: run(target.machine, text)),
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [0, 1])
+def test_characters_that_tokens_cut(
+    masked: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if masked:
+        monkeypatch.setattr("lmfst.generate.sample.exactly", lambda constrained: None)
+    case = characters(1)
+    one, other = ord("é"), ord("a")
+    arcs = [(0, other, 0), (0, one, 1), (1, one, 0), (1, other, 1)]
+
+    def accepted(y: String) -> bool:
+        return {*y} <= {one, other} and y.count(one) % 2 == 1
+
+    within = acceptor(case, arcs, [1])
+    prompt = (other,) * size
+    exact, total = conditional(case, prompt, accepted)
+    drawn = list(sample(case.model, DRAWS, seed=3, prompt=prompt, within=within))
+    if masked:
+        weights_are_unbiased(drawn, exact)
+    else:
+        assert drawn[0].logw == pytest.approx(math.log(total), abs=1e-9)
+        assert chi_square([one.symbols for one in drawn], exact) > RIGHT
+
+
+def test_characters_that_are_not_read_need_no_lexicon() -> None:
+    """There is one for every beginning of a character, hundreds of them."""
+    case = characters(2)
+    built: list[int] = []
+    lexicons = case.model.lexicons
+    build = lexicons._build
+
+    def counted(decoder: int, state: int) -> Lexicon:
+        built.append(state)
+        return build(decoder, state)
+
+    lexicons.__dict__["_build"] = counted
+    within = acceptor(case, [(0, ord("a"), 0)], [0])
+    (one,) = sample(case.model, 1, within=within)
+    assert one.way == "exact" and {*one.symbols} <= {ord("a")}
+    assert built == [0]
+    # One that it reads is taken for one that leads somewhere, until it is asked for.
+    within = acceptor(case, [(0, ord("a"), 0), (0, ord("é"), 0)], [0])
+    product = moves.Product(lexicons, within)
+    assert product.close([product.pair(lexicons.start, 0)])
+    assert built == [0]
+
+
 def test_what_waits_to_be_emitted_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function whose output waits without end has finitely many pairs within a finite set."""
     # a's are y's if b follows, and z's if c does.
@@ -334,6 +442,29 @@ def test_too_many_nodes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     (one,) = sample(model, 1, within=within)
     assert one.way == "masked" and one.logw is not None
     assert "too many states" in said[0]
+
+
+def test_what_holds_for_all_rounds_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backward, "MOST_NODES", 2)
+    monkeypatch.setattr("lmfst.generate.sample.ROUND", 5)
+    said: list[str] = []
+    case = make(2, merges=True)
+    model = TransducedLM(case.lm, case.model.target, Exact(), warn=said.append)
+    within, _ = every_other(case)
+    drawn = list(sample(model, 20, within=within))
+    assert {one.way for one in drawn} == {"masked"}
+    assert len(said) == 1
+
+
+def test_a_prompt_that_nothing_but_the_end_follows() -> None:
+    """Of the strings after it one is accepted: there is nothing to be computed."""
+    case = make(2, merges=True)
+    y = max((y for y in case.oracle.mass if y), key=lambda y: case.oracle.mass[y])
+    within = acceptor(case, [(i, a, i + 1) for i, a in enumerate(y)], [len(y)])
+    (one,) = sample(case.model, 1, within=within, prompt=y)
+    assert (one.way, one.symbols, one.cut) == ("exact", y, False)
+    p = case.oracle.string(y) / case.oracle.prefix(y)
+    assert one.logw == pytest.approx(math.log(p), abs=1e-9)
 
 
 @pytest.mark.parametrize("case", [make(1), make(2, merges=True)], ids=["plain", "merging"])
@@ -379,6 +510,10 @@ def test_what_can_not_be_drawn() -> None:
         sample(case.model, 1, within=acceptor(case, [(0, 200, 1)], [1]))
     other = make(2, merges=True)
     far = [(i, alphabet(other)[0], i + 1) for i in range(99)]
+    for begun in (200, one):
+        arcs = [(0, begun, 1), (1, 200, 2)]
+        with pytest.raises(InputError, match="no string that the model can produce is in"):
+            decode(case.model, within=acceptor(case, arcs, [2]), max_units=1)
     with pytest.raises(InputError, match="the probability zero"):
         sample(other.model, 1, within=acceptor(other, far, [99]))
     within = acceptor(case, [(0, one, 1), (1, one, 1)], [1])
