@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lmfst.ground import defaults
 from lmfst.lm.transfers import Outbox
 from lmfst.vocab import Vocab
 
@@ -31,10 +32,12 @@ class LM(ABC):
 
     vocab: the bytes of every token, its EOS ids and specials.
     merges: whether several contexts can have one `key`, so that their probabilities add up.
+    batch_symbols: of documents that are scored together, at most, one document aside.
     """
 
     vocab: Vocab
     merges: bool = False
+    batch_symbols: int = defaults.BATCH_SYMBOLS
 
     @abstractmethod
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:

@@ -34,7 +34,7 @@ class PromptedLM(LM):
         if isinstance(lm, PromptedLM):
             self.base = lm.base
             self.text, self.tokens = lm.text + text, lm.tokens + self.tokens
-        self.merges = lm.merges
+        self.merges, self.batch_symbols = lm.merges, lm.batch_symbols
         self.vocab = after(self.base.vocab, self.tokens)
 
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmfst.ground import defaults
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,15 +18,17 @@ class Sizes(NamedTuple):
     """product: pairs of a query and a key that take about as long as a further product in every
     layer. step: keys of a chunk are padded to a multiple of it. rows: rows of logits that exist at
     a time. halves: documents of a batch that are decided for in two halves, at least; None: never.
+    symbols: of documents that are scored together.
     """
 
     product: int
     step: int
     rows: int
     halves: int | None
+    symbols: int
 
 
-ON_CPU = Sizes(product=4096, step=1, rows=64, halves=None)
+ON_CPU = Sizes(product=4096, step=1, rows=64, halves=None, symbols=defaults.BATCH_SYMBOLS)
 """A product: measured with two CPU cores. Rows: they stay in a processor's cache while they are
 read."""
 FLOAT32 = 4
@@ -38,6 +42,9 @@ _STEP = 16
 """torch's efficient attention copies masks with rows of other lengths in every layer."""
 
 
+_TIMES = 16
+"""As many times as many positions as on a CPU are worth while in a call there
+(`lmfst.lm.memory.useful_tokens`)."""
 _HALVES = 8 * 10**9
 """An estimate, not measured: parameters times documents from which on a GPU takes longer for the
 rows of half a batch (16 a document and call) than the host takes to start their kernels; of models
@@ -53,4 +60,5 @@ def sizes_on(device: torch.device, vocabulary: int, parameters: int, itemsize: i
     if device.type == "cuda":
         work = _HALVES if itemsize >= FLOAT32 else 8 * _HALVES
         halves = max(2, -(-work // max(1, parameters)))
-    return Sizes(_PRODUCT, _STEP, max(ON_CPU.rows, _LOGITS // vocabulary), halves)
+    rows = max(ON_CPU.rows, _LOGITS // vocabulary)
+    return Sizes(_PRODUCT, _STEP, rows, halves, _TIMES * defaults.BATCH_SYMBOLS)

@@ -71,6 +71,7 @@ class TransformersLM(LM):
         self.device, self.dtype = device_of(model), model.dtype
         size = sum(weight.numel() for weight in model.parameters())
         self.sizes = sizes_on(self.device, vocab.size, size, self.dtype.itemsize)
+        self.batch_symbols = self.sizes.symbols
         self.batch_tokens = batch_tokens or fitting_tokens(model, self.device)
         self.shrinks = True
         self.model = model

@@ -9,7 +9,6 @@ from typing import Any
 
 from lmfst.fst.pattern import Pattern, as_written
 from lmfst.fst.sequential import END
-from lmfst.ground import defaults
 from lmfst.ground.document import Document
 from lmfst.ground.errors import BudgetError, InputError, UsageError, ZeroProbabilityError
 from lmfst.ground.types import Given, Unknown
@@ -65,7 +64,7 @@ class Scorer:
         try:
             for there in _together(documents, waits):
                 read = self._reader.read_all(there, given, unknown, tally.folded, warn, prompt)
-                for some in _batches(read, size):
+                for some in _batches(read, size, self._setting.lm.batch_symbols):
                     yield from self._batch(some, given, range(first, first + len(some)), tally)
                     first += len(some)
         finally:
@@ -110,7 +109,8 @@ class Scorer:
         # As many in each batch: a small one takes about as long as a large one.
         size = -(-len(waiting) // -(-len(waiting) // size)) if waiting else size
         numbers = iter([number for number, _ in waiting])
-        for some in _batches((one for _, one in waiting), size):
+        symbols = self._setting.lm.batch_symbols
+        for some in _batches((one for _, one in waiting), size, symbols):
             here = [next(numbers) for _ in some]
             for number, found in self._within_budget(here, some, first, given, tally):
                 if isinstance(found, InputError):
@@ -275,14 +275,14 @@ def _until(documents: Iterator[Document], waits: Callable[[], bool]) -> Iterator
             return
 
 
-def _batches(read: Iterable[Ready], most: int) -> Iterator[list[Ready]]:
-    """Batches of so many documents at most, or of `defaults.BATCH_SYMBOLS` symbols."""
+def _batches(read: Iterable[Ready], most: int, symbols: int) -> Iterator[list[Ready]]:
+    """Batches of so many documents at most, or of so many symbols."""
     waiting: list[Ready] = []
     size = 0
     for one in read:
         waiting.append(one)
         size += len(one.target)
-        if len(waiting) == most or size >= defaults.BATCH_SYMBOLS:
+        if len(waiting) == most or size >= symbols:
             yield waiting
             waiting, size = [], 0
     if waiting:

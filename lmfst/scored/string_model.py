@@ -135,7 +135,7 @@ class StringModel(ABC):
     ) -> Iterator[Scored]:
         """Score documents in batches that share LM calls; yields them in input order.
 
-        batch: documents in a batch, at most; one also ends at `defaults.BATCH_SYMBOLS` symbols, and
+        batch: documents in a batch, at most; one also ends at `lm.batch_symbols` symbols, and
         where `waits` says that the next document isn't there yet. unknown: what to do about symbols
         that the model can't produce: "report" -inf with a warning, raise an "error", "skip" the
         document with a warning, or sum over what they may be by the codes for bases and residues,

@@ -108,6 +108,8 @@ class WatchedLM(LM):
     def __init__(self, lm: LM, parts: Parts) -> None:
         self._lm, self._parts = lm, parts
         self.vocab, self.merges = lm.vocab, lm.merges
+        # Not there in versions of before.
+        self.batch_symbols = getattr(lm, "batch_symbols", 8192)
 
     def next_logp(self, contexts: Sequence[Sequence[int]]) -> ArrayLike:
         return self._parts.inside(MODEL, self._lm.next_logp)(contexts)

@@ -78,7 +78,7 @@ def test_a_gpu_gets_more_at_a_time() -> None:
     assert sizes_on(torch.device("cpu"), 49_152, 10**8, 4) == ON_CPU
     there = sizes_on(torch.device("cuda"), 49_152, 10**8, 4)
     assert there.product > ON_CPU.product and there.rows > 300 and there.halves == 80
-    assert sizes_on(torch.device("cuda"), 10**7, 10**10, 4)[2:] == (ON_CPU.rows, 2)
+    assert sizes_on(torch.device("cuda"), 10**7, 10**10, 4)[2:4] == (ON_CPU.rows, 2)
     assert sizes_on(torch.device("cuda"), 49_152, 10**8, 2).halves == 640
     assert sizes_on(torch.device("mps"), 49_152, 10**8, 4).halves is None
 

@@ -105,7 +105,9 @@ def expected(lm: Reader, text: list[int]) -> tuple[int, ...]:
 @pytest.mark.parametrize("length", [2, 7, 8, 1000])
 @pytest.mark.parametrize("bos", [0, None])
 @pytest.mark.parametrize("budget", [4, 40])
-@pytest.mark.parametrize("sizes", [ON_CPU, Sizes(product=1 << 20, step=16, rows=64, halves=None)])
+@pytest.mark.parametrize(
+    "sizes", [ON_CPU, Sizes(product=1 << 20, step=16, rows=64, halves=None, symbols=100)]
+)
 def test_calls_see_what_brute_force_says(
     length: int, bos: int | None, budget: int, sizes: Sizes
 ) -> None:
