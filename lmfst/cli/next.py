@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmfst.cli import options as o
+from lmfst.cli.ensemble_options import EnsembleOptions
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model
-from lmfst.cli.mistakes import is_file
+from lmfst.cli.loading import choice_of
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
+from lmfst.cli.prompts import Asking, Given, Prompt, Prompts
 from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
-from lmfst.ground import defaults, types
-from lmfst.ground.errors import InputError, UsageError
-from lmfst.io import open_rows, read_documents
+from lmfst.ground import defaults
+from lmfst.ground.errors import BudgetError, InputError, UsageError
+from lmfst.io import open_rows
 
-Prefixes = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[PREFIX...|-]",
-        help="The string so far; none: the beginning; several: one after the other; -: the lines "
-        "of the standard input, each answered as it comes. In target form [NAME] is a generated "
-        "symbol, such as [SEP] between words.",
-    ),
-]
-Given = Annotated[
-    types.Given,
-    typer.Option(
-        "--given",
-        help="target: the prefix is in target form; source: it is read by the FST, and what is "
-        "certainly emitted by then is the target prefix.",
-    ),
-]
+if TYPE_CHECKING:
+    from lmfst.generate.next_units import Unit
+
 Top = Annotated[
     int | None,
     typer.Option(
         "--top",
         metavar="N",
-        help="Units of each prefix, most probable first; 0: all. "
+        help="Units after each prompt, most probable first; 0: all. "
         f"[default: {defaults.TOP}, or as many as --mass and --seconds allow]",
     ),
 ]
@@ -60,7 +45,7 @@ Seconds = Annotated[
     typer.Option(
         "--seconds",
         metavar="S",
-        help="Where units are words: end a search after S seconds, once the prefix is read, with "
+        help="Where units are words: end a search after S seconds, once the prompt is read, with "
         "what is found.",
     ),
 ]
@@ -78,10 +63,11 @@ Plot = Annotated[
 @flattened
 def next_(
     *,
-    prefixes: Prefixes = None,
+    prompts: Prompts = None,
     to: o.To = o.TO,
     grammar: o.GrammarOptions,
     model: ModelOptions,
+    ensemble: EnsembleOptions,
     policy: PolicyOptions,
     limits: LimitOptions,
     given: Given = "target",
@@ -92,7 +78,7 @@ def next_(
     plot: Plot = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """The distribution of the next unit after a prefix, ⊥ (the end) included.
+    """The distribution of the next unit after a prompt, ⊥ (the end) included.
 
     Where units are words, a last row … has the probability of all units that are not shown.
     """
@@ -106,58 +92,44 @@ def next_(
             "--policy sample estimates probabilities of given strings, not of the next unit",
             hint="use --policy beam or --exact",
         )
+    ensemble.policy(model, choice)
     wanted: dict[str, Any] = {"top": top, "mass": mass, "seconds": seconds}
     limits_of(**wanted)
-    strings, fmt = _strings(prefixes, plot, terminal), rows.row_format()
-    lm = load_model(model, to, grammar, choice, limits, terminal)
+    asking, fmt = Asking(prompts, terminal), rows.row_format()
+    if plot is not None:
+        _require_plot(plot, asking)
+    lm = ensemble.load(model, to, grammar, choice, limits, terminal)
     limits_of(**wanted, separated=bool(lm.target.units.marks))
     writing = open_rows(rows.output, fmt, NEXT_COLUMNS, escaped=ESCAPED_COLUMNS)
     with writing as writer:
-        for number, (prefix, origin) in enumerate(strings, start=1):
-            doing = Progress(terminal, to_stdout=False, doing="looking for the next unit")
-            with doing, _of(origin):
-                found = following(lm, prefix, given=given, warn=terminal.warn, **wanted)
-            for row in next_rows(str(number), found):
-                writer.write(row)
+        for (prompt,) in asking.batches(1):
+            try:
+                with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
+                    found = following(lm, prompt.text, given=given, warn=terminal.warn, **wanted)
+            except (InputError, BudgetError) as error:
+                asking.reject(prompt, error, writer)
+            else:
+                for row in next_rows(prompt.id, found):
+                    writer.write(row)
+                if plot is not None:
+                    _draw(plot, prompt, found, terminal)
             writer.flush()
-            if plot is not None:
-                from lmfst.report.plots import next_plot
-
-                shown = prefix if isinstance(prefix, str) else prefix.decode(errors="replace")
-                write_file(plot, next_plot(plot, shown, found, terminal.warn), what="--plot")
+    asking.end()
 
 
-def _strings(
-    prefixes: list[str] | None, plot: str | None, terminal: Terminal
-) -> Iterable[tuple[str | bytes, str]]:
-    """The prefixes, each with what to call it in messages; of the standard input as they come."""
-    given = [""] if prefixes is None or not prefixes else prefixes
-    if plot is not None:
-        from lmfst.report.plots import require_plot
+def _require_plot(plot: str, asking: Asking) -> None:
+    """UsageError for several distributions; InputError where nothing can draw."""
+    from lmfst.report.plots import require_plot
 
-        require_plot(plot)
-        if given == ["-"] or len(given) > 1:
-            raise UsageError("--plot draws one distribution", hint="give one prefix")
-    if "-" in given:
-        if len(given) > 1:
-            raise UsageError(
-                "- reads all prefixes from the standard input",
-                hint="put the others there, too, one a line",
-            )
-        read = read_documents("-", doc="line", warn=terminal.warn)
-        return ((document.text, document.origin) for document in read)
-    for prefix in filter(is_file, given):
-        terminal.warn(f"the prefix is {prefix!r} itself, not what the file of that name holds")
-    named = [f"prefix {i}" if len(given) > 1 else "" for i in range(1, len(given) + 1)]
-    return list(zip(given, named, strict=True))
+    require_plot(plot)
+    if not asking.is_one:
+        raise UsageError("--plot draws one distribution", hint="give one prompt")
 
 
-@contextmanager
-def _of(origin: str) -> Iterator[None]:
-    """Errors say whose they are."""
-    try:
-        yield
-    except InputError as error:
-        if not origin:
-            raise
-        raise InputError(f"{origin}: {error.message}", hint=error.hint) from None
+def _draw(plot: str, prompt: Prompt, found: list[Unit], terminal: Terminal) -> None:
+    """Draw a distribution."""
+    from lmfst.report.plots import next_plot
+
+    text = prompt.text
+    shown = text if isinstance(text, str) else text.decode(errors="replace")
+    write_file(plot, next_plot(plot, shown, found, terminal.warn), what="--plot")

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmfst.ensemble.combination import NOTHING, Combination, Following
 from lmfst.ground.arrays import Floats, Ints
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import InputError, UsageError, ZeroProbabilityError
 from lmfst.inference.states import APART, BEGIN_TOGETHER, AtOnce, State, as_string
 from lmfst.target.strings import Symbols
 from lmfst.target.units import Units
@@ -87,7 +87,7 @@ class EnsembleState:
         symbols."""
         found = self._next()
         if not len(found[0]):
-            raise InputError(
+            raise ZeroProbabilityError(
                 f"nothing can follow the prefix: after its {len(self.symbols)} symbols the models "
                 "have no next symbol in common, and their product is zero",
                 hint='use how="mixture", or models that give every symbol some probability',

@@ -16,7 +16,9 @@ from typing import NamedTuple, Protocol
 
 from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS, NOT_LIGHTER, TOGETHER
-from lmfst.inference.states import State, advance_all
+from lmfst.generate.in_step import Search
+from lmfst.ground.errors import ZeroProbabilityError
+from lmfst.inference.states import Extensible
 from lmfst.target.units import Units
 
 
@@ -39,7 +41,7 @@ class Stem(NamedTuple):
     """
 
     logp: float
-    state: State
+    state: Extensible
     symbol: int | None
     begun: bool
     within: int
@@ -75,13 +77,15 @@ class Steps:
     """Finds extensions. within: what strings are kept to; None: all there are.
 
     missing: what pruning makes strings lack, nats, at most, by estimate, as far as was looked.
+    dead: why the last string that nothing can follow, as happens in products of models, has none.
     """
 
     def __init__(self, units: Units, within: Within | None) -> None:
         self._units, self._within = units, within
         self.missing = 0.0
+        self.dead: ZeroProbabilityError | None = None
 
-    def heaviest(self, stems: Sequence[Stem], count: int) -> tuple[list[Extended], bool]:
+    def heaviest(self, stems: Sequence[Stem], count: int) -> Search[tuple[list[Extended], bool]]:
         """The `count` most probable extensions of all strings, most probable first; fewer where
         there are no more. Also whether the search was given up before it was done, since a unit
         has no end."""
@@ -103,7 +107,8 @@ class Steps:
                 return found, True
             chosen = _choose(queue, -best[0] if len(best) == count else float("inf"))
             expanded += len(chosen)
-            for new in self._expanded(chosen):
+            states = yield [(one.stem.state, one.stem.symbol) for one in chosen]
+            for new in self._expanded(chosen, states):
                 heapq.heappush(queue, new._replace(number=pushed))
                 pushed += 1
                 if new.complete:
@@ -112,15 +117,17 @@ class Steps:
                         heapq.heappop(best)
         return found, False
 
-    def _expanded(self, chosen: Sequence[_Waiting]) -> Iterator[_Waiting]:
-        """What some entries are extended to by a symbol."""
-        moving = [(one.stem.state, one.stem.symbol) for one in chosen]
-        states = [state for state, symbol in moving if symbol is not None]
-        after = iter(advance_all(states, [symbol for _, symbol in moving if symbol is not None]))
-        for one, (before, symbol) in zip(chosen, moving, strict=True):
-            state = before if symbol is None else next(after)
+    def _expanded(
+        self, chosen: Sequence[_Waiting], states: Sequence[Extensible]
+    ) -> Iterator[_Waiting]:
+        """What some entries are extended to by a symbol. states: the model after each."""
+        for one, state in zip(chosen, states, strict=True):
             self.missing = max(self.missing, state.missing)
-            symbols, logp = state.next_symbols()
+            try:
+                symbols, logp = state.next_symbols()
+            except ZeroProbabilityError as error:
+                self.dead = error
+                continue
             for a, p in zip(symbols.tolist(), logp.tolist(), strict=True):
                 within = one.stem.within
                 if self._within is not None:
