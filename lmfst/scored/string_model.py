@@ -20,6 +20,7 @@ from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import Engine
 from lmfst.inference.policy import Policy
 from lmfst.inference.results import Propagated
+from lmfst.lm.base import LM
 from lmfst.scored.records import Scored, upper_bound
 from lmfst.scored.scorer import Scorer
 from lmfst.target import Target
@@ -57,6 +58,11 @@ class StringModel(ABC):
     @abstractmethod
     def policy(self) -> Policy:
         """What is done when hypotheses multiply."""
+
+    @property
+    @abstractmethod
+    def sources(self) -> tuple[LM, ...]:
+        """The source models: one, or those of an ensemble."""
 
     @property
     @abstractmethod
