@@ -195,7 +195,7 @@ class Decoding:
         """The same after each of several prompts, which share model calls, in order, each as soon
         as those before it are there too; the error of one that has no strings."""
         try:
-            starts = self._model.states(prompts, as_scored=True)
+            starts: Sequence[Extensible] = self._model.states(prompts, as_scored=True)
         except BudgetError as error:
             if len(prompts) == 1:
                 yield error
@@ -204,12 +204,18 @@ class Decoding:
                 for prompt in prompts:
                     yield from self.after_all([prompt])
             return
-        yield from in_step(list(map(self._search, prompts, starts)))
+        searches = [
+            self._search(prompt, start, Steps(self._units, self._within, len(prompts)))
+            for prompt, start in zip(prompts, starts, strict=True)
+        ]
+        yield from in_step(searches)
 
-    def _search(self, prompt: tuple[int, ...], start: Extensible) -> Search[list[Decoded]]:
+    def _search(
+        self, prompt: tuple[int, ...], start: Extensible, steps: Steps
+    ) -> Search[list[Decoded]]:
         """Find the best strings after a prompt and its state."""
         start.next_symbols()  # InputError for a prompt of probability zero
-        steps, best = Steps(self._units, self._within), _Best(self._beam)
+        best = _Best(self._beam)
         within = 0 if self._within is None else read_prompt(self._within, prompt)
         stems = [Stem(0.0, start, None, begun(self._units, prompt), within, ())]
         for _ in range(self._beam.max_units):
