@@ -12,7 +12,7 @@ from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import choice_of
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
-from lmfst.cli.prompts import Asking, Given, Prompt, Prompts
+from lmfst.cli.prompts import Asking, Failure, Given, Prompt, Prompts
 from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults
@@ -20,7 +20,9 @@ from lmfst.ground.errors import BudgetError, InputError, UsageError
 from lmfst.io import open_rows
 
 if TYPE_CHECKING:
+    from lmfst.ensemble import Ensemble
     from lmfst.generate.next_units import Unit
+    from lmfst.model import TransducedLM
 
 Top = Annotated[
     int | None,
@@ -82,7 +84,7 @@ def next_(
 
     Where units are words, a last row … has the probability of all units that are not shown.
     """
-    from lmfst.generate.next_units import following, limits_of
+    from lmfst.generate.next_units import limits_of
     from lmfst.scored.records import ESCAPED_COLUMNS, NEXT_COLUMNS, next_rows
 
     terminal = Terminal.of(quiet)
@@ -96,29 +98,41 @@ def next_(
     wanted: dict[str, Any] = {"top": top, "mass": mass, "seconds": seconds}
     limits_of(**wanted)
     asking, fmt = Asking(prompts, terminal), rows.row_format()
-    if plot is not None:
-        _require_plot(plot, asking)
+    _require_plot(plot, asking)
     lm = ensemble.load(model, to, grammar, choice, limits, terminal)
     limits_of(**wanted, separated=bool(lm.target.units.marks))
     writing = open_rows(rows.output, fmt, NEXT_COLUMNS, escaped=ESCAPED_COLUMNS)
     with writing as writer:
         for (prompt,) in asking.batches(1):
-            try:
-                with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
-                    found = following(lm, prompt.text, given=given, warn=terminal.warn, **wanted)
-            except (InputError, BudgetError) as error:
-                asking.reject(prompt, error, writer)
+            found = _found(lm, prompt, {"given": given, **wanted}, terminal)
+            if isinstance(found, Failure):
+                asking.reject(prompt, found, writer)
             else:
                 for row in next_rows(prompt.id, found):
                     writer.write(row)
-                if plot is not None:
-                    _draw(plot, prompt, found, terminal)
+                _draw(plot, prompt, found, terminal)
             writer.flush()
     asking.end()
 
 
-def _require_plot(plot: str, asking: Asking) -> None:
-    """UsageError for several distributions; InputError where nothing can draw."""
+def _found(
+    model: TransducedLM | Ensemble, prompt: Prompt, how: dict[str, Any], terminal: Terminal
+) -> list[Unit] | Failure:
+    """The units after a prompt; the error of one that has no answer. how: options of `following`
+    (`lmfst.generate.next_units`)."""
+    from lmfst.generate.next_units import following
+
+    try:
+        with Progress(terminal, to_stdout=False, doing="looking for the next unit"):
+            return following(model, prompt.text, warn=terminal.warn, **how)
+    except (InputError, BudgetError) as error:
+        return error
+
+
+def _require_plot(plot: str | None, asking: Asking) -> None:
+    """UsageError for a plot of several distributions; InputError where nothing can draw one."""
+    if plot is None:
+        return
     from lmfst.report.plots import require_plot
 
     require_plot(plot)
@@ -126,8 +140,10 @@ def _require_plot(plot: str, asking: Asking) -> None:
         raise UsageError("--plot draws one distribution", hint="give one prompt")
 
 
-def _draw(plot: str, prompt: Prompt, found: list[Unit], terminal: Terminal) -> None:
-    """Draw a distribution."""
+def _draw(plot: str | None, prompt: Prompt, found: list[Unit], terminal: Terminal) -> None:
+    """Draw a distribution, if that is asked for."""
+    if plot is None:
+        return
     from lmfst.report.plots import next_plot
 
     text = prompt.text

@@ -3,6 +3,9 @@
 A search is a generator that asks for states, each after a symbol, and is sent them. The states of
 all searches began together (`lmfst.TransducedLM.states`), and the numbers are those of a search by
 itself. Not here: what is searched (`lmfst.generate.decode`).
+
+Measured (the default model, 16 prompts, one processor core): thirty bytes each take a 3.5th of the
+processor time that they take one by one, three words each half of it, reading the prompts included.
 """
 
 from __future__ import annotations
