@@ -28,6 +28,7 @@ from lmfst.fst.pattern import first_string, is_open
 from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS
 from lmfst.generate.constrain import read_prompt
+from lmfst.generate.drawn import Written
 from lmfst.generate.in_step import Search, in_step
 from lmfst.generate.steps import Extended, Stem, Steps, Within, begun
 from lmfst.ground import defaults
@@ -43,7 +44,7 @@ DECODE_COLUMNS = ("id", "rank", "text", "start", "units", "logp", "cut", "way")
 
 
 @dataclass(frozen=True)
-class Decoded:
+class Decoded(Written):
     """A string that was found; see `lmfst.decode`.
 
     symbols: the whole string, the prompt first, as symbol numbers without ⊥. start: how many of
@@ -53,26 +54,13 @@ class Decoded:
     it is this string, or, if it is cut, that a string begins so. way: "greedy", or "beam B".
     """
 
-    symbols: tuple[int, ...]
-    start: int
-    text: str
-    units: int
-    cut: bool
     logp: float
     way: str
 
     def row(self, document: str, rank: int) -> dict[str, Any]:
         """A row of `DECODE_COLUMNS`. document: id of the prompt. rank: of the string, from 1."""
-        return {
-            "id": document,
-            "rank": rank,
-            "text": self.text,
-            "start": self.start,
-            "units": self.units,
-            "logp": self.logp,
-            "cut": self.cut,
-            "way": self.way,
-        }
+        own = {"id": document, "rank": rank, "logp": self.logp, "way": self.way}
+        return {**self.columns(), **own}
 
 
 @dataclass(frozen=True)
