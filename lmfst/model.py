@@ -107,6 +107,11 @@ class TransducedLM(StringModel):
         return self.setting.lm
 
     @property
+    def sources(self) -> tuple[LM, ...]:
+        """The source model, as the only one."""
+        return (self.lm,)
+
+    @property
     def target(self) -> Target:
         """The function to target strings."""
         return self.setting.target

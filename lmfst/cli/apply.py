@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,8 +13,9 @@ from lmfst.cli.loading import fst_of, target_of
 from lmfst.cli.mistakes import document_files
 from lmfst.cli.progress import Progress
 from lmfst.cli.reading import documents
+from lmfst.cli.rejections import Rejections
 from lmfst.cli.terminal import Terminal
-from lmfst.ground.errors import BudgetError, InputError, LmfstError
+from lmfst.ground.errors import BudgetError, InputError
 from lmfst.io import Document, Output, OutputWriter, require_apart
 
 if TYPE_CHECKING:
@@ -92,10 +93,10 @@ def apply(
                     _warn_of_count(document, found, wanted.limit, terminal)
                 writer.write(document, found)
             except (InputError, BudgetError) as error:
-                rejections.add(document, error)
+                rejections.add(document.origin, error)
                 writer.reject(document)
             progress.done()
-    rejections.end(total)
+    rejections.end(total, "document", "output")
 
 
 def _relation(to: str, grammar: o.GrammarOptions, asked: Asked, terminal: Terminal) -> Relation:
@@ -111,29 +112,3 @@ def _warn_of_count(document: Document, found: list[Output], limit: int, terminal
         terminal.warn(f"{document.origin}: there is no output")
     if len(found) == limit:
         terminal.warn(f"{document.origin}: there may be more than {limit} outputs (--limit)")
-
-
-@dataclass
-class Rejections:
-    """Documents without a result: said one by one, and counted."""
-
-    terminal: Terminal
-    strict: bool
-    count: int = 0
-    _hints: set[str] = field(default_factory=set)
-
-    def add(self, document: Document, error: LmfstError) -> None:
-        """Say what is wrong with a document, how to mend it once; raise it if that is strict."""
-        hint = "" if error.hint in self._hints else error.hint
-        self._hints.add(error.hint)
-        found = InputError(f"{document.origin}: {error.message}", hint=hint)
-        if self.strict:
-            raise found
-        self.count += 1
-        self.terminal.reject(str(found))
-
-    def end(self, total: int) -> None:
-        """InputError if there were any."""
-        if self.count:
-            what = "document has" if total == 1 else "documents have"
-            raise InputError(f"{self.count} of {total} {what} no output")

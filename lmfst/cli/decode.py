@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmfst.cli import options as o
+from lmfst.cli.convert import require_batch
+from lmfst.cli.ensemble_options import EnsembleOptions
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model
-from lmfst.cli.mistakes import is_file
-from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions
+from lmfst.cli.loading import choice_of
+from lmfst.cli.model_options import MODEL, LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
+from lmfst.cli.prompts import Asking, Failure, Given, Prompt, Prompts
 from lmfst.cli.terminal import Terminal
 from lmfst.cli.within import Within, acceptor_of, fst_of_within
 from lmfst.ground import defaults, types
@@ -22,27 +23,16 @@ from lmfst.ground.errors import InputError, UsageError
 from lmfst.io import open_rows
 
 if TYPE_CHECKING:
-    from lmfst.generate.decode import Beam
+    from lmfst.ensemble import Ensemble
+    from lmfst.generate.decode import Beam, Decoded, Decoding
+    from lmfst.model import TransducedLM
 
 DECODING = "Decoding"
 """Name of a panel."""
 
-Prompts = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[PROMPT...|-]",
-        help="What strings begin with; none: the beginning; -: lines of the standard input, each "
-        "answered as soon as it is there. In target form [NAME] is a generated symbol, such as "
-        "[SEP] between words.",
-    ),
-]
-Given = Annotated[
-    types.Given,
-    typer.Option(
-        "--given",
-        help="target: prompts are in target form; source: they are read by the FST, and what is "
-        "certainly emitted by then is what strings begin with.",
-    ),
+Batch = Annotated[
+    int,
+    typer.Option("--batch", help="Prompts that share model calls, at most.", rich_help_panel=MODEL),
 ]
 
 
@@ -124,6 +114,8 @@ def decode(
     within: Within = None,
     grammar: o.GrammarOptions,
     model: ModelOptions,
+    ensemble: EnsembleOptions,
+    batch: Batch = defaults.BATCH_DOCUMENTS,
     policy: PolicyOptions,
     limits: LimitOptions,
     rows: o.RowOptions,
@@ -134,38 +126,48 @@ def decode(
     A step adds a unit: a symbol, or, where units are words, a whole word with what ends it.
     """
     from lmfst.generate.decode import DECODE_COLUMNS, Decoding
-    from lmfst.generate.next_units import symbols_of
     from lmfst.generate.sample import require_drawable
 
     terminal = Terminal.of(quiet)
     beam, fmt = decoding.beam(), rows.row_format()
     choice = choice_of(policy, limits, suggestible=False)
     require_drawable(choice.name == "sample", limits.partial == "condition")
-    given_prompts = prompts or [""]
-    for prompt in given_prompts:
-        if prompt != "-" and is_file(prompt):
-            terminal.warn(f"the prompt is {prompt!r} itself, not what the file of that name holds")
+    ensemble.policy(model, choice)
+    require_batch(batch)
+    asking = Asking(prompts, terminal)
     fst = fst_of_within(within, grammar, terminal)
-    lm = load_model(model, to, grammar, choice, limits, terminal)
+    lm = ensemble.load(model, to, grammar, choice, limits, terminal)
     finder = Decoding(lm, beam, acceptor_of(fst, within, lm))
     writing = open_rows(rows.output, fmt, DECODE_COLUMNS)
     to_stdout = rows.output in (None, "-")
     with writing as writer, Progress(terminal, to_stdout=to_stdout, doing="decoding"):
-        for number, text in enumerate(_texts(given_prompts), start=1):
-            try:
-                found = finder.after(symbols_of(lm, text, given, terminal.warn))
-            except InputError as error:
-                raise InputError(f"prompt {number}: {error.message}", hint=error.hint) from None
-            for rank, decoded in enumerate(found, start=1):
-                writer.write(decoded.row(str(number), rank))
-            writer.flush()
+        for some in asking.batches(batch):
+            for prompt, found in zip(some, _found(finder, lm, some, given, terminal), strict=True):
+                if isinstance(found, Failure):
+                    asking.reject(prompt, found, writer)
+                else:
+                    for rank, decoded in enumerate(found, start=1):
+                        writer.write(decoded.row(prompt.id, rank))
+                writer.flush()
+    asking.end()
 
 
-def _texts(prompts: list[str]) -> Iterator[str | bytes]:
-    """The prompts; of - the lines of the standard input, without their ends."""
+def _found(
+    finder: Decoding,
+    model: TransducedLM | Ensemble,
+    prompts: Sequence[Prompt],
+    given: types.Given,
+    terminal: Terminal,
+) -> Iterator[list[Decoded] | Failure]:
+    """What is found after prompts, in order; the error of one that has no answer."""
+    from lmfst.generate.next_units import symbols_of
+
+    read: list[tuple[int, ...] | InputError] = []
     for prompt in prompts:
-        if prompt == "-":
-            for line in sys.stdin.buffer:
-                yield line.removesuffix(b"\n").removesuffix(b"\r")
-        else:
-            yield prompt
+        try:
+            read.append(symbols_of(model, prompt.text, given, terminal.warn))
+        except InputError as error:
+            read.append(error)
+    found = finder.after_all([one for one in read if not isinstance(one, InputError)])
+    for one in read:
+        yield one if isinstance(one, InputError) else next(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,6 +77,15 @@ class EnsembleOptions:
         require_drops(policy)
         return policy
 
+    def facts(self, model: ModelOptions) -> dict[str, Any]:
+        """What decides on the numbers, beside the models; JSON-ready. Nothing of one model."""
+        if self.ensemble is None:
+            return {}
+        from lmfst.ensemble.model import weights_of
+
+        weights = weights_of(self._numbers(), len(model.names))
+        return {"ensemble": self.ensemble, "weights": list(weights)}
+
     def _numbers(self) -> list[float] | None:
         """The weights; UsageError for what are no numbers."""
         if self.weights is None:
@@ -87,6 +96,12 @@ class EnsembleOptions:
             raise UsageError(
                 f"--weights {self.weights!r}: expected numbers with commas between, such as 0.5,0.5"
             ) from None
+
+    def each(self, model: ModelOptions) -> list[ModelOptions]:
+        """The options of each of the models. UsageError for several without --ensemble."""
+        if self.ensemble is None:
+            model.require_one()
+        return [replace(model, models=[name]) for name in model.names]
 
     def load(
         self,
@@ -104,13 +119,14 @@ class EnsembleOptions:
         from lmfst.model import TransducedLM
         from lmfst.target.load import refuse_as_model
 
-        for name in model.names:
-            refuse_as_model(name)
+        each = self.each(model)
+        for one in each:
+            refuse_as_model(one.model)
         target, policy = target_of(to, grammar, terminal), choice.policy()
         models = []
-        for name in model.names:
+        for one in each:
             with rare_collections():
-                lm = lm_of(replace(model, models=[name]), terminal)
+                lm = lm_of(one, terminal)
             models.append(
                 TransducedLM(lm, target, policy, partial=limits.partial, warn=terminal.warn)
             )

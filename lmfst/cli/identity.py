@@ -7,18 +7,22 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmfst.cli import options as o
-from lmfst.cli.loading import choice_of, load_model, suggests, target_of
+from lmfst.cli.ensemble_options import EnsembleOptions
+from lmfst.cli.loading import choice_of, lm_of, suggests, target_of
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.terminal import Terminal
 from lmfst.ground.kernels import compiled
 
 if TYPE_CHECKING:
+    from lmfst.ensemble import Ensemble
     from lmfst.inference.choose import PolicyChoice
     from lmfst.inference.policy import Policy
+    from lmfst.model import TransducedLM
 
 MODEL_FILES, FST = "model files", "transducer"
 """Names in the fingerprint."""
@@ -53,6 +57,7 @@ class Loading:
     policy_options: PolicyOptions
     sampling: SamplingOptions
     limits: LimitOptions
+    ensemble: EnsembleOptions
 
     def choice(self) -> PolicyChoice:
         """The choice of a policy."""
@@ -62,23 +67,19 @@ class Loading:
     def policy(self, *, suggested: bool = True) -> Policy:
         """The policy, as far as it can be told without the model. suggested: whether the target is
         one for which the model suggests one."""
-        from lmfst.inference.recommend import RECOMMENDED
+        choice = self.choice()
+        return self.ensemble.policy(self.model, choice) if suggested else choice.policy()
 
-        return self.choice().policy(RECOMMENDED.get(self.model.model) if suggested else None)
+    def load(self, model: ModelOptions, terminal: Terminal) -> TransducedLM | Ensemble:
+        """What scores. model: the options of the model, perhaps with other threads."""
+        choice = self.choice()
+        return self.ensemble.load(model, self.to, self.grammar, choice, self.limits, terminal)
 
-    def model_files(self, terminal: Terminal) -> list[str]:
-        """The files that make the model what it is."""
-        from lmfst.lm.load import model_paths
+    def model_files(self, terminal: Terminal) -> list[list[str]]:
+        """The files that make each of the models what it is."""
+        return [_files(model, terminal) for model in self.ensemble.each(self.model)]
 
-        name, revision = self.model.model, self.model.revision
-        found = model_paths(name, revision, terminal.note)
-        if not any(path.endswith((".safetensors", ".gguf", ".arpa", ".gz")) for path in found):
-            # Of a hub, and not here yet: loading fetches it.
-            load_model(self.model, self.to, self.grammar, self.choice(), self.limits, terminal)
-            found = model_paths(name, revision, terminal.note)
-        return found
-
-    def batch_tokens(self, model_files: list[str]) -> int:
+    def batch_tokens(self, model_files: list[list[str]]) -> int:
         """Token positions of a call, whatever memory is free: numbers depend on it."""
         from lmfst.corpus import visible_gpus
         from lmfst.lm.memory import tokens_by_files
@@ -86,15 +87,16 @@ class Loading:
 
         device = self.model.device
         on_cpu = not visible_gpus(os.environ) if is_map(device) else device == "cpu"
-        return self.model.batch_tokens or tokens_by_files(model_files, on_cpu=on_cpu)
+        own = (tokens_by_files(paths, on_cpu=on_cpu) for paths in model_files)
+        return self.model.batch_tokens or min(own)
 
-    def digests(self, model_files: list[str]) -> list[str]:
-        """Of the model's files, and of that of the guide."""
+    def digests(self, model_files: list[list[str]]) -> list[str]:
+        """Of the models' files, and of that of the guide."""
         guide = self.sampling.guide
         own = [guide] if guide and os.path.isfile(guide) else []
-        return [_digest(path) for path in (*model_files, *own)]
+        return [_digest(path) for path in (*chain(*model_files), *own)]
 
-    def identity(self, model_files: list[str], terminal: Terminal) -> dict[str, Any]:
+    def identity(self, model_files: list[list[str]], terminal: Terminal) -> dict[str, Any]:
         """What decides on the numbers: all options but those of speed, and what model and target
         are, apart from the names of files."""
         machine = {"models", "threads", "batch_tokens", "device"}
@@ -104,13 +106,17 @@ class Loading:
             MODEL_FILES: self.digests(model_files),
             FST: target_of(self.to, self.grammar, terminal).machine.digest,
             **self._policy(),
+            **self.ensemble.facts(self.model),
             "partial": self.limits.partial,
         }
         return {name: value for name, value in said.items() if name not in self.named()}
 
     def _named(self) -> dict[str, str]:
-        guide = self.sampling.guide
-        return {"model": self.model.model, "to": self.to} | ({"guide": guide} if guide else {})
+        guide, names = self.sampling.guide, self.model.names
+        models = {"model": names[0]}
+        if len(names) > 1:
+            models = {f"model {number}": name for number, name in enumerate(names, start=1)}
+        return {**models, "to": self.to} | ({"guide": guide} if guide else {})
 
     def named(self) -> dict[str, str]:
         """What is called by the name of a file, which others may have, too: it is known by its
@@ -121,10 +127,22 @@ class Loading:
         """The policy that options lead to, however they are given."""
         from lmfst.inference.recommend import RECOMMENDED
 
-        suggested = RECOMMENDED.get(self.model.model)
+        suggested = RECOMMENDED.get(self.model.names[0])
         policy = self.policy().describe()
         # Whether it is followed is up to the target, which the job has, too.
         return policy | ({"policy": "auto"} if self.choice().follows(suggested) else {})
+
+
+def _files(model: ModelOptions, terminal: Terminal) -> list[str]:
+    """The files that make a model what it is."""
+    from lmfst.lm.load import model_paths
+
+    found = model_paths(model.model, model.revision, terminal.note)
+    if not any(path.endswith((".safetensors", ".gguf", ".arpa", ".gz")) for path in found):
+        # Of a hub, and not here yet: loading fetches it.
+        lm_of(model, terminal)
+        found = model_paths(model.model, model.revision, terminal.note)
+    return found
 
 
 def _is_file(name: str) -> bool:

@@ -171,7 +171,7 @@ class ModelOptions:
         if len(self.names) > 1:
             raise UsageError(
                 f"expected one --model, found {len(self.names)}: {', '.join(self.names)}",
-                hint="leave the others out; lmfst convert --ensemble mixture takes several as one",
+                hint="leave the others out, or add --ensemble mixture, which takes several as one",
             )
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmfst.cli import options as o
+from lmfst.cli.ensemble_options import EnsembleOptions
 from lmfst.cli.flatten import flattened
-from lmfst.cli.loading import choice_of, load_model
+from lmfst.cli.loading import choice_of
 from lmfst.cli.mistakes import is_file
 from lmfst.cli.model_options import MODEL, LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
@@ -170,6 +171,7 @@ def sample(
     within: WithinOption = None,
     grammar: o.GrammarOptions,
     model: ModelOptions,
+    ensemble: EnsembleOptions,
     policy: PolicyOptions,
     limits: LimitOptions,
     rows: o.RowOptions,
@@ -191,13 +193,14 @@ def sample(
     draws.require(within)
     choice = choice_of(policy, limits, suggestible=False)
     require_drawable(choice.name == "sample", limits.partial == "condition")
+    ensemble.policy(model, choice)
     if given is not None and not prompt:
         raise UsageError("--given says how the prompt is read, and there is no --prompt")
     if is_file(prompt):
         terminal.warn(f"the prompt is {prompt!r} itself, not what the file of that name holds")
     rows.row_format()
     fst = fst_of_within(within, grammar, terminal)
-    lm = load_model(model, to, grammar, choice, limits, terminal)
+    lm = ensemble.load(model, to, grammar, choice, limits, terminal)
     start = symbols_of(lm, prompt, given or "target", terminal.warn)
     drawing = Drawing(lm, draws.asked(acceptor_of(fst, within, lm)), start)
     if meta is not None:

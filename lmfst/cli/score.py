@@ -14,10 +14,10 @@ import typer
 
 from lmfst.cli import options as o
 from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown
+from lmfst.cli.ensemble_options import EnsembleOptions
 from lmfst.cli.flatten import flattened
 from lmfst.cli.identity import FST, MODEL_FILES, Loading, machine_facts
 from lmfst.cli.job_options import JobOptions, placed, require_job, workers_of
-from lmfst.cli.loading import load_model
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
 from lmfst.cli.terminal import Terminal
@@ -60,6 +60,7 @@ def score(
     to: o.To = o.TO,
     grammar: o.GrammarOptions,
     model: ModelOptions,
+    ensemble: EnsembleOptions,
     batch: Batch = defaults.BATCH_DOCUMENTS,
     policy: PolicyOptions,
     sampling: SamplingOptions,
@@ -83,7 +84,7 @@ def score(
     require_job(batch, model, job, written)
     model = placed(model, job)
     workers = workers_of(model, job, terminal)
-    loading = Loading(model, to, grammar, policy, sampling, limits)
+    loading = Loading(model, to, grammar, policy, sampling, limits, ensemble)
     levels = Levels(level, bounds)
     levels.require(loading.policy())
     found = corpus_files(files, reading.doc)
@@ -230,9 +231,8 @@ def make_scorer(
     and target. InputError if they aren't those any more: a worker may begin hours after the job."""
     from lmfst.corpus.transduced import TransducedScorer
 
-    model = replace(loading.model, threads=None)
-    choice, terminal = loading.choice(), _Told(warn)
-    lm = load_model(model, loading.to, loading.grammar, choice, loading.limits, terminal)
+    terminal = _Told(warn)
+    lm = loading.load(replace(loading.model, threads=None), terminal)
     levels.require(lm.policy)
     now = {
         MODEL_FILES: loading.digests(loading.model_files(terminal)),

@@ -11,7 +11,7 @@ from lmfst.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from lmfst.fst import Fst
-    from lmfst.model import TransducedLM
+    from lmfst.scored.string_model import StringModel
     from lmfst.target.acceptor import Acceptor
 
 Within = Annotated[
@@ -43,7 +43,7 @@ def fst_of_within(name: str | None, grammar: GrammarOptions, terminal: Terminal)
     )
 
 
-def acceptor_of(fst: Fst | None, name: str | None, model: TransducedLM) -> Acceptor | None:
+def acceptor_of(fst: Fst | None, name: str | None, model: StringModel) -> Acceptor | None:
     """The acceptor over the symbols of a model's target."""
     from lmfst.target.acceptor import Acceptor
 

@@ -1,4 +1,4 @@
-"""What workers make rows with: a transduced model, and writers of rows.
+"""What workers make rows with: a transduced model, or an ensemble, and writers of rows.
 
 Rows are those of `lmfst.scored.levels`, each with the `file` and the `line` of its document. Under
 the level "summary" workers write rows of texts, which are added up when shards are joined.
@@ -23,9 +23,9 @@ from lmfst.ground.types import Given, RowFormat, Unknown, Warn
 from lmfst.inference.accuracy import Tally
 from lmfst.io import RowWriter, rows_to
 from lmfst.lm.memory import out_of_memory
-from lmfst.model import TransducedLM
 from lmfst.scored.levels import Levels
 from lmfst.scored.records import ESCAPED_COLUMNS, Block, Scored, rows_of, summary_row
+from lmfst.scored.string_model import StringModel
 
 PLACE = ("file", "line")
 """Columns that say where a document is from."""
@@ -51,7 +51,7 @@ class TransducedScorer:
     `lmfst.scored.scorer.Scorer.each`.
     """
 
-    model: TransducedLM
+    model: StringModel
     levels: Levels
     given: Given
     batch: int
@@ -93,9 +93,10 @@ class TransducedScorer:
 
     def _limit(self, batch_tokens: int) -> None:
         """Have calls of so many tokens, which memory must be enough for."""
-        lm: Any = getattr(self.model.lm, "base", self.model.lm)
-        if hasattr(lm, "shrinks"):
-            lm.batch_tokens, lm.shrinks = batch_tokens, False
+        for source in self.model.sources:
+            lm: Any = getattr(source, "base", source)
+            if hasattr(lm, "shrinks"):
+                lm.batch_tokens, lm.shrinks = batch_tokens, False
 
     def _result(self, document: Document, found: Scored | InputError) -> Result | Rejected:
         reject = partial(Rejected, document.file, document.line, document.id)

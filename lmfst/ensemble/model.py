@@ -19,6 +19,7 @@ from lmfst.inference.policy import Policy
 from lmfst.inference.query import Query
 from lmfst.inference.setting import Setting
 from lmfst.inference.states import State, ends_of, plain
+from lmfst.lm.base import LM
 from lmfst.model import TransducedLM, policy_of
 from lmfst.scored.string_model import StringModel
 from lmfst.target import Target
@@ -83,6 +84,11 @@ class Ensemble(StringModel):
     def how(self) -> How:
         """How the models are combined."""
         return self._combination.how
+
+    @property
+    def sources(self) -> tuple[LM, ...]:
+        """The source models."""
+        return tuple(model.lm for model in self.models)
 
     @property
     def target(self) -> Target:

@@ -115,7 +115,7 @@ class EnsembleState:
             part.next_symbols()
         except InputError as error:
             said = error.message if self.has_ended else f"{error.message} ({name})"
-            raise InputError(said, hint=error.hint) from None
+            raise type(error)(said, hint=error.hint) from None
 
     def advance(self, symbol: int | str | Symbols) -> EnsembleState:
         """The state after y and a symbol, or several, as `State.advance` has it."""

@@ -6,7 +6,8 @@ symbol, too: the distribution of whole words has no end. Strings share states as
 the same, and model calls.
 
 Within an acceptor symbols are drawn from those that it reads, whose share of the (shaped)
-distribution is Z; a string weighs Π Z, as where tokens are drawn (`lmfst.generate.constrain`).
+distribution is Z; a string weighs Π Z, as where tokens are drawn (`lmfst.generate.constrain`), and
+nothing where nothing can follow it, as in a product of models that have no next symbol in common.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from lmfst.generate.drawn import Growing
 from lmfst.generate.shape import Shape
 from lmfst.generate.steps import Within
 from lmfst.ground.arrays import Floats, Ints
-from lmfst.ground.errors import InputError
+from lmfst.ground.errors import InputError, ZeroProbabilityError
 from lmfst.inference.draws import pick
 from lmfst.inference.states import Extensible, advance_all
 
@@ -56,6 +57,7 @@ class Symbols:
         self, start: Extensible, shape: Shape, within: Within | None = None, at: int = 0
     ) -> None:
         self._start, self._shape, self._within = _Place(start, at), shape, within
+        start.next_symbols()  # ZeroProbabilityError for a prompt that nothing can follow
         if not len(self._following(self._start).symbols):
             raise InputError(
                 "nothing that the model can produce after the prompt is in the grammar of --within"
@@ -84,7 +86,14 @@ class Symbols:
         """Nothing: states close their session."""
 
     def _following(self, place: _Place) -> _Following:
-        symbols, logp = place.state.next_symbols()
+        try:
+            symbols, logp = place.state.next_symbols()
+        except ZeroProbabilityError:
+            # The models of a product may have nothing in common.
+            if self._within is None:
+                raise
+            none = np.zeros(0, dtype=np.int64)
+            return _Following(none, np.zeros(0), np.zeros(0), none, -np.inf)
         weights = self._shape.weights(logp)
         if self._within is None:
             return _Following(symbols, logp, np.cumsum(weights), np.zeros_like(symbols), 0.0)

@@ -16,23 +16,26 @@ draws (`lmfst.generate.sample`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from lmfst.ensemble import Ensemble
 from lmfst.fst.pattern import first_string, is_open
 from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS
 from lmfst.generate.constrain import read_prompt, require_some
+from lmfst.generate.drawn import Written
+from lmfst.generate.in_step import Search, in_step
 from lmfst.generate.steps import Extended, Stem, Steps, Within, begun
 from lmfst.ground import defaults
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import BudgetError, InputError, UsageError
 from lmfst.ground.types import require_whole
 from lmfst.inference.accuracy import WORTH_A_WARNING
-from lmfst.inference.states import State
+from lmfst.inference.states import Extensible
 from lmfst.model import TransducedLM
 from lmfst.target.strings import Symbols
 from lmfst.target.units import Units, target_text
@@ -41,7 +44,7 @@ DECODE_COLUMNS = ("id", "rank", "text", "start", "units", "logp", "cut", "way")
 
 
 @dataclass(frozen=True)
-class Decoded:
+class Decoded(Written):
     """A string that was found; see `lmfst.decode`.
 
     symbols: the whole string, the prompt first, as symbol numbers without ⊥. start: how many of
@@ -51,26 +54,13 @@ class Decoded:
     it is this string, or, if it is cut, that a string begins so. way: "greedy", or "beam B".
     """
 
-    symbols: tuple[int, ...]
-    start: int
-    text: str
-    units: int
-    cut: bool
     logp: float
     way: str
 
     def row(self, document: str, rank: int) -> dict[str, Any]:
         """A row of `DECODE_COLUMNS`. document: id of the prompt. rank: of the string, from 1."""
-        return {
-            "id": document,
-            "rank": rank,
-            "text": self.text,
-            "start": self.start,
-            "units": self.units,
-            "logp": self.logp,
-            "cut": self.cut,
-            "way": self.way,
-        }
+        own = {"id": document, "rank": rank, "logp": self.logp, "way": self.way}
+        return {**self.columns(), **own}
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,7 @@ class Beam:
 
 
 def decode(
-    model: TransducedLM,
+    model: TransducedLM | Ensemble,
     prompt: Symbols = "",
     *,
     width: int = 1,
@@ -174,21 +164,52 @@ class _Best:
 class Decoding:
     """Decodes after prompts."""
 
-    def __init__(self, model: TransducedLM, beam: Beam, within: Within | None = None) -> None:
+    def __init__(
+        self, model: TransducedLM | Ensemble, beam: Beam, within: Within | None = None
+    ) -> None:
         self._model, self._beam, self._within = model, beam, within
         self._units: Units = model.target.units
         if within is not None:
-            require_some(getattr(model, "models", (model,)), within)
+            require_some(model.models if isinstance(model, Ensemble) else (model,), within)
 
     def after(self, prompt: tuple[int, ...]) -> list[Decoded]:
         """The best strings after a prompt, best first."""
-        start = self._model.state(prompt, as_scored=True)
+        (found,) = self.after_all([prompt])
+        if isinstance(found, InputError | BudgetError):
+            raise found
+        return found
+
+    def after_all(
+        self, prompts: Sequence[tuple[int, ...]]
+    ) -> Iterator[list[Decoded] | InputError | BudgetError]:
+        """The same after each of several prompts, which share model calls, in order, each as soon
+        as those before it are there too; the error of one that has no strings."""
+        try:
+            starts: Sequence[Extensible] = self._model.states(prompts, as_scored=True)
+        except BudgetError as error:
+            if len(prompts) == 1:
+                yield error
+            else:
+                # One of them needs too much: which one?
+                for prompt in prompts:
+                    yield from self.after_all([prompt])
+            return
+        searches = [
+            self._search(prompt, start, Steps(self._units, self._within, len(prompts)))
+            for prompt, start in zip(prompts, starts, strict=True)
+        ]
+        yield from in_step(searches)
+
+    def _search(
+        self, prompt: tuple[int, ...], start: Extensible, steps: Steps
+    ) -> Search[list[Decoded]]:
+        """Find the best strings after a prompt and its state."""
         start.next_symbols()  # InputError for a prompt of probability zero
-        steps, best = Steps(self._units, self._within), _Best(self._beam)
+        best = _Best(self._beam)
         within = 0 if self._within is None else read_prompt(self._within, prompt)
         stems = [Stem(0.0, start, None, begun(self._units, prompt), within, ())]
         for _ in range(self._beam.max_units):
-            extended, stuck = steps.heaviest(stems, self._beam.width)
+            extended, stuck = yield from steps.heaviest(stems, self._beam.width)
             if stuck:
                 self._tell_stuck(len(extended))
             if stuck and not extended:
@@ -199,10 +220,12 @@ class Decoding:
                 stems = []
                 break
         for stem in stems:
-            self._close(stem, steps, best, prompt, start)
+            yield from self._close(stem, steps, best, prompt, start)
         self._tell_missing(steps.missing)
         found = [self._decoded(prompt, symbols, cut, p) for _, p, symbols, cut in best.first()]
         if not found:
+            if steps.dead is not None:
+                raise steps.dead
             raise InputError(
                 "no string that may follow the prompt was found: where strings are kept to a "
                 "grammar, one may come to where nothing goes on",
@@ -226,11 +249,11 @@ class Decoding:
         ]
 
     def _close(
-        self, stem: Stem, steps: Steps, best: _Best, prompt: tuple[int, ...], start: State
-    ) -> None:
+        self, stem: Stem, steps: Steps, best: _Best, prompt: tuple[int, ...], start: Extensible
+    ) -> Search[None]:
         """Set aside a string that has all units that it may have, or that can't be extended."""
         if not stem.begun:
-            extended, _ = steps.heaviest([stem], 1)
+            extended, _ = yield from steps.heaviest([stem], 1)
             if not extended:
                 return
             if extended[0].added == (END,):
@@ -267,14 +290,14 @@ class Decoding:
         return Decoded(whole, len(prompt), text, units, cut, min(0.0, logp), self._beam.way)
 
     def _tell_stuck(self, found: int) -> None:
-        self._model.setting.warn(
+        self._model.warn(
             f"a unit's end wasn't found within {MAX_EXPANSIONS:,} strings: "
             + (f"{found} extensions are kept" if found else "the string is cut before it")
         )
 
     def _tell_missing(self, missing: float) -> None:
         if WORTH_A_WARNING < missing < np.inf:
-            self._model.setting.warn(
+            self._model.warn(
                 f"what was dropped makes a string's probability lack up to {missing:.2g} nats, by "
                 "estimate: try a larger --beam or a lower --threshold"
             )

@@ -30,7 +30,23 @@ MOST_STEPS = 256
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Written:
+    """A string after its prompt, as it is written: what records of strings have in common. See
+    `Drawn` and `lmfst.generate.decode.Decoded`."""
+
+    symbols: tuple[int, ...]
+    start: int
+    text: str
+    units: int
+    cut: bool
+
+    def columns(self) -> dict[str, Any]:
+        """What a row has of it."""
+        return {"text": self.text, "start": self.start, "units": self.units, "cut": self.cut}
+
+
+@dataclass(frozen=True)
+class Drawn(Written):
     """A string that was drawn; see `lmfst.sample`.
 
     symbols: the whole string, the prompt first, as symbol numbers without ⊥. start: how many of
@@ -44,11 +60,6 @@ class Drawn:
     strings are resampled, the effective sample size of those that were drawn together.
     """
 
-    symbols: tuple[int, ...]
-    start: int
-    text: str
-    units: int
-    cut: bool
     way: Way
     logp: float | None = None
     logw: float | None = None
@@ -63,16 +74,8 @@ class Drawn:
         """A row of `SAMPLE_COLUMNS`, or, if the string has a weight, of `WITHIN_COLUMNS`. number:
         of the string, from 1."""
         weight = {} if self.logw is None else {"logw": self.logw, "ess": self.ess}
-        return {
-            "id": str(number),
-            "text": self.text,
-            "start": self.start,
-            "units": self.units,
-            "logp": self.logp,
-            "cut": self.cut,
-            "way": self.way,
-            **weight,
-        }
+        own = {"id": str(number), "logp": self.logp, "way": self.way}
+        return {**self.columns(), **own, **weight}
 
 
 class Growing:

@@ -33,7 +33,7 @@ class InputError(LmfstError):
 
 
 class ZeroProbabilityError(InputError):
-    """A document has probability zero under the model."""
+    """A document, or a prompt, has probability zero under the model."""
 
 
 class ModelError(LmfstError):

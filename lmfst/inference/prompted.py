@@ -30,9 +30,11 @@ def after_source(setting: Setting, reader: Reader, text: bytes) -> Setting:
     InputError for a text that the function rejects, that has no tokens or several ways to be
     spelled by a model without a tokenizer, or that the model gives probability zero.
     """
-    read = reader.source(text, partial(emitted, setting.target))
+    read = reader.spelled(text, partial(emitted, setting.target))
     if read.folded:
-        setting.warn(f"{read.folded} letters of the prompt are read in {reader.case('source')}")
+        letters = "1 letter" if read.folded == 1 else f"{read.folded} letters"
+        verb = "is" if read.folded == 1 else "are"
+        setting.warn(f"{letters} of the prompt {verb} read in {reader.case('source')}")
     lm = PromptedLM(setting.lm, read.text)
     _require_possible(lm, setting.normalise)
     machine = setting.target.machine

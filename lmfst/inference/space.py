@@ -17,7 +17,7 @@ import numpy as np
 
 from lmfst.fst.sequential import END
 from lmfst.ground.arrays import Floats, Ints
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import InputError, UsageError, ZeroProbabilityError
 from lmfst.inference.beginning import NOWHERE, Beginning, Begun
 from lmfst.inference.closing import Closed, Closing, Going, Kept, Open
 from lmfst.inference.cursors import Place, Places, Waiting, move, next_symbols
@@ -352,7 +352,7 @@ class Space:
             y = state.symbols
             log_prefix = np.where(np.arange(len(y) + 1) > state.lost, -np.inf, 0.0)
             log_dropped = np.full(len(y) + 1, 0.0 if state.missing > 0 else -np.inf)
-            raise InputError(
+            raise ZeroProbabilityError(
                 "nothing can follow the prefix, which has probability zero under the model from "
                 + self._zeros.why(y, Propagated(log_prefix, log_dropped))[1]
             )

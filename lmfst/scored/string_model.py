@@ -14,12 +14,13 @@ from lmfst.fst.pattern import Pattern
 from lmfst.fst.sequential import END, run
 from lmfst.ground import defaults
 from lmfst.ground.document import Document
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import UsageError, ZeroProbabilityError
 from lmfst.ground.types import Given, Unknown
 from lmfst.inference.accuracy import Tally
 from lmfst.inference.engine import Engine
 from lmfst.inference.policy import Policy
 from lmfst.inference.results import Propagated
+from lmfst.lm.base import LM
 from lmfst.scored.records import Scored, upper_bound
 from lmfst.scored.scorer import Scorer
 from lmfst.target import Target
@@ -57,6 +58,11 @@ class StringModel(ABC):
     @abstractmethod
     def policy(self) -> Policy:
         """What is done when hypotheses multiply."""
+
+    @property
+    @abstractmethod
+    def sources(self) -> tuple[LM, ...]:
+        """The source models: one, or those of an ensemble."""
 
     @property
     @abstractmethod
@@ -154,7 +160,7 @@ def _possible(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The next symbols of probability above 0; InputError where the prefix has none."""
     if found.log_prefix[-1] == -math.inf:
-        raise InputError(
+        raise ZeroProbabilityError(
             "nothing can follow the prefix, which has probability zero under the model from "
             + model.scorer.zeros.why(prefix, found)[1]
         )

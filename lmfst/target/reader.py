@@ -178,6 +178,20 @@ class Reader:
             return Read(text, other, 0)
         return Read(folded, other, changed(text, folded))
 
+    def spelled(self, text: bytes, read: Callable[[bytes], Pattern]) -> Read:
+        """The same of a text that the model has read itself: its letters are in the case that the
+        model writes, also where the function makes the same of either."""
+        found = self.source(text, read)
+        folded = self._alphabet.written.text(text)
+        if found.text == folded:
+            return found
+        try:
+            if read(folded) != found.target:
+                return found
+        except InputError:
+            return found
+        return Read(folded, found.target, changed(text, folded))
+
     def _run(self, text: bytes, unknown: Unknown) -> Pattern:
         try:
             if unknown == "any":

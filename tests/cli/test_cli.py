@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lmfst.fst import EPS, Fst, Symbols, read_fst, write_openfst
+from lmfst.fst import EPS, Fst, read_fst, write_openfst
 from lmfst.ground._version import __version__
 from lmfst.lm.base import LM
 from lmfst.lm.load import load_lm
@@ -24,7 +24,6 @@ from tests.support.paths import REPOSITORY
 from tests.support.tiny import write_normalised
 
 HEADER = "id\tindex\tunit\tstart\tend\tlogp\tsurprisal\tmissing"
-SEP = 0xF0000
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +48,6 @@ def swap(tmp_path: Path) -> Path:
     arcs = [(0, byte, {97: 98, 98: 97}.get(byte, byte), 0) for byte in range(256)]
     path = tmp_path / "swap.fst"
     write_openfst(Fst.from_arcs(arcs, 0, [0]), path)
-    return path
-
-
-@pytest.fixture
-def words(tmp_path: Path) -> Path:
-    """c separates words."""
-    arcs = [(0, byte, SEP if byte == 99 else byte, 0) for byte in range(256)]
-    path = tmp_path / "words.fst"
-    write_openfst(Fst.from_arcs(arcs, 0, [0], Symbols("bytes", {SEP: "SEP"})), path)
     return path
 
 

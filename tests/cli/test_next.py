@@ -56,16 +56,6 @@ def test_rows_of_a_line_come_before_the_next_line_is_sent() -> None:
         timer.cancel()
 
 
-def test_a_prefix_of_probability_zero_is_named_and_what_came_before_is_there() -> None:
-    done = call(*NEXT, "--top", "1", "-", input=b"A\nCxG\nG\n")
-    assert done.code == 1 and [row["id"] for row in done.rows()] == ["1"]
-    assert "standard input>:2" in done.err or ":2:" in done.err
-    assert "symbol 1 (X)" in done.err
-    several = call(*NEXT, "--top", "1", "A", "x")
-    assert several.code == 1 and "prefix 2: " in several.err and len(several.rows()) == 1
-    assert "prefix" in call(*NEXT, "x").err
-
-
 def test_limits() -> None:
     for options, said in (
         (("--mass", "0"), "--mass is a probability above 0 and below 1"),
@@ -73,7 +63,8 @@ def test_limits() -> None:
         (("--seconds", "0"), "--seconds must be a time above 0"),
         (("--top", "-1"), "--top must be at least 0"),
         (("--policy", "sample"), "estimates probabilities of given strings"),
-        (("A", "-"), "reads all prefixes from the standard input"),
+        (("-", "A", "-"), "which can be read once"),
+        (("-", "--plot", "p.png"), "one distribution"),
     ):
         done = call("next", "--model", "g.arpa", *options)
         assert done.code == 2 and said in done.err and not done.out

@@ -9,29 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from lmfst.fst import Fst, Symbols, write_openfst
 from lmfst.inference.policy import Exact
 from lmfst.lm.load import load_lm
 from lmfst.model import TransducedLM
 from lmfst.target.load import load_target
-from tests.support.cli import ARPA, Done, call
-from tests.support.tiny import write_normalised
-
-SEP = 0xF0000
+from tests.support.cli import Done, call
 
 
 @pytest.fixture(scope="module")
-def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_normalised(ARPA, tmp_path_factory.mktemp("model") / "m.arpa")
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """c separates words."""
-    arcs = [(0, byte, SEP if byte == 99 else byte, 0) for byte in range(256)]
-    path = tmp_path_factory.mktemp("fst") / "words.fst"
-    write_openfst(Fst.from_arcs(arcs, 0, [0], Symbols("bytes", {SEP: "SEP"})), path)
-    return path
+def arpa(model: Path) -> Path:
+    return model
 
 
 Convert = Callable[..., Done]

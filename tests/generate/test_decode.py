@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from lmfst.fst import Fst, Symbols
-from lmfst.generate.decode import Decoded, decode
+from lmfst.generate.decode import Beam as Search
+from lmfst.generate.decode import Decoded, Decoding, decode
 from lmfst.generate.steps import MAX_EXPANSIONS
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import BudgetError, InputError, UsageError, ZeroProbabilityError
 from lmfst.inference.policy import Beam, Exact
 from lmfst.inference.sampling import Sample
 from lmfst.model import TransducedLM
@@ -270,3 +271,53 @@ def test_what_was_dropped_is_told() -> None:
     model = TransducedLM(lm, load_target("bytes"), Beam(size=1, threshold=0.5), warn=said.append)
     decode(model, width=3, max_units=4)
     assert "lack" in said[0] and "--beam" in said[0]
+
+
+@pytest.mark.parametrize("name", ["symbols", "words"])
+def test_prompts_together_share_calls_and_come_in_order(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES[name]()
+    lm, calls = case.model.lm, 0
+    asked = lm.next_logp
+
+    def counted(contexts):  # type: ignore[no-untyped-def]
+        nonlocal calls
+        calls += 1
+        return asked(contexts)
+
+    monkeypatch.setattr(lm, "next_logp", counted)
+    starts = sorted({y[:size] for y in case.oracle.mass for size in (0, 1, 2) if len(y) > size})
+    starts = [*starts[:5], starts[0]]
+    finder = Decoding(case.model, Search(2, top=2))
+    alone = [finder.after(start) for start in starts]
+    one_by_one, calls = calls, 0
+    assert list(finder.after_all(starts)) == alone
+    assert calls * 2 < one_by_one
+    impossible = (*starts[1], 33)
+    mixed = list(finder.after_all([impossible, starts[1], impossible]))
+    assert mixed[1] == alone[1]
+    assert all(isinstance(mixed[i], ZeroProbabilityError) for i in (0, 2))
+    assert list(finder.after_all([])) == []
+    # The first one is given before the second has come to its end.
+    nearly = max(case.oracle.mass, key=len)
+    expected = [finder.after(nearly), finder.after(())]
+    found = finder.after_all([nearly, ()])
+    calls = 0
+    first, before = next(found), calls
+    assert [first, next(found)] == expected and calls > before
+
+
+def test_what_needs_too_much_is_found_among_prompts_together() -> None:
+    lm = table(TOKENS, 1, merges=False, depth=4)
+    model = TransducedLM(lm, load_target("bytes"), Exact(node_budget=7))
+    finder = Decoding(model, Search(1, max_units=3))
+    starts = [tuple(b"a"), tuple(b"abab"), ()]
+    found = list(finder.after_all(starts))
+    for start, one in zip(starts, found, strict=True):
+        if isinstance(one, BudgetError):
+            with pytest.raises(BudgetError):
+                finder.after(start)
+        else:
+            assert one == finder.after(start)
+    assert {isinstance(one, BudgetError) for one in found} == {True, False}

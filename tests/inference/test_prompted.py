@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmfst.fst import Identity, Utf8, run
+from lmfst.fst import Fst, Identity, Utf8, run
 from lmfst.ground.errors import InputError
 from lmfst.inference.policy import Beam, Exact, Tolerance
 from lmfst.inference.sampling import Sample
@@ -346,3 +346,30 @@ def test_letters_of_a_prompt_in_the_other_case_are_read_as_those_the_model_write
     after = model.after_source("ac")
     assert after.lm.tokens == (0, 1)
     assert len(said) == 1 and "2 letters of the prompt are read in upper case" in said[0]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_prompt_is_read_in_the_case_that_the_model_writes(same: bool) -> None:
+    """Also where the function makes the same of letters in either case, as it does of documents;
+    not where it makes something else of them."""
+    lower = (b"X"[0], b"Y"[0]) if same else (b"Y"[0], b"X"[0])
+    arcs = [(0, b"A"[0], b"X"[0], 0), (0, b"B"[0], b"Y"[0], 0)]
+    arcs += [(0, a, x, 0) for a, x in zip(b"ab", lower, strict=True)]
+    lm = TableLM(make_vocab([b"A", b"B", b"AB"]), order=3, depth=9, seed=1, merges=False)
+    said: list[str] = []
+    target = fst_target(Fst.from_arcs(arcs, 0, [0]), "either")
+    model = TransducedLM(with_tokenizer(lm), target, Exact(), warn=said.append)
+    if not same:
+        with pytest.raises(InputError, match="no tokens of the model spell the prompt b'aB'"):
+            model.after_source("aB")
+        return
+    found = model.after_source("aB")
+    assert said == [
+        "1 letter of the prompt is read in upper case, the only one in which the model writes "
+        "letters"
+    ]
+    plain = model.after_source("AB")
+    assert len(said) == 1 and found.setting.read == plain.setting.read == b"AB"
+    assert found.describe() == plain.describe()
+    assert found.logp("XY") == plain.logp("XY") > -math.inf
+    assert model.score(["ab"])[0].logp == model.score(["AB"])[0].logp
