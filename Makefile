@@ -16,6 +16,7 @@
 #   make bench-next  next words after prompts, and states (a quarter of an hour)
 #   make bench-gpu  the numbers and the speed of a CUDA device (BENCH_GPU_FLAGS="--prepare FOLDER" on any
 #                machine first, then "--data FOLDER --model FILE.gguf" there; --fake: on the CPU, seconds)
+#   make bench-strings  strings drawn and decoded (ten minutes)
 #   make bench-start  how long a sentence takes beside importing and loading alone (two minutes)
 #   make calibrate  what `missing` says against what is missing (a quarter of an hour)
 #   make fuzz    malformed grammars for ten minutes
@@ -24,9 +25,9 @@
 #   make clean   remove everything that make and the tools made
 # PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip,
 # BENCH_FLAGS=..., BENCH_ENGINE_FLAGS=..., BENCH_DNA_FLAGS=..., BENCH_CORPUS_FLAGS=...,
-# BENCH_RAY_FLAGS=..., BENCH_NEXT_FLAGS=..., BENCH_GPU_FLAGS=... options for scripts/bench.py, scripts/bench_engine.py,
-# scripts/bench_dna.py, scripts/bench_corpus.py, scripts/bench_ray.py,
-# scripts/bench_next.py and scripts/bench_gpu.py.
+# BENCH_RAY_FLAGS=..., BENCH_NEXT_FLAGS=..., BENCH_STRINGS_FLAGS=..., BENCH_GPU_FLAGS=... options for
+# scripts/bench.py, scripts/bench_engine.py, scripts/bench_dna.py, scripts/bench_corpus.py,
+# scripts/bench_ray.py, scripts/bench_next.py, scripts/bench_strings.py and scripts/bench_gpu.py.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PIP_FLAGS ?=
@@ -36,6 +37,7 @@ BENCH_ENGINE_FLAGS ?=
 BENCH_CORPUS_FLAGS ?=
 BENCH_RAY_FLAGS ?=
 BENCH_NEXT_FLAGS ?=
+BENCH_STRINGS_FLAGS ?=
 BENCH_GPU_FLAGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -43,7 +45,7 @@ BIN := $(VENV)/bin
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-engine bench-corpus bench-ray bench-start bench-next bench-gpu bench-dna bench-two calibrate fuzz docs site clean
+.PHONY: demo test check bench bench-engine bench-corpus bench-ray bench-start bench-next bench-strings bench-gpu bench-dna bench-two calibrate fuzz docs site clean
 
 demo: $(READY)
 	printf 'The cat sat on the mat.\n' | $(BIN)/lmfst convert --to bytes
@@ -81,6 +83,9 @@ bench-two: $(READY)
 
 bench-next: $(READY)
 	$(BIN)/python scripts/bench_next.py $(BENCH_NEXT_FLAGS)
+
+bench-strings: $(READY)
+	$(BIN)/python scripts/bench_strings.py $(BENCH_STRINGS_FLAGS)
 
 bench-gpu: $(READY)
 	$(BIN)/python scripts/bench_gpu.py $(BENCH_GPU_FLAGS)

@@ -1,7 +1,7 @@
 """Sizes of the parts of a model call that suit the device.
 
 A processor is kept busy by little, and is fastest with what its cache holds; a GPU needs much at a
-time, and every operation costs it some 5 to 10 µs whatever its size.
+time, and starting an operation takes some microseconds whatever its size.
 """
 
 from __future__ import annotations
