@@ -7,6 +7,7 @@ host does other things. On a GPU both go by pinned memory, in the order of the d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,17 @@ class Outbox:
         sent = Sent(self, np.ascontiguousarray(array))
         self._waiting.append(sent)
         return sent
+
+    def send_now(self, arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Arrays on the device, which go there together with what waits. After an error they are
+        forgotten: a call that is made again has others, and what is sent must not grow."""
+        sent = [self.put(array) for array in arrays]
+        try:
+            self.send()
+        except BaseException:
+            del self._waiting[-len(sent) :]
+            raise
+        return [one.get() for one in sent]
 
     def send(self) -> None:
         """Send what waits, if anything does. After an error it waits on."""
