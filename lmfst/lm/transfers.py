@@ -103,20 +103,21 @@ class Arriving:
 
         self._event: Any = None
         if tensor.device.type != "cuda":
-            self._host = tensor.cpu()
+            self._host: np.ndarray = tensor.cpu().numpy()
             return
-        self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         with torch.cuda.device(tensor.device):
-            self._host.copy_(tensor, non_blocking=True)
+            host.copy_(tensor, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record()
+        # Holds the memory, too.
+        self._host = host.numpy()
 
     def get(self) -> np.ndarray:
         """The array, which is waited for."""
         if self._event is not None:
             self._event.synchronize()
-        found: np.ndarray = self._host.numpy()
-        return found
+        return self._host
 
 
 def exact_place(device: torch.device) -> torch.device:
