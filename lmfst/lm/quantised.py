@@ -111,9 +111,9 @@ def _require_known(files: ModelFiles, method: str) -> None:
 class Weights:
     """Quantised weights of a model that is to be loaded, or plain ones.
 
-    dtype, arguments: what `from_pretrained` is given. `config` is made to have weights read as numbers
-    of `dtype` ("auto": float32), or multiplied as such. place: the device, or those that the model
-    is spread over. ModelError where a format can't be there.
+    dtype, arguments: what `from_pretrained` is given. `config` is made to have weights read as
+    numbers of `dtype` ("auto": float32), or multiplied as such. place: the device, or those that
+    the model is spread over. ModelError where a format can't be there.
     """
 
     def __init__(
