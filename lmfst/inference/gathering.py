@@ -117,11 +117,10 @@ class Gathering:
             rows.index_select(0, own.get()[part] - begin).index_select(1, tokens.get()).reshape(-1)
             for (own, tokens), part in zip(self._sent, parts, strict=True)
         ]
-        together = torch.cat(taken)
-        exact = together if together.dtype == torch.float64 else together.float()
+        exact = [one if one.dtype == torch.float64 else one.float() for one in taken]
         # As bytes: numbers of two kinds cross.
-        columns = torch.cat((lse, removed)), exact
-        return Arriving(torch.cat([column.view(torch.uint8) for column in columns]))
+        columns = [column.view(torch.uint8) for column in (lse, removed, *exact)]
+        return Arriving(torch.cat(columns))
 
 
 def _joined(
