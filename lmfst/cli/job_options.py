@@ -127,8 +127,8 @@ def placed(model: ModelOptions, job: JobOptions) -> ModelOptions:
     """The options with the device that workers are to use, where that is left to the machine: those
     of Ray have GPUs if they are given some, others if there are some here, and torch can use
     them."""
-    from lmfst.corpus import visible_gpus
-    from lmfst.lm.devices import AUTO, device_named
+    from lmfst.corpus import may_have_gpu
+    from lmfst.lm.devices import AUTO, chosen
 
     if model.device != AUTO:
         return model
@@ -136,8 +136,17 @@ def placed(model: ModelOptions, job: JobOptions) -> ModelOptions:
         device = "cuda" if job.gpus_per_worker else "cpu"
     else:
         # Loading torch takes a second or two.
-        device = str(device_named(AUTO)) if visible_gpus(os.environ) else "cpu"
+        device = chosen() if may_have_gpu(os.environ) else "cpu"
     return replace(model, device=device)
+
+
+def gpus_of_workers(device: str) -> tuple[str, ...]:
+    """The GPUs of which each worker sees one only; none where each sees all of them: a model that
+    is spread has them all, and a GPU with a number is one of all."""
+    from lmfst.corpus import visible_gpus
+    from lmfst.lm.spread import is_map
+
+    return () if is_map(device) or ":" in device else tuple(visible_gpus(os.environ))
 
 
 def workers_of(model: ModelOptions, job: JobOptions, terminal: Terminal) -> MakePool:

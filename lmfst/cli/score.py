@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
@@ -17,7 +16,7 @@ from lmfst.cli.convert import Batch, Bounds, Given, Level, Unknown
 from lmfst.cli.ensemble_options import EnsembleOptions
 from lmfst.cli.flatten import flattened
 from lmfst.cli.identity import FST, MODEL_FILES, Loading, machine_facts
-from lmfst.cli.job_options import JobOptions, placed, require_job, workers_of
+from lmfst.cli.job_options import JobOptions, gpus_of_workers, placed, require_job, workers_of
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions, SamplingOptions
 from lmfst.cli.progress import JobProgress
 from lmfst.cli.terminal import Terminal
@@ -130,9 +129,8 @@ def _job(
     options: JobOptions,
 ) -> Job:
     """settings: the scorer's. fingerprint: without levels and columns."""
-    from lmfst.corpus import Job, visible_gpus
+    from lmfst.corpus import Job
     from lmfst.corpus.transduced import gathered, how_written
-    from lmfst.lm.spread import is_map
 
     fmt = _format(output)
     passed = None if fmt == "jsonl" else _passed(corpus)
@@ -150,8 +148,7 @@ def _job(
         named=loading.named(),
         workers=options.workers,
         threads=loading.model.threads,
-        # A model that is spread has them all.
-        gpus=() if is_map(loading.model.device) else tuple(visible_gpus(os.environ)),
+        gpus=gpus_of_workers(loading.model.device),
         keep_going=options.keep_going,
         restart=options.restart,
         join=join,

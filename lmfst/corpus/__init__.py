@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lmfst.corpus.disk import Place
 from lmfst.corpus.job import Job, Outcome, run_job
-from lmfst.corpus.pool import visible_gpus
+from lmfst.corpus.pool import may_have_gpu, visible_gpus
 from lmfst.corpus.progress import JsonLog, Progress, Watch
 from lmfst.corpus.records import Corpus, Result, RowSink, Scorer
 
@@ -23,6 +23,7 @@ __all__ = [
     "RowSink",
     "Scorer",
     "Watch",
+    "may_have_gpu",
     "run_job",
     "visible_gpus",
 ]

@@ -42,6 +42,9 @@ THREADS = (
 )
 """What libraries read when they are loaded."""
 _GPUS = Path("/proc/driver/nvidia/gpus")
+_NODES = tuple(map(Path, ("/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvgpu")))
+"""What is there where torch may see a GPU that `_GPUS` doesn't list: in a container, under Windows,
+one of AMD's, one beside the processor."""
 _BEGIN = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from lmfst.corpus.worker import main; main(int(sys.argv[1]))"
@@ -85,6 +88,14 @@ def visible_gpus(environment: Mapping[str, str], folder: Path = _GPUS) -> list[s
     with suppress(OSError):
         return [str(number) for number in range(len(os.listdir(folder)))]
     return []
+
+
+def may_have_gpu(environment: Mapping[str, str], nodes: Sequence[Path] = _NODES) -> bool:
+    """Whether torch may see a GPU here; found without loading it."""
+    listed = bool(visible_gpus(environment))
+    if "CUDA_VISIBLE_DEVICES" in environment:
+        return listed
+    return listed or any(node.exists() for node in nodes)
 
 
 @dataclass(frozen=True)

@@ -13,25 +13,21 @@ together; of a row the numbers in the order of the lexicon are kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lmfst.ground.arrays import Bools, Floats, Int, Ints, ragged
 from lmfst.ground.kernels import kernel
 from lmfst.inference.cursors import Cursors, Place, Waiting, by_lexicon, log_sums, split
-from lmfst.inference.normaliser import Normaliser, transposed
+from lmfst.inference.gathering import Gathering, Wanted
+from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.policy import Policy
 from lmfst.inference.wave import FADED, keep_heaviest
 from lmfst.lexicon import Lexicons
-from lmfst.lexicon.lexicon import IntArray
 from lmfst.lm.base import Session
-from lmfst.lm.transfers import Outbox, exactly_placed
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -172,20 +168,27 @@ class Closing:
             return
         asked, row = np.unique(wanted[:, 1], return_inverse=True)
         self.asked += len(asked)
-        for block, rows in self._session.rows(asked):
-            here = np.flatnonzero((row >= block.start) & (row < block.start + len(rows)))
-            placed = exactly_placed(rows)
-            logs, _ = self._normalise(placed)
-            reads = [
-                (part, lexicon, here[those[some]])
-                for part, those in by_lexicon(wanted[here, 0])
-                for lexicon, some in by_lexicon(wanted[here[those], 2])
-            ]
-            places = [row[own] - block.start for _, _, own in reads]
-            tokens = [self._lexicons[lexicon].tokens for _, lexicon, _ in reads]
-            terms = gathered(placed, list(zip(places, tokens, strict=True)))
-            for (part, lexicon, own), at, found in zip(reads, places, terms, strict=True):
-                parts[part][0].read(wanted[own, 1], lexicon, logs[at], found)
+        groups = [
+            (part, lexicon, those[some])
+            for part, those in by_lexicon(wanted[:, 0])
+            for lexicon, some in by_lexicon(wanted[those, 2])
+        ]
+        each = [Wanted(row[own], self._lexicons[lexicon].tokens) for _, lexicon, own in groups]
+        gathering = Gathering(each, self._normalise, self._session.outbox)
+        blocks = (gathering.add(rows, block) for block, rows in self._session.rows(asked))
+        for arrived in _one_behind(blocks):
+            for (part, lexicon, own), found in zip(groups, arrived(), strict=True):
+                models = wanted[own[found.which], 1]
+                parts[part][0].read(models, lexicon, found.lse, found.terms)
+
+
+def _one_behind(items: Iterator[Any]) -> Iterator[Any]:
+    """Each item when the next one is there: a device goes on meanwhile."""
+    last = next(items, None)
+    for item in items:
+        yield last
+        last = item
+    yield last
 
 
 def _unread(parts: Sequence[tuple[_Fresh, Ints, Waiting]]) -> Ints:
@@ -319,36 +322,3 @@ def keep_of_each(owner: Ints, logw: Floats, size: Int, kept: Bools) -> None:
             end += 1
         keep_heaviest(logw, begin, end, size, kept)
         begin = end
-
-
-@kernel
-def gather(columns: np.ndarray, rows: Ints, tokens: np.ndarray, found: np.ndarray) -> None:
-    """found [n, tokens]: the numbers of some tokens in the rows [n] of columns [vocabulary, …]."""
-    for j in range(len(tokens)):
-        token = tokens[j]
-        for i in range(len(rows)):
-            found[i, j] = columns[token, rows[i]]
-
-
-def gathered(
-    rows: torch.Tensor, asked: Sequence[tuple[Ints, IntArray]], on_host: bool | None = None
-) -> list[np.ndarray]:
-    """The numbers [n, tokens] of some of rows, int64 [n], in the order of some tokens, for each of
-    those that are asked for; all of them cross to the host together. on_host: whether a kernel
-    gathers them; default: where rows are there."""
-    import torch
-
-    if rows.device.type == "cpu" if on_host is None else on_host:
-        columns = transposed(rows)
-        found = [np.empty((len(some), len(tokens)), columns.dtype) for some, tokens in asked]
-        for (some, tokens), one in zip(asked, found, strict=True):
-            gather(columns, some, tokens, one)
-        return found
-    outbox = Outbox(rows.device)
-    sent = [(outbox.put(some), outbox.put(tokens)) for some, tokens in asked]
-    taken = [rows.index_select(0, at.get()).index_select(1, order.get()) for at, order in sent]
-    together = torch.cat([one.reshape(-1) for one in taken])
-    exact = together if together.dtype == torch.float64 else together.float()
-    ends = np.cumsum([one.numel() for one in taken])[:-1]
-    parts = np.split(exact.cpu().numpy(), ends)
-    return [part.reshape(one.shape) for part, one in zip(parts, taken, strict=True)]

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import torch
 
 
+_COPIED = 1 << 24
+"""Sums that are copied at a time, where several draws are from one row."""
+
+
 def pick(sums: Floats, chance: float) -> int:
     """The outcome that a chance in [0, 1) picks. sums: float64 [n], running sums of weights, the
     last one above 0. An outcome of weight 0 is never picked."""
@@ -63,9 +67,18 @@ def _drawn(
     of these. which: int64 [n], None for all, each once."""
     import torch
 
-    sums = (rows.double() - lse[:, None]).exp_().cumsum(1)
-    if which is not None:
-        sums = sums[which]
+    sums = rows.double().sub_(lse[:, None]).exp_().cumsum(1)
+    if which is None:
+        return _picked(sums, chances)
+    most = max(1, _COPIED // sums.shape[1])
+    parts = zip(which.split(most), chances.split(most), strict=True)
+    return torch.cat([_picked(sums[own], some) for own, some in parts])
+
+
+def _picked(sums: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+    """What `pick` gives for each of some running sums [n, outcomes], int64 [n]."""
+    import torch
+
     total = sums[:, -1]
     below = torch.nextafter(total, torch.zeros_like(total))
     points = torch.minimum(chances * total, below)

@@ -30,7 +30,8 @@ RETAIN_EVERY = 64
 RETAIN_ROWS = 2048
 """The same in rows, where they are evaluated ahead."""
 RETAINED_ROWS = 16384
-"""Rows of a batch up to which nothing is forgotten where queries may be propagated again."""
+"""Rows of a batch, or of each half of one, up to which nothing is forgotten where queries may be
+propagated again."""
 
 
 def propagate(

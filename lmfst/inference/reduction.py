@@ -73,13 +73,14 @@ class Reduction:
         """rows: [n, vocabulary] logits or log-probabilities of the rows of a block, which are
         overwritten outside the support. ModelError for rows that are no distributions, now or in
         `end`."""
+        rows = exactly_placed(rows)
         if self._on_host:
             lse, removed = self._normalise.unchecked(rows)
             logs, lost = lse.numpy(), removed.numpy()
             check(logs, lost)
             self._found.append(self._by_kernel(rows, logs, lost, block))
         else:
-            self._there.append(self._by_torch(exactly_placed(rows), block))
+            self._there.append(self._by_torch(rows, block))
 
     def end(self) -> Callable[[], Reduced]:
         """What gives the numbers of all rows, once all blocks are there; those of a device are on

@@ -37,7 +37,8 @@ def compile_layers(model: Any) -> None:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"torch.compile failed: {reason}",
-            hint="it needs a working C++ compiler (g++ or $CXX); or leave --compile out",
+            hint="it needs a working C++ compiler (g++ or $CXX), on a GPU Triton, too; or leave "
+            "--compile out",
         ) from error
 
 

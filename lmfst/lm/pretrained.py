@@ -172,7 +172,7 @@ def load_model(files: ModelFiles, config: Any, dtype: DType, place: torch.device
             **over,
             **weights.arguments,
             config=config,
-            dtype=wanted,
+            dtype=weights.dtype,
             trust_remote_code=False,
             use_kernels=False,
             output_loading_info=True,

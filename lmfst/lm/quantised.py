@@ -111,9 +111,9 @@ def _require_known(files: ModelFiles, method: str) -> None:
 class Weights:
     """Quantised weights of a model that is to be loaded, or plain ones.
 
-    arguments: further ones of `from_pretrained`. `config` is made to have weights read as numbers
-    of `dtype` ("auto": float32), or multiplied as such. place: the device, or those that the model
-    is spread over. ModelError where a format can't be there.
+    dtype, arguments: what `from_pretrained` is given. `config` is made to have weights read as
+    numbers of `dtype` ("auto": float32), or multiplied as such. place: the device, or those that
+    the model is spread over. ModelError where a format can't be there.
     """
 
     def __init__(
@@ -127,15 +127,18 @@ class Weights:
         self._place = place
         self._dtype = torch.float32 if dtype == "auto" else dtype
         self._kind: Literal["", "dequantised", "bitsandbytes"] = ""
+        self.dtype = dtype
         self.arguments: dict[str, Any] = {}
         held = getattr(config, KEY, None)
         if not isinstance(held, Mapping):
             return
         if held.get(METHOD) in DEQUANTISED:
             self._kind = "dequantised"
+            # "auto" would dequantise into the type of what is stored beside, and round.
+            self.dtype = self._dtype
             config.quantization_config = {**held, "dequantize": True}
         elif _is_bitsandbytes(held):
-            self._kind = "bitsandbytes"
+            self._kind, self.dtype = "bitsandbytes", self._dtype
             config.quantization_config = {**held, "bnb_4bit_compute_dtype": _name(self._dtype)}
             # Such a model can't be moved later.
             self.arguments = {"device_map": {"": _device(place)}}

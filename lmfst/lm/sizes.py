@@ -34,7 +34,8 @@ read."""
 FLOAT32 = 4
 """Bytes of a number."""
 _LOGITS = 1 << 24
-"""Logits that exist on a GPU at a time: 64 MiB, and twice as much for their float64 numbers."""
+"""Logits that exist on a GPU at a time: 64 MiB, and for a moment four times as much for their
+float64 numbers and exponentials."""
 _PRODUCT = 1 << 20
 """An estimate, not measured: starting the ten kernels of a product takes some 50 µs, in which a
 GPU of 50 · 10^12 operations a second does those of 2^20 pairs of vectors of 9 × 64 numbers."""

@@ -7,6 +7,7 @@ host does other things. On a GPU both go by pinned memory, in the order of the d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,17 @@ class Outbox:
         self._waiting.append(sent)
         return sent
 
+    def send_now(self, arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Arrays on the device, which go there together with what waits. After an error they are
+        forgotten: a call that is made again has others, and what is sent must not grow."""
+        sent = [self.put(array) for array in arrays]
+        try:
+            self.send()
+        except BaseException:
+            del self._waiting[-len(sent) :]
+            raise
+        return [one.get() for one in sent]
+
     def send(self) -> None:
         """Send what waits, if anything does. After an error it waits on."""
         import torch
@@ -91,20 +103,21 @@ class Arriving:
 
         self._event: Any = None
         if tensor.device.type != "cuda":
-            self._host = tensor.cpu()
+            self._host: np.ndarray = tensor.cpu().numpy()
             return
-        self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         with torch.cuda.device(tensor.device):
-            self._host.copy_(tensor, non_blocking=True)
+            host.copy_(tensor, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record()
+        # Holds the memory, too.
+        self._host = host.numpy()
 
     def get(self) -> np.ndarray:
         """The array, which is waited for."""
         if self._event is not None:
             self._event.synchronize()
-        found: np.ndarray = self._host.numpy()
-        return found
+        return self._host
 
 
 def exact_place(device: torch.device) -> torch.device:

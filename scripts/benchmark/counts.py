@@ -77,7 +77,7 @@ def as_on_a_device(lm: TransformersLM) -> Iterator[None]:
     with ExitStack() as stack:
         sizes = sizes_on(torch.device("cuda"), lm.vocab.size, parameters=1, itemsize=4)
         stack.enter_context(patch.object(lm, "sizes", sizes))
-        for module in ("normaliser", "reduction"):
+        for module in ("normaliser", "reduction", "gathering"):
             name = f"lmfst.inference.{module}.compiled"
             stack.enter_context(patch(name, lambda: False))
         yield

@@ -63,7 +63,7 @@ def prepare(folder: Path, fake: bool, model: str | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_targets(folder)
     lm, facts = _fake() if fake else _chosen(model)
-    dna = load_lm("dna", warn=lambda message: None)
+    dna = load_lm("dna", device="cpu", warn=lambda message: None)
     if fake:
         texts = [text[:30] for text in counts.texts(4)]
         found = cases(texts, [one[:6] for one in proteins(2)], 4, 8)
@@ -91,7 +91,7 @@ def prepare(folder: Path, fake: bool, model: str | None) -> None:
 def _chosen(model: str | None) -> tuple[LM, dict[str, Any]]:
     path = packaged_gguf() if model is None else Path(model)
     facts = {"name": path.name, "sha256": digest_of(path), "default": model is None}
-    return load_lm(model or MODEL, warn=lambda message: None), facts
+    return load_lm(model or MODEL, device="cpu", warn=lambda message: None), facts
 
 
 def _fake() -> tuple[LM, dict[str, Any]]:

@@ -47,7 +47,7 @@ def profiled(device: str, work: Callable[[], Any]) -> dict[str, Any]:
     with profile(activities=[activity]) as found:
         work()
         if cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
     return summed(list(found.events() or ()), cuda)
 
 

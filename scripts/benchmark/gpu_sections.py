@@ -83,7 +83,7 @@ class Stage:
     def wait(self) -> None:
         """Until the device has done what was asked of it."""
         if self.device != "cpu":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
 
 
 Section = Callable[[Stage], Iterator[Row]]
@@ -96,12 +96,12 @@ def timed(stage: Stage, work: Callable[[], Any]) -> Row:
     """
     cuda = stage.device != "cpu"
     if cuda:
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(stage.device)
     first = _once(stage, work)
     seconds: list[float] = []
     while len(seconds) < RUNS and (sum(seconds) + (seconds or [first])[-1] < ALLOWED):
         seconds.append(_once(stage, work))
-    memory = torch.cuda.max_memory_allocated() / 2**20 if cuda else None
+    memory = torch.cuda.max_memory_allocated(stage.device) / 2**20 if cuda else None
     return {
         "seconds": median(seconds or [first]),
         "first": first,

@@ -115,8 +115,8 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     formed = scorer._batches
 
-    def counted(read: Iterable[Any], most: int) -> Iterator[list[Any]]:
-        for batch in formed(read, most):
+    def counted(read: Iterable[Any], most: int, symbols: int) -> Iterator[list[Any]]:
+        for batch in formed(read, most, symbols):
             found.append(len(batch))
             yield batch
 

@@ -173,7 +173,7 @@ def test_folders_and_patterns_without_documents(model: str, command: list[str]) 
 def test_a_file_as_prefix(model: str) -> None:
     Path("A").write_text("CG\n")
     done = lmfst_("next", "--model", model, "A")
-    assert done.exit_code == 0 and "the prefix is 'A' itself" in said(done)
+    assert done.exit_code == 0 and "the prompt is 'A' itself" in said(done)
     assert "itself" not in said(lmfst_("next", "--model", model, ""))
     # Longer than the name of a file can be.
     assert "itself" not in said(lmfst_("next", "--model", model, "ACGT" * 100))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lmfst.corpus import Corpus, JsonLog, Progress, run_job, visible_gpus
+from lmfst.corpus import Corpus, JsonLog, Progress, may_have_gpu, run_job, visible_gpus
 from lmfst.corpus import inputs as digests
 from lmfst.corpus.disk import Place, clear, is_ours
 from lmfst.corpus.inputs import Input, differences, look
@@ -450,6 +450,14 @@ def test_shares_of_threads_and_gpus(tmp_path: Path) -> None:
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": "2, GPU-ab"}, tmp_path) == ["2", "GPU-ab"]
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": "0,-1,2"}, tmp_path) == ["0"]
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == []
+
+
+def test_a_gpu_that_no_list_names_may_be_there(tmp_path: Path) -> None:
+    node = tmp_path / "dxg"
+    node.touch()
+    assert may_have_gpu({}, [tmp_path / "none", node])
+    assert not may_have_gpu({"CUDA_VISIBLE_DEVICES": ""}, [node])
+    assert may_have_gpu({"CUDA_VISIBLE_DEVICES": "0"}, [])
 
 
 def test_the_time_left_counts_this_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ go from one side to the other or one side waits for the other.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +18,10 @@ from tests.support.paths import SCRIPTS
 sys.path.insert(0, str(SCRIPTS))
 
 from benchmark.counts import as_on_a_device, counted, texts, tiny_model
+from benchmark.parts import Counting, Parts, WatchedLM
 
 from lmfst.generate.sample import sample
+from lmfst.inference.engine import engine_for
 from lmfst.inference.policy import Beam
 from lmfst.lm.transformers import TransformersLM
 from lmfst.model import TransducedLM
@@ -73,6 +76,45 @@ def test_kernels_and_crossings_do_not_grow(
         by_call, by_rows = number / found["calls"], 100 * number / found["kept"]
         assert by_call <= getattr(PER_CALL[key], name), f"{name}: {by_call:.1f} a call"
         assert by_rows <= getattr(PER_HUNDRED_ROWS[key], name), f"{name}: {by_rows:.1f} a 100 rows"
+
+
+def _distributions(model: TransducedLM) -> None:
+    targets = [model.transduce(text) for text in texts(3)]
+    queries = [model.scorer.query(y, wanted=frozenset(range(len(y) + 1))) for y in targets]
+    engine_for(model.setting, model.policy).run(queries)
+
+
+def _states(model: TransducedLM) -> None:
+    states = model.states(texts(3))
+    for symbol in b"abba":
+        states = [one.advance(symbol) for one in states]
+        for one in states:
+            one.next_symbols()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        _distributions,
+        _states,
+        lambda model: list(sample(model, 4, max_units=20)),
+        lambda model: list(sample(model, 4, max_units=20, prompt="ab")),
+        lambda model: list(sample(model, 4, max_units=20, temperature=0.7)),
+    ],
+)
+def test_two_crossings_a_call_whatever_is_asked_for(
+    lm: TransformersLM, work: Callable[[TransducedLM], object]
+) -> None:
+    parts = Parts()
+    policy = Beam(size=8, threshold=1e-3)
+    model = TransducedLM(WatchedLM(lm, parts), load_target("bytes"), policy)
+    with as_on_a_device(lm):
+        work(model)
+        parts.reset()
+        with parts.watching(), Counting(parts) as counting:
+            work(model)
+    assert parts.calls > 4
+    assert sum(counting.crossings.values()) == 2 * parts.calls
 
 
 @pytest.mark.parametrize("to", ["bytes", "words"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from lmfst.inference.reduction import Reduction
 from lmfst.inference.rows import Rows
 from lmfst.lexicon import Lexicons
 from lmfst.lm.base import Session, States
-from lmfst.lm.transfers import Outbox
+from lmfst.lm.transfers import Outbox, exact_place
 from lmfst.target.load import fst_target
 from tests.support.oracle import make_vocab, random_fst
 
@@ -208,6 +209,33 @@ def test_the_kernel_and_torch_agree(device: str, seed: int, dtype: torch.dtype) 
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-300)
     assert len(results[0].sums) > 100
+
+
+class OnMps(torch.Tensor):
+    """Rows that seem to be on a device without float64 numbers."""
+
+    device = torch.device("mps")  # type: ignore[assignment]
+
+    def to(self, *where: Any, **options: Any) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)  # type: ignore[no-any-return]
+
+    def double(self, **options: Any) -> torch.Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_sums_are_exact_on_the_host_where_a_device_has_no_such_numbers(
+    kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmfst.inference.reduction.compiled", lambda: kernels)
+    case = Case(4)
+    expected = case.read()
+    case.rows = case.rows.as_subclass(OnMps)
+    # As a session there gives rows, and takes what is to go to where they are summed up.
+    monkeypatch.setattr(Given, "outbox", Outbox(exact_place(case.rows.device)))
+    there = case.read(transposed=False)
+    np.testing.assert_allclose(there.table.cover_logp, expected.table.cover_logp, rtol=1e-12)
+    np.testing.assert_allclose(there.table.child_logp, expected.table.child_logp, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

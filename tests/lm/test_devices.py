@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lmfst.cli.job_options import JobOptions, placed
+from lmfst.cli.job_options import JobOptions, gpus_of_workers, placed
 from lmfst.cli.model_options import ModelOptions
 from lmfst.ground.errors import ModelError, UsageError
 from lmfst.lm.devices import device_named
@@ -33,6 +33,24 @@ def test_what_is_named_and_not_there_is_an_error() -> None:
     with pytest.raises(UsageError, match=f"--device '{missing}' can't be used here") as error:
         device_named(missing)
     assert "auto" in error.value.hint
+    assert len(error.value.message) < 200
+
+
+@pytest.mark.parametrize("name", ["meta", "hpu", "no such one"])
+def test_what_computes_nothing_is_an_error(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--device '{name}' can't be used here"):
+        device_named(name)
+
+
+def test_a_gpu_that_is_there_and_of_no_use_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(size: int, device: torch.device) -> None:
+        raise RuntimeError(f"CUDA error: {device} is busy or unavailable\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", busy)
+    with pytest.raises(UsageError, match="cuda is busy or unavailable") as error:
+        device_named("auto")
+    assert "--device cpu" in error.value.hint
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -64,9 +82,17 @@ def test_workers_have_gpus_where_there_are_some(monkeypatch: pytest.MonkeyPatch)
     assert placed(model, _job(engine="ray", gpus_per_worker=0.5)).device == "cuda"
     assert placed(ModelOptions(device="mps"), _job()).device == "mps"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setattr("lmfst.lm.devices.device_named", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    # What has no worker holds no memory of a GPU.
+    monkeypatch.setattr(torch, "zeros", None)
     assert placed(model, _job()).device == "cuda"
     assert placed(ModelOptions(device="cpu"), _job()).device == "cpu"
+
+
+def test_a_gpu_with_a_number_is_one_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert gpus_of_workers("cuda") == ("4", "6")
+    assert gpus_of_workers("cuda:1") == gpus_of_workers("map") == ()
 
 
 def test_sums_are_exact_where_a_device_has_the_numbers() -> None:

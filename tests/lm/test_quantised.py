@@ -250,6 +250,21 @@ def test_formats_that_become_plain_weights(
     assert one._head is not None
 
 
+def test_dequantised_weights_are_not_rounded_where_nothing_says_to_what(
+    plain: Path, tmp_path: Path
+) -> None:
+    weights = load_file(plain / WEIGHTS)
+    for name in set(weights) - set(projections(weights)):
+        weights[name] = weights[name].to(torch.bfloat16)
+    folder = copy(plain, tmp_path / "m", fp8(weights)[0], quantization_config=FP8)
+    found = json.loads((folder / "config.json").read_text())
+    del found["dtype"]
+    (folder / "config.json").write_text(json.dumps(found))
+    lm = load(folder, dtype="auto")
+    assert lm.describe()["dtype"] == "float32"
+    np.testing.assert_array_equal(rows(lm), rows(load(folder, dtype="float32")))
+
+
 # bitsandbytes: its layers' own products are left out.
 
 

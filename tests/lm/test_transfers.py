@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,26 @@ def test_what_could_not_be_sent_waits_on(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(MemoryError):
             outbox.send()
     assert torch.Tensor.to is to and sent.get().tolist() == [0, 1, 2]
+
+
+def test_what_a_failed_call_sent_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox(torch.device("cpu"))
+    waiting = outbox.put(np.arange(3))
+    to, sizes = torch.Tensor.to, []
+
+    def full(self: torch.Tensor, *where: Any, **options: Any) -> torch.Tensor:
+        sizes.append(len(self))
+        if len(self) > 64:
+            raise torch.OutOfMemoryError
+        return to(self, *where, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            outbox.send_now([np.zeros(100, bool), np.zeros(5, np.int64)])
+    (found,) = outbox.send_now([np.arange(2)])
+    assert found.tolist() == [0, 1] and waiting.get().tolist() == [0, 1, 2]
+    assert sizes == [192, 192, 48]
 
 
 def test_what_arrives_is_what_was_sent() -> None:

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.paths import REPOSITORY, SCRIPTS
 sys.path.insert(0, str(SCRIPTS))
 
 import bench_gpu
-from benchmark import gpu_sections
+from benchmark import gpu_prepare, gpu_sections
 from benchmark.gpu_check import APART, compared, drift
 from benchmark.gpu_data import DATA, read_fst, save_fst, windows
 from benchmark.gpu_models import Tiny, joined, teacher_forced, tokens_of
@@ -202,6 +202,23 @@ def test_what_there_is_no_time_for_is_left_out(folder: Path) -> None:
     assert not results.ok
 
 
+def test_numbers_that_are_stored_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = []
+
+    def load(name: str, **options: Any) -> None:
+        devices.append(options["device"])
+        raise InterruptedError
+
+    monkeypatch.setattr(gpu_prepare, "load_lm", load)
+    monkeypatch.setattr(gpu_prepare, "packaged_gguf", lambda: Path(__file__))
+    with pytest.raises(InterruptedError):
+        gpu_prepare._chosen(None)
+    monkeypatch.setattr(gpu_prepare, "save_targets", lambda folder: None)
+    with pytest.raises(InterruptedError):
+        gpu_prepare.prepare(Path(), True, None)
+    assert devices == ["cpu", "cpu"]
+
+
 def test_a_wrong_row_is_not_ok() -> None:
     results = Results({}, None, lambda name, row: None)
     results.begin("one")["status"] = "done"
@@ -250,11 +267,15 @@ def test_a_device_that_is_not_there_is_told(folder: Path) -> None:
 
 def test_clocks_wait_for_the_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: calls.append("reset"))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**20)
+
+    def noted(what: str) -> Callable[[str], None]:
+        return lambda device: calls.append(f"{what} {device}".removesuffix(" cuda:1"))
+
+    monkeypatch.setattr(torch.cuda, "synchronize", noted("wait"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", noted("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20)
     on_device = stage(folder)
-    on_device.device = "cuda"
+    on_device.device = "cuda:1"
     found = timed(on_device, lambda: calls.append("work"))
     assert calls == ["reset", *["wait", "work", "wait"] * (1 + RUNS)]
     assert (found["runs"], found["memory_mib"]) == (RUNS, 3.0)
