@@ -71,6 +71,8 @@ class Outbox:
         if not self._waiting:
             return
         sizes = [-(-sent.array.nbytes // _ALIGNED) * _ALIGNED for sent in self._waiting]
+        # Memory of no bytes can't be read as numbers of several.
+        sizes[-1] = max(sizes[-1], _ALIGNED)
         ends = np.cumsum(sizes).tolist()
         pinned = self.device.type == "cuda"
         if pinned:

@@ -67,3 +67,10 @@ def test_what_a_failed_call_sent_is_forgotten(monkeypatch: pytest.MonkeyPatch) -
 def test_what_arrives_is_what_was_sent() -> None:
     arriving = Arriving(torch.arange(4.0, dtype=torch.float64))
     assert arriving.get().tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_nothing_at_all_arrives_as_nothing() -> None:
+    outbox = Outbox(torch.device("cpu"))
+    sent = [outbox.put(np.zeros(shape, np.int32)) for shape in ((0,), (3, 0))]
+    assert [one.get().shape for one in sent] == [(0,), (3, 0)]
+    assert sent[1].get().dtype == torch.int32
