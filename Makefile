@@ -23,7 +23,8 @@
 #   make docs    rewrite the command reference in docs/
 #   make site    the documentation as a site, in build/site
 #   make clean   remove everything that make and the tools made
-# PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip,
+# PYTHON=... chooses the interpreter, PIP_FLAGS=... adds options for pip, TEST_FLAGS=... those of
+# pytest in place of `-n 2 --dist loadfile`,
 # BENCH_FLAGS=..., BENCH_ENGINE_FLAGS=..., BENCH_DNA_FLAGS=..., BENCH_CORPUS_FLAGS=...,
 # BENCH_RAY_FLAGS=..., BENCH_NEXT_FLAGS=..., BENCH_STRINGS_FLAGS=..., BENCH_GPU_FLAGS=... options for
 # scripts/bench.py, scripts/bench_engine.py, scripts/bench_dna.py, scripts/bench_corpus.py,
@@ -31,6 +32,8 @@
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PIP_FLAGS ?=
+# Files of tests are run by two processes.
+TEST_FLAGS ?= -n 2 --dist loadfile
 BENCH_FLAGS ?=
 BENCH_DNA_FLAGS ?=
 BENCH_ENGINE_FLAGS ?=
@@ -52,14 +55,14 @@ demo: $(READY)
 	$(BIN)/lmfst convert --to bytes --level text data/sample.txt
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_FLAGS)
 
 check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy lmfst
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_FLAGS)
 	$(BIN)/python scripts/sync_docs.py --check
 	$(MKDOCS) build --strict --quiet
 

@@ -12,6 +12,8 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Numbers are those of a processor; CUDA_VISIBLE_DEVICES=0 runs tests on a GPU.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Before any test imports torch; the processes that tests start have it, too.
 os.environ["OMP_NUM_THREADS"] = "1"
 
