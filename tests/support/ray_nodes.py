@@ -124,6 +124,8 @@ class Nodes:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of this process, with this checkout's modules."""
+    """That of this process, with this checkout's modules. Whether there are GPUs is left to Ray,
+    which must be free to be told of some that are none."""
     root = str(Path(__file__).resolve().parent.parent.parent)
-    return {**os.environ, "PYTHONPATH": root, **more}
+    kept = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    return {**kept, "PYTHONPATH": root, **more}
