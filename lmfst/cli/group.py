@@ -39,6 +39,28 @@ class Commands(typer.core.TyperGroup):
             raise SystemExit(0) from None
         except OSError as error:
             raise SystemExit(failed(error)) from None
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise SystemExit(_starved(error)) from None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory was lacking: the host's, or a device's, as torch says it."""
+    if isinstance(error, MemoryError) or "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from lmfst.lm.memory import out_of_memory
+
+    return out_of_memory(error)
+
+
+def _starved(error: BaseException) -> int:
+    """Say that memory was lacking outside of model calls, which get smaller by themselves. The exit
+    code."""
+    said = str(error).splitlines()[0] if str(error) else "no more could be had"
+    hint = "share calls between fewer documents (--batch 8), use --device cpu, or free memory"
+    Terminal().error(str(LmfstError(f"out of memory: {said}", hint=hint)))
+    return LmfstError.exit_code
 
 
 def failed(error: OSError) -> int:
