@@ -15,11 +15,11 @@ from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import choice_of
 from lmfst.cli.model_options import MODEL, LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
-from lmfst.cli.prompts import Asking, Failure, Given, Prompt, Prompts
+from lmfst.cli.prompts import Asking, Given, Prompt, Prompts
 from lmfst.cli.terminal import Terminal
 from lmfst.cli.within import Within, acceptor_of, fst_of_within
 from lmfst.ground import defaults, types
-from lmfst.ground.errors import InputError, UsageError
+from lmfst.ground.errors import Failure, InputError, UsageError
 from lmfst.io import open_rows
 
 if TYPE_CHECKING:

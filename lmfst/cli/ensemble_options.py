@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmfst.cli.loading import lm_of, load_model, rare_collections, target_of
+from lmfst.cli.loading import lm_of, load_model, target_of
 from lmfst.cli.model_options import MODEL, LimitOptions, ModelOptions
 from lmfst.cli.options import GrammarOptions
 from lmfst.cli.terminal import Terminal
@@ -123,11 +123,6 @@ class EnsembleOptions:
         for one in each:
             refuse_as_model(one.model)
         target, policy = target_of(to, grammar, terminal), choice.policy()
-        models = []
-        for one in each:
-            with rare_collections():
-                lm = lm_of(one, terminal)
-            models.append(
-                TransducedLM(lm, target, policy, partial=limits.partial, warn=terminal.warn)
-            )
+        how: dict[str, Any] = {"partial": limits.partial, "warn": terminal.warn}
+        models = [TransducedLM(lm_of(one, terminal), target, policy, **how) for one in each]
         return Ensemble(models, self._numbers(), self.ensemble)

@@ -97,8 +97,7 @@ def load_model(
     choice.policy(RECOMMENDED.get(model.model))
     refuse_as_model(model.model)
     target = target_of(to, grammar, terminal)
-    with rare_collections():
-        lm = lm_of(model, terminal)
+    lm = lm_of(model, terminal)
     suggested = None
     if choice.suggestible:
         suggested = recommended(model.model, target.fst, bytes(lm.vocab.alphabet))
@@ -112,7 +111,7 @@ def load_model(
 
 
 @contextmanager
-def rare_collections() -> Iterator[None]:
+def _rare_collections() -> Iterator[None]:
     """Less looking for garbage than usual during the block.
 
     What torch and transformers import are 300,000 objects that stay to the end, and with Python's
@@ -128,22 +127,23 @@ def rare_collections() -> Iterator[None]:
 
 def lm_of(model: ModelOptions, terminal: Terminal) -> LM:
     """The model that options name, loaded."""
-    from lmfst.lm.load import load_lm
+    with _rare_collections():
+        from lmfst.lm.load import load_lm
 
-    return load_lm(
-        model.model,
-        bos=model.bos,
-        specials=model.specials,
-        prefix_space=model.prefix_space,
-        dtype=model.dtype,
-        device=model.device,
-        revision=model.revision,
-        batch_tokens=model.batch_tokens,
-        context=model.context,
-        threads=model.threads,
-        compiled=model.compiled,
-        separator=model.separator,
-        marks=model.marks,
-        warn=terminal.warn,
-        note=terminal.note,
-    )
+        return load_lm(
+            model.model,
+            bos=model.bos,
+            specials=model.specials,
+            prefix_space=model.prefix_space,
+            dtype=model.dtype,
+            device=model.device,
+            revision=model.revision,
+            batch_tokens=model.batch_tokens,
+            context=model.context,
+            threads=model.threads,
+            compiled=model.compiled,
+            separator=model.separator,
+            marks=model.marks,
+            warn=terminal.warn,
+            note=terminal.note,
+        )

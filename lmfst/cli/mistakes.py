@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from lmfst.ground.errors import InputError
-from lmfst.ground.types import DocMode
+from lmfst.ground.types import DocMode, Warn
 from lmfst.io import corpus_files, require_different
 from lmfst.io.streams import STDIN
 
@@ -103,6 +103,12 @@ def is_file(text: str) -> bool:
         return text != "" and Path(text).exists()
     except (OSError, ValueError):  # longer than names can be, or with a NUL
         return False
+
+
+def warn_of_file(prompt: str, warn: Warn) -> None:
+    """Warn of a prompt that is the name of a file."""
+    if is_file(prompt):
+        warn(f"the prompt is {prompt!r} itself, not what the file of that name holds")
 
 
 def not_a_document(path: str) -> str:

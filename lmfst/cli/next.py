@@ -12,11 +12,11 @@ from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import choice_of
 from lmfst.cli.model_options import LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
-from lmfst.cli.prompts import Asking, Failure, Given, Prompt, Prompts
+from lmfst.cli.prompts import Asking, Given, Prompt, Prompts
 from lmfst.cli.terminal import Terminal
 from lmfst.cli.writing import write_file
 from lmfst.ground import defaults
-from lmfst.ground.errors import BudgetError, InputError, UsageError
+from lmfst.ground.errors import BudgetError, Failure, InputError, UsageError
 from lmfst.io import open_rows
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmfst.cli.mistakes import is_file
+from lmfst.cli.mistakes import warn_of_file
 from lmfst.cli.terminal import Terminal
 from lmfst.ground.errors import UsageError
 from lmfst.ground.types import Given
@@ -76,10 +76,7 @@ class PromptOptions:
                 hint="leave it out, or add one of them (--prompt-source is source text anyway)",
             )
         for text in (self.prompt, self.prompt_source):
-            if text and is_file(text):
-                terminal.warn(
-                    f"the prompt is {text!r} itself, not what the file of that name holds"
-                )
+            warn_of_file(text or "", terminal.warn)
         return Prompt(self.prompt or "", self.prompt_column, self.prompt_given)
 
     def read(self, model: TransducedLM | Ensemble, prompt: Prompt) -> TransducedLM | Ensemble:

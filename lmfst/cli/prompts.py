@@ -12,11 +12,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from lmfst.cli.mistakes import is_file
+from lmfst.cli.mistakes import warn_of_file
 from lmfst.cli.rejections import Rejections
 from lmfst.cli.terminal import Terminal
 from lmfst.ground import types
-from lmfst.ground.errors import BudgetError, InputError, UsageError
+from lmfst.ground.errors import Failure, UsageError
 from lmfst.io import Arrivals, RowWriter, read_documents
 from lmfst.io.streams import STDIN
 
@@ -37,8 +37,6 @@ Given = Annotated[
         "certainly emitted by then is what strings begin with.",
     ),
 ]
-Failure = InputError | BudgetError
-"""Why a prompt has no answer."""
 
 
 class Prompt(NamedTuple):
@@ -62,10 +60,8 @@ class Asking:
                 "- is the standard input, which can be read once", hint="leave out the other -"
             )
         for text in self._given:
-            if text != STDIN and is_file(text):
-                terminal.warn(
-                    f"the prompt is {text!r} itself, not what the file of that name holds"
-                )
+            if text != STDIN:
+                warn_of_file(text, terminal.warn)
         self._terminal = terminal
         self._arrivals = Arrivals()
         self._rejections = Rejections(terminal)

@@ -13,7 +13,7 @@ from lmfst.cli import options as o
 from lmfst.cli.ensemble_options import EnsembleOptions
 from lmfst.cli.flatten import flattened
 from lmfst.cli.loading import choice_of
-from lmfst.cli.mistakes import is_file
+from lmfst.cli.mistakes import warn_of_file
 from lmfst.cli.model_options import MODEL, LimitOptions, ModelOptions, PolicyOptions
 from lmfst.cli.progress import Progress
 from lmfst.cli.terminal import Terminal
@@ -196,8 +196,7 @@ def sample(
     ensemble.policy(model, choice)
     if given is not None and not prompt:
         raise UsageError("--given says how the prompt is read, and there is no --prompt")
-    if is_file(prompt):
-        terminal.warn(f"the prompt is {prompt!r} itself, not what the file of that name holds")
+    warn_of_file(prompt, terminal.warn)
     rows.row_format()
     fst = fst_of_within(within, grammar, terminal)
     lm = ensemble.load(model, to, grammar, choice, limits, terminal)

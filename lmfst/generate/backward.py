@@ -21,6 +21,7 @@ from lmfst.generate.moves import ENDED, Product
 from lmfst.ground.arrays import Floats, Ints
 from lmfst.ground.kernels import kernel
 from lmfst.inference.normaliser import Normaliser
+from lmfst.inference.token_logps import token_logps
 from lmfst.lm.base import Session
 
 MOST_NODES = 50_000
@@ -117,18 +118,12 @@ def _edges(
 ) -> _Edges:
     """The edges of some nodes, in their order; new nodes are numbered."""
     models = np.array([model for model, _ in nodes], dtype=np.int64)
-    asked, row = np.unique(models, return_inverse=True)
-    p: list[Floats] = [np.zeros(0)] * len(nodes)
     moves = [product.moves(pair) for _, pair in nodes]
-    for part, rows in session.rows(asked):
-        here = np.flatnonzero((row >= part.start) & (row < part.start + len(rows)))
-        logps = normalise.logp(rows, row[here] - part.start, [moves[i].token for i in here])
-        for i, logp in zip(here.tolist(), logps, strict=True):
-            p[i] = np.exp(logp)
+    logps = token_logps(session, normalise, models, [one.token for one in moves])
     owner = np.repeat([ids[node] for node in nodes], [len(one.token) for one in moves])
     token = np.concatenate([one.token for one in moves])
     after = np.concatenate([one.after for one in moves])
-    weight = np.concatenate(p)
+    weight = np.exp(np.concatenate(logps))
     some = weight > 0.0
     owner, token, after, weight = owner[some], token[some], after[some], weight[some]
     going = np.flatnonzero(after != ENDED)

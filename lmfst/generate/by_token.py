@@ -33,9 +33,9 @@ class Tokens:
     """
 
     def __init__(self, model: TransducedLM, session: Session, root: int, needed: Ints) -> None:
-        self._model, self._session, self._root, self._needed = model, session, root, needed
+        self._model, self._session = model, session
         self._eos = frozenset(model.lm.vocab.eos)
-        self._asked = 0
+        self._forget = Forgetting(session, root, needed)
 
     def __call__(self, strings: Sequence[Growing]) -> None:
         """Draw a token for each string."""
@@ -44,30 +44,51 @@ class Tokens:
         normalise = self._model.setting.normalise
         tokens = draw_tokens(self._session, normalise, states, chances)
         for string, token in zip(strings, tokens.tolist(), strict=True):
-            self._read(string, token)
+            state, lexicon = string.place
+            ends = token in self._eos
+            string.place = state, read_token(self._model, string, lexicon, token, ends=ends)
         going = np.flatnonzero([not string.over for string in strings])
-        after = self._session.step(states[going], tokens[going])
-        for i, state in zip(going.tolist(), after.tolist(), strict=True):
+        moved = self._session.step(states[going], tokens[going])
+        for i, state in zip(going.tolist(), moved.tolist(), strict=True):
             strings[i].place = state, strings[i].place[1]
-        self._asked += len(strings)
+        self._forget(moved, asked=len(strings))
+
+
+class Forgetting:
+    """Lets a session forget what no string needs any more, now and then.
+
+    root: the strings' document. needed: int64 [n], LM states that new strings begin from.
+    """
+
+    def __init__(self, session: Session, root: int, needed: Ints) -> None:
+        self._session, self._root, self._needed = session, root, needed
+        self._asked = 0
+
+    def __call__(self, live: Ints, *, asked: int) -> None:
+        """Count rows that were asked for. live: int64 [n], the LM states of strings."""
+        self._asked += asked
         if self._asked >= RETAIN_ROWS:
             self._asked = 0
-            self._session.retain(self._root, np.unique(np.concatenate([after, self._needed])))
+            self._session.retain(self._root, np.unique(np.concatenate([live, self._needed])))
 
-    def _read(self, string: Growing, token: int) -> None:
-        """Let a string read a token: what it emits, and the lexicon state after it."""
-        lexicons, (state, lexicon) = self._model.lexicons, string.place
-        string.step()
-        if token in self._eos:
-            string.emit(self._model.target.machine.final(lexicons.pair(lexicon)[1]) or ())
-            string.end()
-            return
-        read = lexicons.reading(lexicon, token)
-        if read is None:
-            name = self._model.lm.vocab.names[token]
-            raise ModelError(f"the token {name!r} spells nothing where the model has drawn it")
-        string.emit(read[0])
-        string.place = state, read[1]
+
+def read_token(
+    model: TransducedLM, string: Growing, lexicon: int, token: int, *, ends: bool
+) -> int:
+    """Let a string read a token in a lexicon state: what it emits. The lexicon state after it; the
+    one before where the token ends the string."""
+    lexicons = model.lexicons
+    string.step()
+    if ends:
+        string.emit(model.target.machine.final(lexicons.pair(lexicon)[1]) or ())
+        string.end()
+        return lexicon
+    read = lexicons.reading(lexicon, token)
+    if read is None:
+        name = model.lm.vocab.names[token]
+        raise ModelError(f"the token {name!r} spells nothing where the model has drawn it")
+    string.emit(read[0])
+    return read[1]
 
 
 class FromSource:

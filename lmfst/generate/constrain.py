@@ -21,15 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmfst.generate.backward import Backward, Node, backward
+from lmfst.generate.by_token import Forgetting, read_token
 from lmfst.generate.drawn import Growing
 from lmfst.generate.moves import ENDED, Product
 from lmfst.generate.steps import Within
-from lmfst.ground.arrays import Floats, Ints
-from lmfst.ground.errors import InputError, ModelError
+from lmfst.ground.arrays import Floats
+from lmfst.ground.errors import InputError
 from lmfst.inference.covers import Covers, emitted_below
 from lmfst.inference.draws import pick
-from lmfst.inference.space import RETAIN_ROWS
 from lmfst.inference.states import State
+from lmfst.inference.token_logps import token_logps
 from lmfst.lm.base import Session
 from lmfst.model import TransducedLM
 
@@ -89,17 +90,7 @@ class Constrained:
 
     def emit(self, string: Growing, pair: int, token: int, after: int) -> None:
         """Let a string read a token in a pair. after: the pair after it."""
-        lexicons, lexicon = self.model.lexicons, self.product.lexicon(pair)
-        string.step()
-        if after == ENDED:
-            string.emit(self.model.target.machine.final(lexicons.pair(lexicon)[1]) or ())
-            string.end()
-            return
-        read = lexicons.reading(lexicon, token)
-        if read is None:
-            name = self.model.lm.vocab.names[token]
-            raise ModelError(f"the token {name!r} spells nothing where it was drawn")
-        string.emit(read[0])
+        read_token(self.model, string, self.product.lexicon(pair), token, ends=after == ENDED)
 
     def close(self) -> None:
         """Let the session forget all; that of a state is closed by it."""
@@ -185,11 +176,14 @@ class Masked:
     """Draws from the tokens after which an accepted string can be reached; strings have weights."""
 
     def __init__(self, constrained: Constrained) -> None:
-        self._constrained, self._asked = constrained, 0
+        self._constrained = constrained
         starts, product = constrained.starts, constrained.product
         alive = [node is None or product.may_end_well(node[1]) for node in starts.nodes]
         self._sums = np.cumsum(np.where(alive, starts.p, 0.0))
-        self._needed = [node[0] for node in starts.nodes if node is not None]
+        needed = [node[0] for node in starts.nodes if node is not None]
+        self._forget = Forgetting(
+            constrained.session, constrained.root, np.array(needed, dtype=np.int64)
+        )
 
     def begin(self, string: Growing) -> None:
         """Put a new string at its beginning."""
@@ -220,30 +214,17 @@ class Masked:
             moved = session.step(before, np.array([token for _, token, _ in going]))
             for (string, _, after), model in zip(going, moved.tolist(), strict=True):
                 string.place = model, after
-        self._retain([string.place[0] for string, _, _ in going], len(nodes))
+        live = np.array([string.place[0] for string, _, _ in going], dtype=np.int64)
+        self._forget(live, asked=len(nodes))
 
     def _following(self, nodes: Sequence[Node]) -> list[Floats]:
         """The running sums of the probabilities of what each node reads."""
-        moves = [self._constrained.product.moves(pair) for _, pair in nodes]
+        constrained = self._constrained
+        tokens = [constrained.product.moves(pair).token for _, pair in nodes]
         models = np.array([model for model, _ in nodes], dtype=np.int64)
-        asked, row = np.unique(models, return_inverse=True)
-        found: list[Floats] = [np.zeros(0)] * len(nodes)
-        normalise = self._constrained.model.setting.normalise
-        for part, rows in self._constrained.session.rows(asked):
-            here = np.flatnonzero((row >= part.start) & (row < part.start + len(rows)))
-            read = [moves[i].token for i in here]
-            logps = normalise.logp(rows, row[here] - part.start, read)
-            for i, logp in zip(here.tolist(), logps, strict=True):
-                found[i] = np.cumsum(np.exp(logp))
-        return found
-
-    def _retain(self, live: Sequence[int], asked: int) -> None:
-        """Let the session forget what no string needs any more, now and then."""
-        self._asked += asked
-        if self._asked >= RETAIN_ROWS:
-            self._asked = 0
-            needed: Ints = np.unique(np.array([*live, *self._needed], dtype=np.int64))
-            self._constrained.session.retain(self._constrained.root, needed)
+        normalise = constrained.model.setting.normalise
+        logps = token_logps(constrained.session, normalise, models, tokens)
+        return [np.cumsum(np.exp(logp)) for logp in logps]
 
     def close(self) -> None:
         """Let the session forget all."""

@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 
 from lmfst.ensemble import Ensemble
-from lmfst.fst.pattern import first_string, is_open
 from lmfst.fst.sequential import END
 from lmfst.generate.best_first import MAX_EXPANSIONS
 from lmfst.generate.constrain import read_prompt, require_some
-from lmfst.generate.drawn import Written
+from lmfst.generate.drawn import Written, string_of
 from lmfst.generate.in_step import Search, in_step
 from lmfst.generate.steps import Extended, Stem, Steps, Within, begun
 from lmfst.ground import defaults
-from lmfst.ground.errors import BudgetError, InputError, UsageError
+from lmfst.ground.errors import BudgetError, Failure, InputError, UsageError
 from lmfst.ground.types import require_whole
 from lmfst.inference.accuracy import WORTH_A_WARNING
 from lmfst.inference.states import Extensible
@@ -127,13 +126,9 @@ def decode(
     or that no string of the acceptor begins with, and where the model can produce none. Where a
     beam of hypotheses has dropped much, the model warns.
     """
-    pattern = model.symbols(prompt)
-    if is_open(pattern):
-        raise UsageError(
-            "a prompt can't hold a set of symbols", hint="decode after each of the prompts"
-        )
+    string = string_of(model, prompt, "decode")
     beam = Beam(width, max_units, length_penalty, top)
-    return Decoding(model, beam, within).after(first_string(pattern))
+    return Decoding(model, beam, within).after(string)
 
 
 class _Best:
@@ -175,13 +170,11 @@ class Decoding:
     def after(self, prompt: tuple[int, ...]) -> list[Decoded]:
         """The best strings after a prompt, best first."""
         (found,) = self.after_all([prompt])
-        if isinstance(found, InputError | BudgetError):
+        if isinstance(found, Failure):
             raise found
         return found
 
-    def after_all(
-        self, prompts: Sequence[tuple[int, ...]]
-    ) -> Iterator[list[Decoded] | InputError | BudgetError]:
+    def after_all(self, prompts: Sequence[tuple[int, ...]]) -> Iterator[list[Decoded] | Failure]:
         """The same after each of several prompts, which share model calls, in order, each as soon
         as those before it are there too; the error of one that has no strings."""
         try:

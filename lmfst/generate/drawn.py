@@ -15,6 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lmfst.fst.pattern import first_string, is_open
+from lmfst.ground.errors import UsageError
+from lmfst.scored.string_model import StringModel
+from lmfst.target.strings import Symbols
 from lmfst.target.units import Units, target_text
 
 Way = Literal["source", "cover", "unit", "exact", "masked", "resampled"]
@@ -76,6 +80,17 @@ class Drawn(Written):
         weight = {} if self.logw is None else {"logw": self.logw, "ess": self.ess}
         own = {"id": str(number), "logp": self.logp, "way": self.way}
         return {**self.columns(), **own, **weight}
+
+
+def string_of(model: StringModel, prompt: Symbols, doing: str) -> tuple[int, ...]:
+    """A prompt as numbers. UsageError for one with sets of symbols. doing: what is done after a
+    prompt, in messages."""
+    pattern = model.symbols(prompt)
+    if is_open(pattern):
+        raise UsageError(
+            "a prompt can't hold a set of symbols", hint=f"{doing} after each of the prompts"
+        )
+    return first_string(pattern)
 
 
 class Growing:

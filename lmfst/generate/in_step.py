@@ -13,15 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
-from lmfst.ground.errors import BudgetError, InputError
+from lmfst.ground.errors import BudgetError, Failure, InputError
 from lmfst.inference.states import Extensible, advance_all
 
 Result = TypeVar("Result")
 Moves = Sequence[tuple[Extensible, int | None]]
 """States, and the symbols that they are to go on with; None: none, the state itself is wanted."""
 Search = Generator[Moves, list[Extensible], Result]
-Failure = InputError | BudgetError
-"""Why a search has no result."""
 
 
 def in_step(searches: Sequence[Search[Result]]) -> Iterator[Result | Failure]:

@@ -134,7 +134,6 @@ def symbols_of(
         warn(said)
     read = reader.source(data, partial(emitted, model.target)) if source else reader.written(data)
     if read.folded:
-        folded = Folded()
-        folded.add(read.folded, "the prefix")
+        folded = Folded(read.folded, 1, "the prefix")
         warn(f"{folded.told()} {reader.case('source' if source else 'target')}")
     return first_string(read.target)

@@ -22,11 +22,10 @@ from itertools import islice
 import numpy as np
 
 from lmfst.ensemble import Ensemble
-from lmfst.fst.pattern import first_string, is_open
 from lmfst.generate.by_token import FromCovers, FromSource
 from lmfst.generate.by_unit import Symbols as BySymbols
 from lmfst.generate.constrain import Constrained, Exactly, Masked, exactly, read_prompt
-from lmfst.generate.drawn import Drawn, Growing, Way, in_order
+from lmfst.generate.drawn import Drawn, Growing, Way, in_order, string_of
 from lmfst.generate.resample import run
 from lmfst.generate.shape import AS_IT_IS, Shape
 from lmfst.generate.steps import Within
@@ -114,12 +113,8 @@ class Drawing:
     """Strings that are to be drawn. way: how."""
 
     def __init__(self, model: TransducedLM | Ensemble, asked: Asked, prompt: Symbols = "") -> None:
-        pattern = model.symbols(prompt)
-        if is_open(pattern):
-            raise UsageError(
-                "a prompt can't hold a set of symbols", hint="draw after each of the prompts"
-            )
-        self._model, self._asked, self._prompt = model, asked, first_string(pattern)
+        self._model, self._asked = model, asked
+        self._prompt = string_of(model, prompt, "draw")
         # What can't be drawn is an error now, not when the first string is asked for.
         self._first, way = _source(model, self._prompt, asked)
         self.way: Way = way if asked.resample is None else "resampled"

@@ -50,3 +50,7 @@ class GrammarError(LmfstError):
 
 class BudgetError(LmfstError):
     """A declared limit (nodes, states, memory, time) was reached; nothing was dropped silently."""
+
+
+Failure = InputError | BudgetError
+"""Why one of several documents or prompts has no result; the others may have theirs."""

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lmfst.inference.normaliser import Normaliser
+from lmfst.inference.token_logps import token_logps
 from lmfst.lm.base import LM
 from lmfst.vocab import Vocab
 
@@ -108,13 +109,10 @@ def canonical_logps(
         states.append(state)
         reads.append((at, ends))
     totals = dict.fromkeys(roots, 0.0)
-    if states:
-        for block, rows in session.rows(np.array(states, dtype=np.int64)):
-            here = reads[block]
-            asked = [np.array(tokens, dtype=np.int64) for _, tokens in here]
-            logps = normalise.logp(rows, np.arange(len(here)), asked)
-            for (at, _), logp in zip(here, logps, strict=True):
-                totals[at] += float(np.logaddexp.reduce(logp))
+    asked = [np.array(tokens, dtype=np.int64) for _, tokens in reads]
+    logps = token_logps(session, normalise, np.array(states, dtype=np.int64), asked)
+    for (at, _), logp in zip(reads, logps, strict=True):
+        totals[at] += float(np.logaddexp.reduce(logp))
     for root in roots.values():
         session.close(root)
     return [totals.get(at) for at in range(len(texts))]

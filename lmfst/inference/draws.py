@@ -37,7 +37,7 @@ def draw_tokens(session: Session, normalise: Normaliser, states: Ints, chances: 
 
     asked, row = np.unique(states, return_inverse=True)
     order = np.argsort(row, kind="stable")
-    outbox = session.outbox or Outbox(torch.device("cpu"))
+    outbox = session.outbox or Outbox()
     which, chance = outbox.put(row[order]), outbox.put(chances[order])
     blocks: list[tuple[torch.Tensor, ...]] = []
     ends = np.searchsorted(row[order], np.arange(len(asked) + 1))

@@ -51,14 +51,12 @@ class Gathering:
         outbox: Outbox | None,
         on_host: bool | None = None,
     ) -> None:
-        import torch
-
         self._normalise = normalise
         self._tokens = [one.tokens for one in wanted]
         # So those of a block follow each other.
         self._order = [np.argsort(one.rows, kind="stable") for one in wanted]
         self._rows = [one.rows[order] for one, order in zip(wanted, self._order, strict=True)]
-        outbox = outbox or Outbox(torch.device("cpu"))
+        outbox = outbox or Outbox()
         self._on_host = outbox.device.type == "cpu" and compiled() if on_host is None else on_host
         if not self._on_host:
             orders = {id(tokens): outbox.put(tokens) for tokens in self._tokens}

@@ -18,8 +18,10 @@ from lmfst.fst.sequential import begun_at, emit
 from lmfst.ground.errors import InputError
 from lmfst.inference.normaliser import Normaliser
 from lmfst.inference.setting import Setting
+from lmfst.inference.token_logps import token_logps
 from lmfst.lm.prompted import PromptedLM
 from lmfst.target import Reader
+from lmfst.target.case import Folded
 from lmfst.target.prompts import emitted
 
 
@@ -32,9 +34,8 @@ def after_source(setting: Setting, reader: Reader, text: bytes) -> Setting:
     """
     read = reader.spelled(text, partial(emitted, setting.target))
     if read.folded:
-        letters = "1 letter" if read.folded == 1 else f"{read.folded} letters"
-        verb = "is" if read.folded == 1 else "are"
-        setting.warn(f"{letters} of the prompt {verb} read in {reader.case('source')}")
+        folded = Folded(read.folded, 1, "the prompt")
+        setting.warn(f"{folded.told()} {reader.case('source')}")
     lm = PromptedLM(setting.lm, read.text)
     _require_possible(lm, setting.normalise)
     machine = setting.target.machine
@@ -57,15 +58,13 @@ def _require_possible(lm: PromptedLM, normalise: Normaliser) -> None:
     states = [root]
     for token in lm.tokens[:-1]:
         states.append(int(session.step(np.array(states[-1:]), np.array([token]))[0]))
-    for block, rows in session.rows(np.array(states, dtype=np.int64)):
-        tokens = lm.tokens[block.start : block.start + len(rows)]
-        asked = [np.array([token], dtype=np.int64) for token in tokens]
-        logps = normalise.logp(rows, np.arange(len(rows)), asked)
-        for at, (token, logp) in enumerate(zip(tokens, logps, strict=True), block.start):
-            if logp[0] == -np.inf:
-                raise InputError(
-                    f"the model gives the prompt probability zero from token {at + 1} on "
-                    f"({lm.vocab.names[token]!r})",
-                    hint="nothing can be given what is impossible",
-                )
+    asked = [np.array([token], dtype=np.int64) for token in lm.tokens]
+    logps = token_logps(session, normalise, np.array(states, dtype=np.int64), asked)
+    for at, (token, logp) in enumerate(zip(lm.tokens, logps, strict=True), start=1):
+        if logp[0] == -np.inf:
+            raise InputError(
+                f"the model gives the prompt probability zero from token {at} on "
+                f"({lm.vocab.names[token]!r})",
+                hint="nothing can be given what is impossible",
+            )
     session.close(root)

@@ -58,10 +58,8 @@ class Reduction:
         outbox: Outbox | None = None,
         on_host: bool | None = None,
     ) -> None:
-        import torch
-
         self._table, self._plan, self._normalise = table, plan, normalise
-        outbox = outbox or Outbox(torch.device("cpu"))
+        outbox = outbox or Outbox()
         self._on_host = outbox.device.type == "cpu" and compiled() if on_host is None else on_host
         self._pieces = np.append(0, np.cumsum(table.piece_count[plan]))
         self._children = np.append(0, np.cumsum(table.child_count[plan]))

@@ -41,10 +41,12 @@ class Sent:
 
 
 class Outbox:
-    """Arrays that wait for the next transfer to a device."""
+    """Arrays that wait for the next transfer to a device; None: to tensors on the host."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device | None = None) -> None:
+        import torch
+
+        self.device = torch.device("cpu") if device is None else device
         self._waiting: list[Sent] = []
 
     def put(self, array: np.ndarray) -> Sent:
